@@ -58,6 +58,7 @@ class Cluster:
         self.users, self.life, self.admin, self.programs = (
             self.data.with_name(f".{self.data.name}.{suffix}") for suffix in ("users", "server", "lock", "programs")
         )
+        self._copy: Path | None = None
 
     @property
     def exists(self) -> bool:
@@ -138,17 +139,17 @@ class Cluster:
         bin_folder = embedded_tool(name).parent
         package = bin_folder.parents[1]
         parts = [bin_folder.parent, package.with_name(f"{package.name}.libs")]
-        copy = self.programs.readlink() if self.programs.is_symlink() else None
-        if copy is None or not copy.is_dir() or copy.stat().st_uid != os.geteuid():
-            copy = Path(tempfile.mkdtemp(prefix="aperture-postgres-", dir="/tmp"))
+        if self._copy is None:
+            # One that a killed server left may lack files: systems delete from /tmp what nobody has read for days.
+            self.remove_copied_programs()
+            self._copy = Path(tempfile.mkdtemp(prefix="aperture-postgres-", dir="/tmp"))
+            self.programs.symlink_to(self._copy)
             for part in filter(Path.exists, parts):
-                shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True)
-            for path in (copy, *copy.rglob("*")):
+                shutil.copytree(part, self._copy / part.relative_to(package.parent), symlinks=True)
+            for path in (self._copy, *self._copy.rglob("*")):
                 if not path.is_symlink():
                     path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-            self.programs.unlink(missing_ok=True)
-            self.programs.symlink_to(copy)
-        return copy / bin_folder.relative_to(package.parent) / name
+        return self._copy / bin_folder.relative_to(package.parent) / name
 
     def remove_copied_programs(self) -> None:
         """Remove the copy that :meth:`run` made; it must not be in use."""

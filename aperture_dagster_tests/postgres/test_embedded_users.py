@@ -181,7 +181,7 @@ def test_root_can_use_programs_that_other_accounts_cannot_reach(folder: Path):
     installed = embedded_tool("postgres").parents[1]
     closed.mkdir(mode=0o700)
     program = """
-import ctypes, subprocess, sys
+import ctypes, subprocess, sys, tempfile
 from pathlib import Path
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 libc = ctypes.CDLL(None, use_errno=True)
@@ -192,6 +192,8 @@ for part in list(installed.iterdir()):
     (closed / part.name).mkdir()
     subprocess.run(["mount", "--bind", part, closed / part.name], check=True)
 subprocess.run(["mount", "--rbind", closed, installed], check=True)
+# The system has deleted what it held.
+data.with_name(f".{data.name}.programs").symlink_to(tempfile.mkdtemp(prefix="aperture-postgres-", dir="/tmp"))
 print(start_embedded_server(data))
 print(next(data.parent.glob(".*.programs")).readlink())
 release_embedded_server(data)
