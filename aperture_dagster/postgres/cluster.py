@@ -24,13 +24,15 @@ SUPERUSER = "postgres"
 PRODUCT_DATABASE = "aperture"
 DAGSTER_DATABASE = "aperture_dagster"
 PORT = 5432
+# One that PostgreSQL brings itself: another machine may lack those of the system, or sort by them in another order.
+LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 # PostgreSQL refuses to run as root; when this program runs as root, the server uses this account.
 ACCOUNT_FOR_ROOT = "pgserver"
 ACCOUNT_ATTEMPTS = 25
 MAKE_ROOM = "Make room there, or set APERTURE_HOME to a folder on another disk."
 # `struct sockaddr_un` on macOS; Linux allows four more.
 LONGEST_SOCKET = 103
-ENVIRONMENT = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+ENVIRONMENT = ("PATH", "HOME", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 def embedded_tool(name: str) -> Path:
@@ -114,7 +116,8 @@ class Cluster:
                 subprocess.run(
                     [tool(program), "-D", where, *arguments],
                     cwd=folder,
-                    env={name: value for name, value in os.environ.items() if name in ENVIRONMENT or name[:3] == "LC_"},
+                    # A terminal may ask for a locale that this machine lacks.
+                    env={name: value for name, value in os.environ.items() if name in ENVIRONMENT} | {"LC_ALL": "C"},
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     text=True,
@@ -176,7 +179,7 @@ class Cluster:
                 os.chown(unfinished, *self.account)
             self.run(
                 "initdb", "-U", SUPERUSER, "--auth-local=peer", "--auth-host=reject", "--encoding=utf8",
-                "--no-instructions", folder=unfinished,
+                *LOCALE, "--no-instructions", folder=unfinished,
             )  # fmt: skip
             if self.data.exists():
                 self.data.rmdir()

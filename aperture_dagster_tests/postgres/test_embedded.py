@@ -11,6 +11,7 @@ import pytest
 
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.holders import HOLD, Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
@@ -37,11 +38,17 @@ def test_the_server_is_shared_and_stops_with_its_last_user(folder: Path, hold: C
     assert all_gone(folder.parent)
 
 
-def test_the_folder_may_have_any_name(folder: Path):
+def test_the_folder_may_have_any_name_and_the_terminal_any_locale(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """PostgreSQL's clients read a comma in a socket path as a separator between hosts."""
+    monkeypatch.setenv("LC_ALL", "tlh_QO.UTF-8")
+    # Nothing to copy from.
+    monkeypatch.setenv(FOLDER, str(tmp_path))
     data = folder.with_name('it\'s, 100% "mine" $HOME; x') / "postgres"
     data.parent.mkdir()
-    assert run(start_embedded_server(data), "SELECT 1") == [(1,)]
+    statement = "SELECT lower('Ä'), datctype FROM pg_database WHERE datname = 'postgres'"
+    assert run(start_embedded_server(data), statement) == [("ä", "C")]
     release_embedded_server(data)
     assert all_gone(folder.parent)
 
