@@ -20,7 +20,7 @@ from pathlib import Path
 from sqlalchemy import Engine, event
 
 from aperture_dagster.files import locks
-from aperture_dagster.files.private import FileError, prepare_home, write_file
+from aperture_dagster.files.private import FileError, describe_unwritable, prepare_home, write_file
 from aperture_dagster.postgres.cluster import MAKE_ROOM, PORT, SUPERUSER, Cluster, last_error, own_name, short_path
 from aperture_dagster.postgres.errors import DatabaseError, is_full_disk
 
@@ -50,10 +50,8 @@ def start_embedded_server(data_directory: Path, *, verify: bool = False) -> str:
         except (locks.LocksUnsupported, FileError) as error:
             raise DatabaseError(str(error)) from None
         except OSError as error:
-            raise DatabaseError(
-                f"The database's folder {cluster.data} cannot be written ({error.strerror}). "
-                "Set APERTURE_HOME to a folder that can."
-            ) from error
+            folder = cluster.data if cluster.data.is_dir() else cluster.data.parent
+            raise DatabaseError(describe_unwritable(folder, error)) from error
 
 
 def release_embedded_server(data_directory: Path) -> None:
