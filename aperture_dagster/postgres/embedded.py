@@ -198,6 +198,9 @@ def _launch(cluster: Cluster) -> None:
         # Relative to the data directory, to stay below the length limit of socket paths.
         "unix_socket_directories=.",
         "unix_socket_permissions=0700",
+        # Room for statistics, which would be in /dev/shm otherwise: systemd deletes what users have there when they log
+        # out, and every new connection would fail.
+        "min_dynamic_shared_memory=16MB",
         # Identifies the server in the list of processes.
         f"aperture.data_directory={cluster.data}",
     ]
@@ -213,7 +216,7 @@ def _launch(cluster: Cluster) -> None:
 
 
 def _wait_until_ready(cluster: Cluster) -> bool:
-    """Wait until the server accepts a connection; return False if it has exited.
+    """Wait until the server accepts a connection; return False if it has exited, or has no room to accept one.
 
     Raises:
         DatabaseError: it is running but does not accept connections.
@@ -227,7 +230,7 @@ def _wait_until_ready(cluster: Cluster) -> bool:
             return True
         except psycopg.OperationalError as error:
             reason = last_error(str(error)) or str(error).strip().splitlines()[-1]
-        if not locks.is_held(cluster.life):
+        if not locks.is_held(cluster.life) or is_full_disk(reason):
             return False
         busy = any(word in reason for word in ("starting up", "recovery", "not yet accepting", "shutting down"))
         if time.monotonic() - began > (RECOVERY_SECONDS if busy else PATIENCE_SECONDS):
