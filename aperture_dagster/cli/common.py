@@ -22,7 +22,7 @@ from rich.console import ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from aperture_dagster.files.private import FileError, prepare_home
+from aperture_dagster.files.private import FileError, describe_unwritable, prepare_home
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.model import UNPRINTABLE, printable
 from aperture_dagster.model.errors import OperatorError
@@ -197,12 +197,10 @@ def require_writable(home: Path) -> None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        why = error.strerror
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FileError(
-                f"The disk of {home} is full ({why}): make room, or set APERTURE_HOME to a folder on another disk."
-            ) from None
-        raise FileError(f"{home} cannot be written ({why}): set APERTURE_HOME to a folder that can.") from None
+            why = f"The disk of {home} is full ({error.strerror})"
+            raise FileError(f"{why}: make room, or set APERTURE_HOME to a folder on another disk.") from None
+        raise FileError(describe_unwritable(home, error)) from None
     if is_new and checkout() is None:
         echo(f"Created {home}, which holds everything; APERTURE_HOME chooses another folder.", err=True)
 

@@ -57,9 +57,20 @@ def prepare_home(home: Path) -> None:
                 if open_to_others and not shared and status.st_uid == os.geteuid():
                     path.chmod(status.st_mode & stat.S_IRWXU)
     except OSError as error:
-        raise FileError(
-            f"{home} cannot be written ({error.strerror}): set APERTURE_HOME to a folder that can."
-        ) from None
+        raise FileError(describe_unwritable(home, error)) from None
+
+
+def describe_unwritable(home: Path, error: OSError) -> str:
+    """Say that a home cannot be written, and what to do: one of another machine may belong to a user of that."""
+    remedy = "set APERTURE_HOME to a folder that can"
+    with contextlib.suppress(OSError):
+        owner, user = home.stat().st_uid, os.geteuid()
+        if owner != user and 0 not in (owner, user):
+            remedy = (
+                f"it belongs to user {account_name(owner)}. Run this as that user; if there is no such user any more, "
+                f"make it yours (chown -R {user} {home}); or set APERTURE_HOME to another folder"
+            )
+    return f"{home} cannot be written ({error.strerror}): {remedy}."
 
 
 def _owner_of(home: Path) -> int | None:

@@ -21,6 +21,7 @@ from dagster_postgres import (
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
 
 from aperture_dagster.files.private import keep_private, prepare_home
 from aperture_dagster.instance.dead_runs import (
@@ -195,18 +196,47 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
     """Runs, events and schedules in PostgreSQL: the embedded server, or the one that the settings name."""
 
     def __init__(self, url: str, settings: Settings, inst_data: Any = None) -> None:
+        super().__init__(postgres_url=url, should_autocreate_tables=False, inst_data=inst_data)
+        self._run_storage = LockedRunStorage(url, settings)
+        self._event_log_storage = TerseEventLogStorage(url, should_autocreate_tables=False)
+        self._schedule_storage = TerseScheduleStorage(url, should_autocreate_tables=False)
         engine = shared_engine(url, settings)
         with _opening(settings):
             # Checked here, once: otherwise each part would check, and Dagster creates new parts for every tick of a
             # sensor.
-            create = not TABLES.issubset(inspect(engine).get_table_names())
-            with _creating_alone(engine) if create else nullcontext():
-                super().__init__(postgres_url=url, should_autocreate_tables=create, inst_data=inst_data)
-        self._run_storage = LockedRunStorage(url, settings)
-        self._event_log_storage = TerseEventLogStorage(url, should_autocreate_tables=False)
-        self._schedule_storage = TerseScheduleStorage(url, should_autocreate_tables=False)
+            if _lacks_tables(engine):
+                self._create_tables(engine)
+        self._use(engine)
+
+    def _use(self, engine: Engine) -> None:
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
             part._engine = engine
+
+    def _create_tables(self, engine: Engine) -> None:
+        """Create Dagster's tables, all or none, and in one process at a time: of several, the later ones would fail.
+
+        Dagster commits each statement, and takes a part of the storage for complete once its main table is there: what
+        a kill during the first start left behind, nothing would complete.
+        """
+        # All statements are in the one transaction of its only connection.
+        alone = create_engine(engine.url, isolation_level="AUTOCOMMIT", poolclass=StaticPool)
+        try:
+            with engine.connect() as guard, schema_lock(guard), alone.connect() as connection:
+                if not _lacks_tables(engine):
+                    return
+                self._use(alone)
+                connection.exec_driver_sql("BEGIN")
+                # As the constructors of Dagster's parts do.
+                self._run_storage._init_db()
+                self._run_storage.migrate()
+                self._run_storage.optimize()
+                self._event_log_storage._init_db()
+                self._event_log_storage.reindex_events()
+                self._event_log_storage.reindex_assets()
+                self._schedule_storage._init_db()
+                connection.exec_driver_sql("COMMIT")
+        finally:
+            alone.dispose()
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
@@ -227,11 +257,8 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         return storage
 
 
-@contextmanager
-def _creating_alone(engine: Engine) -> Iterator[None]:
-    """Let one process at a time create Dagster's tables: of several that start at once, the later ones would fail."""
-    with engine.connect() as connection, schema_lock(connection):
-        yield
+def _lacks_tables(engine: Engine) -> bool:
+    return not TABLES.issubset(inspect(engine).get_table_names())
 
 
 def shared_engine(url: str, settings: Settings) -> Engine:

@@ -24,13 +24,15 @@ SUPERUSER = "postgres"
 PRODUCT_DATABASE = "aperture"
 DAGSTER_DATABASE = "aperture_dagster"
 PORT = 5432
+# One that PostgreSQL brings itself: another machine may lack those of the system, or sort by them in another order.
+LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 # PostgreSQL refuses to run as root; when this program runs as root, the server uses this account.
 ACCOUNT_FOR_ROOT = "pgserver"
 ACCOUNT_ATTEMPTS = 25
 MAKE_ROOM = "Make room there, or set APERTURE_HOME to a folder on another disk."
 # `struct sockaddr_un` on macOS; Linux allows four more.
 LONGEST_SOCKET = 103
-ENVIRONMENT = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+ENVIRONMENT = ("PATH", "HOME", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 def embedded_tool(name: str) -> Path:
@@ -58,6 +60,7 @@ class Cluster:
         self.users, self.life, self.admin, self.programs = (
             self.data.with_name(f".{self.data.name}.{suffix}") for suffix in ("users", "server", "lock", "programs")
         )
+        self._copy: Path | None = None
 
     @property
     def exists(self) -> bool:
@@ -113,7 +116,8 @@ class Cluster:
                 subprocess.run(
                     [tool(program), "-D", where, *arguments],
                     cwd=folder,
-                    env={name: value for name, value in os.environ.items() if name in ENVIRONMENT or name[:3] == "LC_"},
+                    # A terminal may ask for a locale that this machine lacks.
+                    env={name: value for name, value in os.environ.items() if name in ENVIRONMENT} | {"LC_ALL": "C"},
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     text=True,
@@ -138,17 +142,17 @@ class Cluster:
         bin_folder = embedded_tool(name).parent
         package = bin_folder.parents[1]
         parts = [bin_folder.parent, package.with_name(f"{package.name}.libs")]
-        copy = self.programs.readlink() if self.programs.is_symlink() else None
-        if copy is None or not copy.is_dir() or copy.stat().st_uid != os.geteuid():
-            copy = Path(tempfile.mkdtemp(prefix="aperture-postgres-", dir="/tmp"))
+        if self._copy is None:
+            # One that a killed server left may lack files: systems delete from /tmp what nobody has read for days.
+            self.remove_copied_programs()
+            self._copy = Path(tempfile.mkdtemp(prefix="aperture-postgres-", dir="/tmp"))
+            self.programs.symlink_to(self._copy)
             for part in filter(Path.exists, parts):
-                shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True)
-            for path in (copy, *copy.rglob("*")):
+                shutil.copytree(part, self._copy / part.relative_to(package.parent), symlinks=True)
+            for path in (self._copy, *self._copy.rglob("*")):
                 if not path.is_symlink():
                     path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-            self.programs.unlink(missing_ok=True)
-            self.programs.symlink_to(copy)
-        return copy / bin_folder.relative_to(package.parent) / name
+        return self._copy / bin_folder.relative_to(package.parent) / name
 
     def remove_copied_programs(self) -> None:
         """Remove the copy that :meth:`run` made; it must not be in use."""
@@ -175,7 +179,7 @@ class Cluster:
                 os.chown(unfinished, *self.account)
             self.run(
                 "initdb", "-U", SUPERUSER, "--auth-local=peer", "--auth-host=reject", "--encoding=utf8",
-                "--no-instructions", folder=unfinished,
+                *LOCALE, "--no-instructions", folder=unfinished,
             )  # fmt: skip
             if self.data.exists():
                 self.data.rmdir()

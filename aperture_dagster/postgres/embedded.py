@@ -20,7 +20,7 @@ from pathlib import Path
 from sqlalchemy import Engine, event
 
 from aperture_dagster.files import locks
-from aperture_dagster.files.private import FileError, prepare_home, write_file
+from aperture_dagster.files.private import FileError, describe_unwritable, prepare_home, write_file
 from aperture_dagster.postgres.cluster import MAKE_ROOM, PORT, SUPERUSER, Cluster, last_error, own_name, short_path
 from aperture_dagster.postgres.errors import DatabaseError, is_full_disk
 
@@ -50,10 +50,8 @@ def start_embedded_server(data_directory: Path, *, verify: bool = False) -> str:
         except (locks.LocksUnsupported, FileError) as error:
             raise DatabaseError(str(error)) from None
         except OSError as error:
-            raise DatabaseError(
-                f"The database's folder {cluster.data} cannot be written ({error.strerror}). "
-                "Set APERTURE_HOME to a folder that can."
-            ) from error
+            folder = cluster.data if cluster.data.is_dir() else cluster.data.parent
+            raise DatabaseError(describe_unwritable(folder, error)) from error
 
 
 def release_embedded_server(data_directory: Path) -> None:
@@ -200,6 +198,9 @@ def _launch(cluster: Cluster) -> None:
         # Relative to the data directory, to stay below the length limit of socket paths.
         "unix_socket_directories=.",
         "unix_socket_permissions=0700",
+        # Room for statistics, which would be in /dev/shm otherwise: systemd deletes what users have there when they log
+        # out, and every new connection would fail.
+        "min_dynamic_shared_memory=16MB",
         # Identifies the server in the list of processes.
         f"aperture.data_directory={cluster.data}",
     ]
@@ -215,7 +216,7 @@ def _launch(cluster: Cluster) -> None:
 
 
 def _wait_until_ready(cluster: Cluster) -> bool:
-    """Wait until the server accepts a connection; return False if it has exited.
+    """Wait until the server accepts a connection; return False if it has exited, or has no room to accept one.
 
     Raises:
         DatabaseError: it is running but does not accept connections.
@@ -229,7 +230,7 @@ def _wait_until_ready(cluster: Cluster) -> bool:
             return True
         except psycopg.OperationalError as error:
             reason = last_error(str(error)) or str(error).strip().splitlines()[-1]
-        if not locks.is_held(cluster.life):
+        if not locks.is_held(cluster.life) or is_full_disk(reason):
             return False
         busy = any(word in reason for word in ("starting up", "recovery", "not yet accepting", "shutting down"))
         if time.monotonic() - began > (RECOVERY_SECONDS if busy else PATIENCE_SECONDS):

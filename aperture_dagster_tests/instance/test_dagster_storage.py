@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
+from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import make_url
 
 from aperture_dagster.postgres.cluster import server_url, short_path
@@ -21,6 +22,7 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.holders import kill_server
 from aperture_dagster_tests.interleaving import Side, wait_until_blocked
+from aperture_dagster_tests.killing import Killed, killed_at
 from aperture_dagster_tests.processes import all_gone
 from aperture_dagster_tests.waiting import wait_for
 
@@ -127,6 +129,9 @@ def test_of_processes_that_start_at_once_on_a_new_database_one_creates_dagsters_
             pass
 
     try:
+        # Killed at the first start; a part of the tables, nothing would complete.
+        with killed_at([(PostgresEventLogStorage, "reindex_events")], 1), pytest.raises(Killed):
+            start()
         with psycopg.connect(url, autocommit=True) as another:
             another.execute(f"SELECT pg_advisory_lock({KEY})".encode())
             late = Side(start)

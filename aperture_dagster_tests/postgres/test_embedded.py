@@ -11,6 +11,7 @@ import pytest
 
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.holders import HOLD, Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
@@ -37,13 +38,26 @@ def test_the_server_is_shared_and_stops_with_its_last_user(folder: Path, hold: C
     assert all_gone(folder.parent)
 
 
-def test_the_folder_may_have_any_name(folder: Path):
+def test_the_folder_may_have_any_name_and_the_terminal_any_locale(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """PostgreSQL's clients read a comma in a socket path as a separator between hosts."""
+    monkeypatch.setenv("LC_ALL", "tlh_QO.UTF-8")
+    # Nothing to copy from.
+    monkeypatch.setenv(FOLDER, str(folder.parent))
     data = folder.with_name('it\'s, 100% "mine" $HOME; x') / "postgres"
     data.parent.mkdir()
-    assert run(start_embedded_server(data), "SELECT 1") == [(1,)]
+    assert run(start_embedded_server(data), "SELECT lower('Ä'), datctype FROM pg_database LIMIT 1") == [("ä", "C")]
     release_embedded_server(data)
     assert all_gone(folder.parent)
+
+
+def test_the_logout_of_its_user_does_not_cut_the_server_off(folder: Path):
+    """systemd deletes what they have in shared memory: nobody could connect any more, not even to stop the server."""
+    url = start_embedded_server(folder)
+    run(url, "DO $$BEGIN FOR i IN 1..600 LOOP EXECUTE format('CREATE TABLE t%s (n int UNIQUE)', i); END LOOP; END$$")
+    mapped = "SELECT DISTINCT (regexp_matches(pg_read_file('/proc/self/maps'), '/dev/shm/PostgreSQL\\S+', 'g'))[1]"
+    for (segment,) in run(url, mapped):
+        Path(str(segment)).unlink()
+    assert run(url, "SELECT 1") == [(1,)]
 
 
 def test_a_killed_process_does_not_keep_the_server_running(folder: Path, hold: Callable[..., Holder]):
@@ -132,6 +146,8 @@ def test_a_full_disk_is_reported_at_every_attempt_and_harms_nothing(folder: Path
     for told in done.stdout.splitlines(keepends=True):
         assert "File too large" in told and "Make room" in told and "APERTURE_HOME" in told and str(folder) in told
     assert len(done.stdout.splitlines()) == 2
+    # It runs, with that limit.
+    kill_server(folder)
     assert run(start_embedded_server(folder), "SELECT count(*) FROM kept") == [(0,)]
 
 

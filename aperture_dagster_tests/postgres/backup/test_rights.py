@@ -96,6 +96,7 @@ def test_a_backup_of_an_older_server_of_a_newer_minor_release_is_proven_and_rest
     data = tmp_path / "old" / "postgres"
     with monkeypatch.context() as patched:
         patched.setattr(cluster, "VERSION", 16)
+        patched.setattr(cluster, "LOCALE", ())
         url = start_embedded_server(data)
     product = make_url(url).set(database="product").render_as_string(hide_password=False)
     try:
