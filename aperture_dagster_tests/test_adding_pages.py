@@ -28,9 +28,10 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 NEARBY = (
-    "test_structure.py::test_imports_run_down_or_along_the_arrows", "test_schema.py",
-    "test_adding_pages.py::test_every_source_has_what_is_derived",
-    "test_settings_reference.py::test_the_page_is_up_to_date", "defs/test_reference.py::test_the_page_is_up_to_date",
+    "test_structure.py::test_imports_run_down_or_along_the_arrows",
+    "test_adding_pages.py::test_every_source_has_what_is_derived", "test_settings.py::test_the_page_is_up_to_date",
+    "enrichment/test_queries.py::test_every_source_of_titles_has_a_table_with_a_row_per_work",
+    "defs/test_reference.py::test_the_page_is_up_to_date",
     "defs/test_definitions.py::test_they_are_what_the_golden_file_says",
     "postgres/test_migrations.py::test_an_empty_database_gets_the_schema_of_the_table_definitions_on_first_use",
 )  # fmt: skip

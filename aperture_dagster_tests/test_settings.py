@@ -22,7 +22,8 @@ from aperture_dagster.settings import (
 )
 from aperture_dagster.settings.home import host_timezone, project_root
 from aperture_dagster.settings.lists import WEIGHTS, TopPicksSource
-from aperture_dagster.settings.reference import descriptions
+from aperture_dagster.settings.reference import descriptions, reference
+from aperture_dagster_tests.conftest import PROJECT
 
 SECRET = "hush-very-secret"
 
@@ -392,3 +393,18 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("name", "given", "words"), IMPOSSIBLE)
 def test_what_is_impossible_is_refused_with_what_was_expected(name: str, given: Any, words: str):
     assert words in error_of(**{name: given})
+
+
+# The page of the settings
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert (PROJECT / "docs" / "settings.md").read_text(encoding="utf-8") == reference(), (
+        "run: python -m aperture_dagster.settings.reference"
+    )
+
+
+def test_every_setting_is_on_the_page_once() -> None:
+    page = reference()
+    for name in Settings.model_fields:
+        assert page.count(f"| `{name}` |") == 1, name

@@ -12,9 +12,6 @@ from aperture_dagster.postgres.backup import backup_folder, unproven
 from aperture_dagster_tests.defs import test_checks_of_lists, test_checks_of_sources
 from aperture_dagster_tests.defs.check_bench import APP, NOW, WARN, Bench
 
-MEGABYTE = 1_000_000
-
-
 # Prices
 
 URL = "https://api.openai.com/v1"

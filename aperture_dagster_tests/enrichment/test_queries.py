@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
 from aperture_dagster.enrichment.queries import (
+    SOURCE_TABLES,
     ListedTitle,
     ListPage,
     WorkIds,
@@ -21,7 +22,7 @@ from aperture_dagster.enrichment.queries import (
     write_answers,
     write_enriched,
 )
-from aperture_dagster.enrichment.sources import merge_plan
+from aperture_dagster.enrichment.sources import SOURCES, merge_plan
 from aperture_dagster.enrichment.tables import enriched_metadata, mdblist_scores, omdb_ratings
 from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster_tests.shelf import ACCEPTED, Shelf, film, tmdb_row
@@ -252,3 +253,9 @@ def test_a_studio_that_returns_is_counted_again(shelf: Shelf):
     write_studios(shelf, 1, MOSFILM | {"name": "Mosfilm Cinema Concern"})
     assert gather(shelf) == (0, 1)
     assert studios(shelf) == {"Mosfilm Cinema Concern": 1}
+
+
+def test_every_source_of_titles_has_a_table_with_a_row_per_work():
+    assert {name: table.name for name, table in SOURCE_TABLES.items()} == {one.name: one.table for one in SOURCES}
+    for table in SOURCE_TABLES.values():
+        assert list(table.primary_key.columns.keys()) == ["work_id"]
