@@ -34,7 +34,7 @@ sys.path.insert(0, str(PROJECT))
 from days.growth import Sizes, grown  # noqa: E402
 from days.house import NIGHT_ENDS, STEPS, TIMEZONE, House, open_house, step_times  # noqa: E402
 from days.life import Life, make_world  # noqa: E402
-from days.outcome import breaches, differences, outcome_of  # noqa: E402
+from days.outcome import breaches, compare, outcome_of  # noqa: E402
 from days.points import POINTS  # noqa: E402
 from days.troubles import Chances, Plan, make_plan  # noqa: E402
 from verdict import Verdict  # noqa: E402
@@ -261,7 +261,7 @@ def judge(disturbed: Quarter, twin: Record, seconds: float) -> int:
         + [f"it reported: {one}" for alert in twin.alerts for one in alert.split("\n\n")],
         "nothing is left over in the disturbed home": disturbed.record.breaches,
         "the disturbed home reported what was wrong": [] if disturbed.record.alerts else ["nothing arrived"],
-        "both homes end alike": differences(disturbed.record.outcome, twin.outcome),
+        "both homes end alike": compare(disturbed.record.outcome, twin.outcome),
     }
     for name, record in (("twin", twin), ("disturbed", disturbed.record)):
         if len(record.sizes) < 3:

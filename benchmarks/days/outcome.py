@@ -25,8 +25,9 @@ NOT_COMPARED = {
     "discovery_pool": "the same",
     "discovery_vectors": "the same",
     "discovery_lists": "the same",
-    "seerr_requests": "who asks first for a title depends on the night; the titles are compared on Seerr",
 }
+# The first is compared on Seerr, but for who asked; see compare().
+ASKED, SUGGESTED = "table seerr_requests", "table discovery_candidates"
 # What was made for somebody who has left stays as it was on that day, which is the last that a home had come to.
 OF_USERS = (
     "recommendations", "discovery_candidates", "taste_profiles", "taste_weights", "shows_you_watch", "watch_state",
@@ -46,7 +47,7 @@ WHERE = {
 # top of a list, one a day begins to rest; one home slept through a night. What the rank is made from is compared. Nor
 # are the favourites named beside a recommendation: they are others than those of the title above it.
 TIRED = {
-    "table discovery_candidates": (2, 4), "table recommendations": (2, 7), "table published": (1,),
+    SUGGESTED: (2, 4), "table recommendations": (2, 7), "table published": (1,),
     "table published_lists": (4,),
 }  # fmt: skip
 RESTING = "AI Picks"
@@ -100,24 +101,16 @@ def server_of(house: House) -> dict[str, Any]:
             for kind in ("BoxSet", "Playlist")
             for item in state.catalogue.items(kind)
         }
-        people = {
-            user.name: {
+        people = {}
+        for user in state.users.values():
+            own = [(item, one) for slot, one in user.data.items() if (item := state.catalogue.at(slot)) is not None]
+            people[user.name] = {
                 "everything": user.policy.enable_all_folders,
                 "libraries": sorted(names.get(one, "?") for one in user.policy.enabled_folders),
                 "hidden": sorted(names.get(one, "?") for one in user.configuration.get("MyMediaExcludes", ())),
-                "watched": sorted(
-                    (item.library.name, item.name)
-                    for slot, datum in user.data.items()
-                    if datum.played and (item := state.catalogue.at(slot)) is not None
-                ),
-                "ratings": sorted(
-                    (item.name, datum.rating)
-                    for slot, datum in user.data.items()
-                    if datum.rating is not None and (item := state.catalogue.at(slot)) is not None
-                ),
+                "watched": sorted((item.library.name, item.name) for item, one in own if one.played),
+                "ratings": sorted((item.name, one.rating) for item, one in own if one.rating is not None),
             }
-            for user in state.users.values()
-        }
     for titles in (own for shown in (items, lists) for name, own in shown.items() if RESTING in name):
         titles.sort()
     return {"libraries on the server": items, "lists on the server": lists, "users on the server": people}
@@ -147,6 +140,23 @@ def services_of(house: House) -> dict[str, Any]:
 def outcome_of(house: House, since: date) -> dict[str, Any]:
     """Return everything that must be equal in both households; the home's process has ended."""
     return database_of(house, since) | server_of(house) | services_of(house)
+
+
+def compare(disturbed: dict[str, Any], twin: dict[str, Any]) -> list[str]:
+    """Name what differs between the outcomes of two homes.
+
+    Who asks first for a title depends on the night, and it leaves the suggestions of that user alone, which are scored
+    against each other: of users who asked for others in the other home, the titles are compared, without those.
+    """
+    homes = [dict(one) for one in (disturbed, twin)]
+    mine, its = ({tuple(row[:2]) for row in home.pop(ASKED, ())} for home in homes)
+    titles = {row[3] for home in homes for row in home[SUGGESTED]}
+    otherwise = {(user, title) for user, title in mine ^ its if title in titles}
+    users = {user for user, _ in otherwise}
+    for home in homes:
+        kept = (row for row in home[SUGGESTED] if (row[0], row[3]) not in otherwise)
+        home[SUGGESTED] = [(*row[:2], "", row[3]) if row[0] in users else row for row in kept]
+    return differences(*homes)
 
 
 def differences(disturbed: dict[str, Any], twin: dict[str, Any]) -> list[str]:
