@@ -128,11 +128,9 @@ def services_of(house: House) -> dict[str, Any]:
     )
     with DemoHome(house.home).databases() as (product, _):
         suggested = {key for (key,) in product.execute(statement, [today])}
+    rated = {name: state.trakt_ratings(name) for name in state.trakt.accounts}
     return {
-        "ratings on Trakt": {
-            name: {key: one["rating"] for key, one in state.trakt_ratings(name).items()}
-            for name in state.trakt.accounts
-        },
+        "ratings on Trakt": {name: {key: one["rating"] for key, one in own.items()} for name, own in rated.items()},
         "not requested on Seerr": sorted(suggested - {one["key"] for one in state.seerr_requests()}),
     }
 

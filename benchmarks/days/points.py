@@ -47,38 +47,26 @@ def writes(table: str) -> str:
 
 
 POINTS = (
-    Point(
-        "a request to Seerr is noted and not sent", "committed", writes("seerr_requests"), values='"state": "sending"'
-    ),
+    Point("a request to Seerr is noted and not sent", "committed", writes("seerr_requests"),
+          values='"state": "sending"'),
     Point("a request arrived on Seerr, and its answer is lost", "request", r"POST /seerr/.*/request$"),
-    Point(
-        "ratings are noted as being sent to Trakt, and are not", "committed", r"UPDATE rating_outbox SET attempted_at"
-    ),
+    Point("ratings are noted as being sent to Trakt, and are not", "committed",
+          r"UPDATE rating_outbox SET attempted_at"),
     Point("ratings arrived on Trakt, and the answer is lost", "request", r"POST /trakt/sync/ratings", is_rare=True),
     Point("entries of a library are noted and not placed", "committed", writes("published_entries"), values="planned"),
     Point("entries of a library are placed and not noted", "before", writes("published_entries"), values="placed"),
-    Point(
-        "a library was created on the server, and that is not noted",
-        "request",
-        r"POST /jellyfin/Library/VirtualFolders$",
-        is_rare=True,
-    ),
-    Point(
-        "a list was created, and that is not noted", "request", r"POST /jellyfin/(Collections|Playlists)$", is_rare=True
-    ),
-    Point(
-        "a user's rights were set, and that is not noted", "request", r"POST /jellyfin/Users/.*/Policy", is_rare=True
-    ),
-    Point(
-        "a rating was set on the server, and that is not noted",
-        "request",
-        r"POST /jellyfin/UserItems/.*/UserData",
-        is_rare=True,
-    ),
+    Point("a library was created on the server, and that is not noted", "request",
+          r"POST /jellyfin/Library/VirtualFolders$", is_rare=True),
+    Point("a list was created, and that is not noted", "request",
+          r"POST /jellyfin/(Collections|Playlists)$", is_rare=True),
+    Point("a user's rights were set, and that is not noted", "request", r"POST /jellyfin/Users/.*/Policy",
+          is_rare=True),
+    Point("a rating was set on the server, and that is not noted", "request",
+          r"POST /jellyfin/UserItems/.*/UserData", is_rare=True),
     Point("a page of a history is stored, and the end is not reached", "committed", writes("watch_state")),
     Point("a day's Top Picks are stored, and the run has not ended", "committed", writes("top_picks")),
     Point("answers of a service are stored, and the run has not ended", "committed", writes("fetches"), times=3),
-)
+)  # fmt: skip
 
 
 class PointKiller:
