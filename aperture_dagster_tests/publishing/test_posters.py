@@ -1,4 +1,4 @@
-"""Every title gets a poster: its picture, or a card with its name, with the rank if wanted."""
+"""Every title gets a poster: its picture, or a card with its name; studios get the pictures that they lack."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 
+from aperture_dagster.enrichment.queries import StoredLogo
+from aperture_dagster.media_server.records import ServerStudio
+from aperture_dagster.publishing.pictures import plan_pictures
 from aperture_dagster.publishing.posters import draw_poster
 
 RED = (200, 30, 30)
@@ -130,3 +133,31 @@ def test_the_rank_is_in_the_corner_and_nowhere_else():
 def test_equal_input_gives_equal_bytes_so_that_nothing_is_rewritten():
     content = picture((1600, 900), "WEBP")
     assert draw_poster(content, title="x", rank=3) == draw_poster(content, title="x", rank=3)
+
+
+# Pictures of studios: the operator's stay
+
+
+def logo(name: str, sha256: str = "new", shown: str | None = None, *, studio_id: int = 1) -> StoredLogo:
+    return StoredLogo("company", studio_id, name, f"{name}.png", "png", sha256, shown)
+
+
+@pytest.mark.parametrize(
+    ("has_picture", "logos", "chosen"),
+    [
+        # The name counts in any case, and of two logos with one name the first.
+        (False, [logo("Other"), logo("Acme", studio_id=7), logo("ACME", studio_id=8)], 7),
+        # The operator chose the picture.
+        (True, [logo("Acme")], None),
+        (True, [logo("Acme", "new", shown="old")], 1),
+        (True, [logo("Acme", "new", shown="new")], None),
+        # The server lost it.
+        (False, [logo("Acme", "new", shown="new")], 1),
+    ],
+)
+def test_a_studio_gets_its_logo_unless_it_has_it_or_a_picture_of_the_operator(
+    has_picture: bool, logos: list[StoredLogo], chosen: int | None
+):
+    studios = [ServerStudio("a", "ACME", has_picture), ServerStudio("b", "Nowhere", False)]
+    planned = [(studio.server_item_id, one.studio_id) for studio, one in plan_pictures(studios, logos)]
+    assert planned == ([("a", chosen)] if chosen is not None else [])
