@@ -154,7 +154,7 @@ def test_sessions_that_come_back_at_once_do_not_keep_the_old_database_in_place(s
         nonlocal ended
         try:
             with psycopg.connect(url) as connection:
-                connection.execute("SELECT pg_sleep(0.01)")
+                connection.execute("SELECT pg_sleep(0.1)")
                 return connection.execute("SELECT value FROM facts WHERE name = 'which'").fetchone()[0]  # type: ignore[index]
         except psycopg.OperationalError:
             ended += 1
