@@ -372,7 +372,7 @@ def test_no_file_holds_a_path_of_a_machine_or_the_address_of_a_package_registry(
     # Concatenated, so that this file does not contain them.
     forbidden = [
         "index" + "-url", "pypi." + "org", "files.python" + "hosted", "registry." + "npmjs", "art" + "ifactory",
-        *([home + "/"] if len(home) > 1 else []), str(PROJECT.parent) + "/",
+        *([home + "/"] if len(home) > 1 else []), *([f"{PROJECT.parent}/"] if PROJECT.parent != Path("/tmp") else []),
     ]  # fmt: skip
     for path in tracked():
         if path.suffix in {".png", ".gz", ".jpg", ".svg", ".webp", ".npz"}:
