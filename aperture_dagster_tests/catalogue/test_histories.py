@@ -150,7 +150,7 @@ def test_what_was_unmarked_counts_no_more_unless_the_server_has_a_copy_with_the_
     assert len(histories(shelf)) == 6
     shelf.films(*(film(number) for number in range(5)))
     shelf.do("UPDATE titles SET server_item_id = NULL WHERE server_item_id = 'film-200'")
-    server.states = [films[3], played("film-0", favorite=True, **UNPLAYED)]
+    server.states = [films[3]._replace(play_count=0), played("film-0", favorite=True, **UNPLAYED)]
     for copy in (films[2], episodes[1]):
         server.by_id[copy.server_item_id] = [copy] * still_has_it
     server.by_id |= {"film-100": [], "film-3": [films[4]], **{f"copy of film-{one}": [] for one in (0, 2, 3)}}

@@ -39,13 +39,13 @@ def test_the_server_is_shared_and_stops_with_its_last_user(folder: Path, hold: C
 
 
 def test_the_folder_may_have_any_name_and_the_terminal_any_locale(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """PostgreSQL's clients read a comma in a socket path as a separator between hosts."""
-    monkeypatch.setenv("LC_ALL", "tlh_QO.UTF-8")
-    # Nothing to copy from.
-    monkeypatch.setenv(FOLDER, str(folder.parent))
+    """PostgreSQL's clients read a comma in a socket path as a separator between hosts. There is no cluster to copy."""
+    for name, value in (("LC_ALL", "tlh_QO.UTF-8"), ("TMDB_API_KEY", "hush"), (FOLDER, str(folder.parent))):
+        monkeypatch.setenv(name, value)
     data = folder.with_name('it\'s, 100% "mine" $HOME; x') / "postgres"
     data.parent.mkdir()
     assert run(start_embedded_server(data), "SELECT lower('Ä'), datctype FROM pg_database LIMIT 1") == [("ä", "C")]
+    assert "hush" not in Path(f"/proc/{(data / 'postmaster.pid').read_text().split()[0]}/environ").read_text()
     release_embedded_server(data)
     assert all_gone(folder.parent)
 
