@@ -228,6 +228,6 @@ def test_a_user_without_a_name_is_told_so_and_nothing_is_left(alices_home: Path)
     os.chown(alices_home, nameless.pw_uid, nameless.pw_gid)
     assert told(nameless, alices_home / "postgres").startswith("User 43210 has no name on this machine, but the emb")
     assert not [path for path in alices_home.iterdir() if path.is_dir()]
-    # Nor has the home's owner a name after the system was installed anew.
+    # After the system was reinstalled, the owner of a home may have no name, either.
     said = told(ALICE, alices_home / "postgres")
     assert "belongs to user #43210" in said and f"chown -R {ALICE.pw_uid} {alices_home}" in said

@@ -47,8 +47,7 @@ WHERE = {
 # top of a list, one a day begins to rest; one home slept through a night. What the rank is made from is compared. Nor
 # are the favourites named beside a recommendation: they are others than those of the title above it.
 TIRED = {
-    SUGGESTED: (2, 4), "table recommendations": (2, 7), "table published": (1,),
-    "table published_lists": (4,),
+    SUGGESTED: (2, 4), "table recommendations": (2, 7), "table published": (1,), "table published_lists": (4,),
 }  # fmt: skip
 RESTING = "AI Picks"
 # Beyond those of tests/chaos.py: times, tokens, words about failures, and the server's own ids of lists: playlists of
