@@ -45,7 +45,10 @@ def test_what_was_said_of_a_title_without_ids_is_kept_when_it_gets_those_of_a_ti
     shelf.do("INSERT INTO more_like_this SELECT 'ann', work_id, 'Film 1', now() FROM works")
     learn(shelf, "movie", 1)
     shelf.films(film(1))
-    assert shelf.rows("SELECT 1 FROM titles JOIN ratings USING (work_id) JOIN more_like_this USING (work_id)")
+    said = "SELECT 1 FROM titles JOIN ratings USING (work_id) JOIN more_like_this USING (work_id)"
+    assert shelf.rows(said)
+    shelf.films(film(1, tmdb_id=77))
+    assert not shelf.rows(said), "it was another title before"
 
 
 def test_an_id_of_another_work_is_not_given_and_the_library_says_its_own(shelf: Shelf):

@@ -146,11 +146,13 @@ def test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id(suggeste
         (add("watch_state", user_id="Alma", work_id=SERIES, position_share=0.1), SETTLED),
         (add("ratings", {"source": "trakt", "rating": 7, "updated_at": NOW - DAY}, {"source": "own", "updated_at": NOW},
              user_id="Alma", work_id=SERIES, rated_at=NOW, item_id=0), None),
+        (add("ratings", {"source": "trakt", "rating": 7, "updated_at": NOW}, {"source": "own", "updated_at": NOW - DAY},
+             user_id="Alma", work_id=SERIES, rated_at=NOW, item_id=0), SETTLED),
         (films(50, **OWNED | {"work_id": SERIES}), "in the library"),
     ],
     ids=[
         "nothing", "another's limit", "above the limit", "unrated", "blocked", "not allowed", "adult", "unreleased",
-        "language", "unknown", "dismissed", "dismissed by another", "started", "unrated here", "owned",
+        "language", "unknown", "dismissed", "dismissed by another", "started", "unrated here", "rated again", "owned",
     ],
 )  # fmt: skip
 def test_what_no_longer_suits_a_user_is_not_requested(suggested: Bench, then: Then, why: str | None):
