@@ -19,6 +19,7 @@ from aperture_dagster.simulator.item import Ownership
 from aperture_dagster.simulator.scanner import ScannedItem
 from aperture_dagster.simulator.scans import is_playable
 from aperture_dagster.simulator.trakt.book import TROUBLES, Rated, Rating, Trouble, timestamp, whole_seconds
+from aperture_dagster.simulator.user_data import ClientSession
 
 if TYPE_CHECKING:
     from aperture_dagster.simulator.catalogue import Catalogue
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from aperture_dagster.simulator.libraries import LibraryBook
     from aperture_dagster.simulator.scans import Scans
     from aperture_dagster.simulator.seerr_book import SeerrBook
+    from aperture_dagster.simulator.settings import SimulatorSettings
     from aperture_dagster.simulator.trakt.book import TraktBook
     from aperture_dagster.simulator.user_data import Lists, ServerUser, UserDataSharing
     from aperture_dagster.simulator.world import WorldTitle
@@ -45,6 +47,9 @@ class Operations:
     users: dict[str, ServerUser]
     pictures: dict[tuple[str, str, str], Any]
     """Pictures uploaded to the media server, by ``studio`` or ``item``, its name or id, and the type of image."""
+    sessions: list[ClientSession]
+    """Clients, in the order in which they appeared."""
+    settings: SimulatorSettings
     deleted_paths: list[str]
     """Files and folders of titles that clients deleted, in order."""
     trakt: TraktBook
@@ -157,7 +162,48 @@ class LibraryOperations(Operations):
         Raises ValueError for an unknown user or item, and for one that does not play: its file is missing, or it is a
         STRM file that the server does not accept.
         """
-        owner = self.owner(user)
+        owner, item = self.owner(user), self._playable(item_id)
+        played_at = at.timestamp() if at else self.clock.now()
+        owner.record_play(item, played_at, completion)
+        self.log_play(owner, item, played_at)
+
+    @locked
+    def begin_play(self, user: str, item_id: str, completion: float = 0.0) -> None:
+        """Begin to play an item on a user's television, and report how far that has come so far.
+
+        Raises as `play_item` does.
+        """
+        owner, item, now = self.owner(user), self._playable(item_id), self.clock.now()
+        session = self.session(owner.id, "television", f"television of {user}")
+        if session.item is not item:
+            owner.begin_play(item, now, keeps_mark=self.settings.jellyfin_release >= (12, 0))
+        session.item, session.played_at = item, now
+        session.position = int((item.runtime_ticks or 0) * completion)
+        owner.report_position(item, completion)
+
+    @locked
+    def end_play(self, user: str, completion: float) -> None:
+        """Stop what a user's television is playing. Raises ValueError if that is nothing."""
+        owner, now = self.owner(user), self.clock.now()
+        session = self.session(owner.id, "television", f"television of {user}")
+        item, session.item = session.item, None
+        if item is None:
+            raise ValueError(f"{user} is not playing anything")
+        # A report about an item that is gone has no effect.
+        if item.present:
+            owner.report_position(item, completion)
+            self.log_play(owner, item, now)
+
+    def session(self, user_id: str, client: str, device: str) -> ClientSession:
+        """Return the session of a client on a device, which belongs to this user now and is active."""
+        found = next((one for one in self.sessions if (one.client, one.device) == (client, device)), None)
+        if found is None:
+            found = ClientSession(user_id, client, device, 0.0)
+            self.sessions.append(found)
+        found.user_id, found.active_at = user_id, self.clock.now()
+        return found
+
+    def _playable(self, item_id: str) -> Item:
         item = self.catalogue.find(item_id) or self.catalogue.at_number(item_id)
         if item is None:
             raise ValueError(f"no item {item_id!r}")
@@ -165,9 +211,7 @@ class LibraryOperations(Operations):
             raise ValueError(f"a {item.kind} cannot be played")
         if isinstance(item, ScannedItem) and not is_playable(item, self.libraries):
             raise ValueError(f"{item.path} does not play: {item.media_path}")
-        played_at = at.timestamp() if at else self.clock.now()
-        owner.record_play(item, played_at, completion)
-        self.log_play(owner, item, played_at)
+        return item
 
 
 class ListOperations(Operations):

@@ -24,6 +24,7 @@ from aperture_dagster.simulator.seerr_book import SeerrBook, SeerrOperations
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.trakt.book import TraktBook
 from aperture_dagster.simulator.user_data import (
+    ClientSession,
     Lists,
     PlayEnded,
     QuickConnectCode,
@@ -98,6 +99,7 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         self.sharing = UserDataSharing(self)
         self.plays_ended: list[PlayEnded] = []
         """The activity log. The plays of the initial world are older than what the server keeps."""
+        self.sessions: list[ClientSession] = []
         self.users: dict[str, ServerUser] = {}
         self._users_by_name: dict[str, ServerUser] = {}
         self._user_generations: dict[str, int] = {}

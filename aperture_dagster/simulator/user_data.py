@@ -39,6 +39,19 @@ class PlayEnded:
     at: float
 
 
+@dataclass(slots=True)
+class ClientSession:
+    """A client of a user, and what it is playing; times in Unix seconds, ``position`` in ticks."""
+
+    user_id: str
+    client: str
+    device: str
+    active_at: float
+    item: Item | None = None
+    position: int = 0
+    played_at: float | None = None
+
+
 class UserDatum:
     """One user's data on one item. ``last_played`` and ``saved`` in Unix seconds, ``position`` in ticks."""
 
@@ -184,6 +197,24 @@ class ServerUser:
         self.set_played(item, complete)
         resumable = not complete and completion >= RESUMABLE_FROM
         datum.position = int((item.runtime_ticks or 0) * completion) if resumable else 0
+
+    def begin_play(self, item: Item, at: float, *, keeps_mark: bool) -> None:
+        """Record the beginning of a play; ``keeps_mark``: whether a played item stays played (from 12 on)."""
+        datum = self.edit(item)
+        datum.play_count += 1
+        datum.last_played = at
+        self.last_activity = at
+        if not keeps_mark:
+            self.set_played(item, False)
+
+    def report_position(self, item: Item, completion: float) -> None:
+        """Record how far a play has come: the beginning leaves no position, and the end marks the item as played."""
+        datum = self.edit(item)
+        if completion >= PLAYED_FROM or not item.runtime_ticks:
+            datum.position = 0
+            self.set_played(item, True)
+        else:
+            datum.position = int(item.runtime_ticks * completion) if completion >= RESUMABLE_FROM else 0
 
     def mark_played(self, item: Item, at: float | None, now: float) -> None:
         """Mark as played by hand, with or without a date."""

@@ -66,7 +66,9 @@ class Ids:
 
     def __init__(self, served: RunningSimulator, recorded: list[Recorded]) -> None:
         self._state = state = served.state
-        self._kinds = {number: kind for one in recorded for number, kind in _named(one.answer)}
+        # A film in progress is one that nobody had touched before.
+        answers = [one.answer for one in recorded if one.route != "/UserItems/Resume"]
+        self._kinds = {number: kind for answer in answers for number, kind in _named(answer)}
         self._given: dict[str, str] = {}
         keys = list(state.titles)
         films = [state.item_ids(key)[0] for key in keys if key.startswith("movie:")]

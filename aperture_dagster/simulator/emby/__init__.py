@@ -24,6 +24,7 @@ from aperture_dagster.simulator.jellyfin.access import MediaServer, json_object
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.jellyfin.editing import StudioEndpoints
+from aperture_dagster.simulator.jellyfin.home import SessionEndpoints
 from aperture_dagster.simulator.jellyfin.users import EMBY, EMBY_PARAMETERS, ActivityEndpoints, UserEndpoints
 from aperture_dagster.simulator.libraries import PathMissingError, UnknownLibraryError
 from aperture_dagster.simulator.responses import JSONResponse
@@ -100,6 +101,7 @@ class EmbyService(MediaServer):
             *left_out("GET", "/Users/{user_id}/Items/Root"),
             *left_out("POST", "/Users/New"),
             Operation("GET", "/System/ActivityLog/Entries", ActivityEndpoints(state, EMBY).entries, EMBY_PARAMETERS),
+            Operation("GET", "/Sessions", SessionEndpoints(access, server_id, items.whole, None).listing),
             *EmbyLibraryEndpoints(access).operations(),
             *self._operations(items, playstate, EmbyStudioEndpoints(access, server_id, items.image)),
             *_user_operations(EmbyUserEndpoints(access, server_id)),

@@ -123,6 +123,10 @@ class EmbyItemEndpoints(ItemEndpoints):
         item = self._access.item(item_id, user)
         return JSONResponse(self._with_pictures([self._dto(item, _ALL_FIELDS, user)], [item.id])[0])
 
+    def whole(self, item: Item) -> dict[str, Any]:
+        """Return an item with all fields, without anybody's data."""
+        return self._dto(item, _ALL_FIELDS, None)
+
     def _find(self, item_id: str) -> Item | None:
         return ids.find_item(self._catalogue, item_id)
 

@@ -13,6 +13,7 @@ from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, MediaServer, json_object
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints, StudioEndpoints
+from aperture_dagster.simulator.jellyfin.home import HomeEndpoints, SessionEndpoints
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints
 from aperture_dagster.simulator.jellyfin.listing import LISTING_PARAMETERS, PAGE_PARAMETERS, Listings
@@ -121,6 +122,9 @@ class JellyfinService(MediaServer):
         log = ActivityEndpoints(state, JELLYFIN)
         operations.append(Operation("GET", "/System/ActivityLog/Entries", log.entries, PARAMETERS))
         operations += LibraryEndpoints(access).operations() + HomeScreenEndpoints(access).operations()
+        operations += HomeEndpoints(access, items, listings).operations()
+        sessions = SessionEndpoints(access, server_id, items.whole, state.settings.jellyfin_release)
+        operations.append(Operation("GET", "/Sessions", sessions.listing, ("activeWithinSeconds",)))
         operations += self._operations(items, playstate, studios) + _user_operations(users, items)
         playlists = PlaylistEndpoints(access, items, state.settings.jellyfin_release)
         operations += _list_operations(BoxSetEndpoints(access), playlists, EditingEndpoints(access))

@@ -147,6 +147,10 @@ class ItemEndpoints:
         found = [dto.item_dto(item, fields, **facts) for item in items]
         return self._with_pictures(found, [item.id for item in items]) if images else found
 
+    def whole(self, item: Item) -> dict[str, Any]:
+        """Return an item with all fields, without anybody's data."""
+        return dto.item_dto(item, _SINGLE_ITEM_FIELDS, server_id=self._server_id)
+
     def _with_pictures(self, dtos: list[dict[str, Any]], numbers: list[str]) -> list[dict[str, Any]]:
         """Add the tags of uploaded pictures."""
         wanted = set(numbers)

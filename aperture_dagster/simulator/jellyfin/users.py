@@ -95,16 +95,22 @@ class PlaystateEndpoints:
     def played(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
         """``POST /UserPlayedItems/{item_id}``: for a series, every episode. It makes the user active."""
         user, item = self._find(request, item_id, user_id)
-        user.last_activity = self._access.state.clock.now()
+        self._make_active(user)
         user.mark_played(item, binding.moment(request.query, "datePlayed"), self._access.state.clock.now())
         return self._response(item, user)
 
     def unplayed(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
         """``DELETE /UserPlayedItems/{item_id}``. It makes the user active."""
         user, item = self._find(request, item_id, user_id)
-        user.last_activity = self._access.state.clock.now()
+        self._make_active(user)
         user.mark_unplayed(item)
         return self._response(item, user)
+
+    def _make_active(self, user: ServerUser) -> None:
+        """Note that a user is active, as whom the key acts (``RequestHelpers.cs``: ``GetSession``)."""
+        state = self._access.state
+        user.last_activity = state.clock.now()
+        state.session(user.id, "Aperture", "Jellyfin Server")
 
     def _response(self, item: Item, user: ServerUser) -> Response:
         return JSONResponse(dto.user_data_dto(item, user))
