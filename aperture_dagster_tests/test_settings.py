@@ -110,6 +110,60 @@ def test_the_error_about_a_name_like_no_other_points_to_the_list(monkeypatch: py
     assert "docs/settings.md" in error_of()
 
 
+# What Kubernetes sets for a Service called `aperture`, and one called `aperture-ui` with a named port.
+OF_KUBERNETES = {
+    "APERTURE_SERVICE_HOST": "10.0.0.1",
+    "APERTURE_SERVICE_PORT": "3000",
+    "APERTURE_PORT": "tcp://10.0.0.1:3000",
+    "APERTURE_PORT_3000_TCP": "tcp://10.0.0.1:3000",
+    "APERTURE_PORT_3000_TCP_PROTO": "tcp",
+    "APERTURE_PORT_3000_TCP_PORT": "3000",
+    "APERTURE_PORT_3000_TCP_ADDR": "10.0.0.1",
+    "APERTURE_UI_SERVICE_HOST": "fd00::1",
+    "APERTURE_UI_SERVICE_PORT": "3000",
+    "APERTURE_UI_SERVICE_PORT_HTTP": "3000",
+    "APERTURE_UI_PORT": "tcp://[fd00::1]:3000",
+    "APERTURE_UI_PORT_3000_TCP_ADDR": "fd00::1",
+    "APERTURE_DNS_PORT_53_UDP": "udp://10.0.0.2:53",
+}
+# What Docker sets for `--link code:aperture-code`.
+OF_DOCKER = {
+    "APERTURE_CODE_NAME": "/web/aperture-code",
+    "APERTURE_CODE_PORT": "tcp://172.17.0.2:4000",
+    "APERTURE_CODE_PORT_4000_TCP_PORT": "4000",
+    "APERTURE_CODE_ENV_APERTURE_HTTP_ATTEMPTS": "many",
+}
+
+
+@pytest.mark.parametrize("given", [OF_KUBERNETES, OF_DOCKER])
+def test_variables_of_a_service_or_a_link_of_our_name_are_no_settings(env: Path, given: dict[str, str]):
+    os.environ.update(given)
+    assert load_settings().ui_port == 3000
+    os.environ.update(given)
+    env.write_text("APERTURE_UI_PORT=4321\n")
+    assert load_settings().ui_port == 4321
+    os.environ["APERTURE_UI_PORT"] = "5432"
+    assert load_settings().ui_port == 5432
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("APERTURE_PORT", "3000", "APERTURE_UI_PORT"), ("APERTURE_UI_PROT", "3000", "APERTURE_UI_PORT"),
+        ("APERTURE_SERVICE_HOST", "jellyfin.lan:8096", ""), ("APERTURE_SERVICE_PORT", "http://x", ""),
+        ("APERTURE_MEDIA_SERVER_NAME", "home", ""), ("APERTURE_ENV_FILE", "x", ""), ("APERTURE_HOST", "10.0.0.1", ""),
+    ],
+)  # fmt: skip
+def test_what_only_resembles_a_variable_of_a_service_is_refused(env: Path, name: str, value: str, meant: str):
+    os.environ[name] = value
+    message = error_of()
+    assert message.startswith(f"{name} in the environment is not a setting. ")
+    assert meant in message
+    del os.environ[name]
+    env.write_text(f"{name}={value}\n")
+    assert error_of().startswith(f"{name} in {env} is not a setting. ")
+
+
 def test_a_misspelt_variable_without_the_prefix_is_found_unless_the_right_one_is_set():
     given = {"TMBD_API_KEY", "TRAKT_CLIENT_IDS", "OPENAI_API_KEY", "OPENAI_API_KEYS", "HOME", "AWS_API_KEY"}
     assert misspelt_variables(given) == {"TMBD_API_KEY": "TMDB_API_KEY", "TRAKT_CLIENT_IDS": "TRAKT_CLIENT_ID"}

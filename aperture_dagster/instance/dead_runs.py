@@ -50,19 +50,25 @@ def unlock_run(run_id: str, settings: Settings) -> None:
 def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
     """End the dead runs where no daemon monitors them, and return them.
 
-    That includes runs that were created or launched, and in which nothing has happened for five minutes since.
+    That includes runs that were created or launched, or that somebody terminated before they had started, and in which
+    nothing has happened for five minutes since.
     """
     before = (now or datetime.now(UTC)) - LAUNCHED_WITHIN
-    stuck = instance.get_runs(RunsFilter(statuses=NOT_LOCKED_YET, updated_before=before))
+    stuck = instance.get_runs(RunsFilter(statuses=[*NOT_LOCKED_YET, DagsterRunStatus.CANCELING], updated_before=before))
     return [run for run in [*dead_runs(instance, settings), *stuck] if end_if_dead(instance, run, settings)]
 
 
 def end_if_dead(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> bool:
-    """Mark a run as failed if its process is gone, and free what it held; return whether that was done."""
-    is_dead = not locks.is_held(_lock_file(run.run_id, settings))
+    """Mark a run as failed if its process is gone, and free what it held; return whether that was done.
+
+    A run that has started and has no lock file in this home belongs to another one: only its launcher knows of it.
+    """
+    is_here, is_held = _look(run.run_id, settings)
     # Looked up after that: the run may have ended meanwhile.
     current = instance.get_run_by_id(run.run_id)
-    if not is_dead or current is None or current.is_finished:
+    if is_held or current is None or current.is_finished:
+        return False
+    if current.status == DagsterRunStatus.STARTED and not is_here:
         return False
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     instance.report_run_failed(current, "The process of this run is gone: it was killed, or the machine stopped.")
@@ -85,11 +91,20 @@ def free_dead_slots(
 
 
 def dead_runs(runs: "DagsterInstance | PostgresRunStorage", settings: Settings) -> list[DagsterRun]:
-    """Return runs that have started and not ended, and whose lock nobody holds."""
+    """Return runs that have started in this home and not ended, and whose lock nobody holds."""
     started = [run.run_id for run in runs.get_runs(RunsFilter(statuses=STARTED))]
-    suspects = [one for one in started if not locks.is_held(_lock_file(one, settings))]
+    suspects = [run_id for run_id in started if _look(run_id, settings) == (True, False)]
     # Looked up again: a run may have ended since.
     return list(runs.get_runs(RunsFilter(run_ids=suspects, statuses=STARTED))) if suspects else []
+
+
+def _look(run_id: str, settings: Settings) -> tuple[bool, bool]:
+    """Return whether a run has a lock file in this home, and whether a process holds it.
+
+    A run makes its file before it counts as started, and a process that is killed leaves it behind.
+    """
+    path = _lock_file(run_id, settings)
+    return path.exists(), locks.is_held(path)
 
 
 def _lock_file(run_id: str, settings: Settings) -> Path:

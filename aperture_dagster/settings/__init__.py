@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import unquote
@@ -140,6 +141,37 @@ def known_variables() -> set[str]:
     return {variable for name in Settings.model_fields for variable in environment_names(name)}
 
 
+# What Kubernetes sets in each container for every Service of its namespace, and Docker for a container that is linked,
+# if it is called `aperture` or `aperture-…`.
+_OF_SERVICES = (
+    (re.compile(rf"{PREFIX}(\w+_)?SERVICE_HOST"), re.compile(r"[0-9a-fA-F.:]+")),
+    (re.compile(rf"{PREFIX}(\w+_)?SERVICE_PORT(_\w+)?"), re.compile(r"\d+")),
+    (re.compile(rf"{PREFIX}(\w+_)?PORT(_\d+_(TCP|UDP|SCTP))?"), re.compile(r"(tcp|udp|sctp)://\S+")),
+    (re.compile(rf"{PREFIX}(\w+_)?PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR|START|END)"), None),
+)
+_LINKED = re.compile(rf"({PREFIX}(?:\w+_)?)NAME")
+_LINK = re.compile(r"/[^/\s]+/[^/\s]+")
+
+
+def variables_of_services(given: Mapping[str, str]) -> set[str]:
+    """Find the variables that Kubernetes and Docker set for a Service, or a linked container, of our name.
+
+    Both the name and the value have to look like it: ``APERTURE_UI_PORT`` is our setting, ``tcp://10.0.0.1:3000`` is
+    not a value that somebody gave it.
+    """
+    found = {
+        name
+        for name, value in given.items()
+        if any(of.fullmatch(name) and (is_like is None or is_like.fullmatch(value)) for of, is_like in _OF_SERVICES)
+    }
+    for name, value in given.items():
+        linked = _LINKED.fullmatch(name)
+        if linked and _LINK.fullmatch(value):
+            # Docker also passes on everything that the other container was started with.
+            found |= {name, *(other for other in given if other.startswith(f"{linked[1]}ENV_"))}
+    return found
+
+
 def misspelt_variables(given: Collection[str]) -> dict[str, str]:
     """Find variables without our prefix, which other programs may own, that look like one of ours which is not set."""
     ours = [name for name in known_variables() if not name.startswith(PREFIX) and name not in given]
@@ -149,6 +181,9 @@ def misspelt_variables(given: Collection[str]) -> dict[str, str]:
 
 def load_settings(**overrides: Any) -> Settings:
     """Read and validate all settings; a SettingsError names the setting, its origin, and what was expected."""
+    # Before `.env` is read, whose port of the UI must win over the address of a Service called `aperture-ui`.
+    for name in variables_of_services(os.environ):
+        del os.environ[name]
     _read_env_file()
     try:
         return Settings(**overrides)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -14,7 +15,9 @@ import dagster as dg
 import pytest
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
+from aperture_dagster.cli.backup import refuse_runs
 from aperture_dagster.instance.dead_runs import LAUNCHED_WITHIN, end_dead_runs, free_dead_slots
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.users import needs_namespaces
@@ -112,10 +115,44 @@ def test_a_run_in_another_container_is_checked_without_its_process_id(
     assert [ended.run_id for ended in end_dead_runs(instance, external)] == [run.run_id]
 
 
-@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING])
+def test_a_run_of_another_home_on_the_same_database_belongs_to_its_launcher(
+    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner], tmp_path: Path
+):
+    """Homes share a database where runs are in containers, or on machines, of their own."""
+    elsewhere = start(APERTURE_HOME=str(tmp_path / "elsewhere"))
+    (run,) = instance.get_runs()
+    later = datetime.now(UTC) + timedelta(days=30)
+    assert end_dead_runs(instance, external, now=later) == []
+    for record in instance.get_run_records():
+        monitor_started_run(instance, Mock(), record, logging.getLogger("monitoring"))
+    # Each process that opens the instance frees places of dead runs.
+    with dg.DagsterInstance.get():
+        assert pool(instance) == {run.run_id}
+    with pytest.raises(OperatorError, match=f"Runs are in progress: work {run.run_id[:8]}"):
+        refuse_runs(instance, external)
+    elsewhere.complete()
+    assert [one.status for one in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
+
+
+def test_a_killed_run_of_another_home_is_ended_there(
+    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner], tmp_path: Path
+):
+    home = tmp_path / "elsewhere"
+    start(APERTURE_HOME=str(home)).die()
+    assert end_dead_runs(instance, external) == []
+    ended = end_dead_runs(instance, external.model_copy(update={"home": home}))
+    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    assert [run.run_id for run in ended] == [run.run_id for run in instance.get_runs()]
+    assert not pool(instance)
+
+
+@pytest.mark.parametrize(
+    "status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+)
 def test_a_run_that_was_created_or_launched_and_never_started_is_ended_after_a_while(
     instance: dg.DagsterInstance, external: Settings, status: dg.DagsterRunStatus
 ):
+    """Its process was killed before it made a lock file, which is what tells that a run is of this home."""
     run = instance.create_run_for_job(dg.GraphDefinition(name="never_started").to_job(), status=status)
     made = datetime.now(UTC)
     assert end_dead_runs(instance, external, now=made) == []
