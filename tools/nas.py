@@ -85,6 +85,7 @@ def unraid(service: dict[str, Any]) -> str:
     rights = ["--user 99:100", "--read-only", f"--tmpfs {service['tmpfs']}", "--stop-timeout 30"]
     rights += [f"--cap-drop {one}" for one in service["cap_drop"]]
     rights += [f"--security-opt {one}" for one in service["security_opt"]]
+    rights += [f"--ulimit {name}={most}" for name, most in service["ulimits"].items()]
     facts = {
         "Name": "aperture", "Repository": service["image"], "Network": "bridge", "Shell": "sh", "Privileged": "false",
         "Overview": TITLE, "Category": "MediaApp:Other", "WebUI": "http://[IP]:[PORT:3000]/",

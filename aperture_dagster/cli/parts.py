@@ -85,20 +85,23 @@ class Ui:
 
 @dataclass(frozen=True)
 class Limits:
-    """Times and counts that decide when a part is started again, killed or given up.
+    """Times and counts that decide when a part is killed or started again.
 
     Attributes:
         stop_seconds: time to stop, after which a part is killed. Dagster's daemon gives its threads 30 seconds.
         check_seconds: time between two looks at the size of the logs.
-        pause_seconds: pause before a part is started again; doubles with each time that it ended lately.
-        restarts: how often a part may end within ``window_seconds`` and be started again.
+        pause_seconds: pause before a part is started again; doubles each time until the part lasts.
+        longest_pause_seconds: the longest such pause.
+        restarts: how often a part that does not last is started again before the terminal calls it broken.
+        lasting_seconds: how long a part has to run to have lasted.
     """
 
     stop_seconds: float = 40.0
     check_seconds: float = 60.0
     pause_seconds: float = 1.0
+    longest_pause_seconds: float = 300.0
     restarts: int = 5
-    window_seconds: float = 600.0
+    lasting_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ class PartLog:
 
 
 class SupervisedPart:
-    """A part of the plan: its process, and how often it ended lately."""
+    """A part of the plan: its process, and how often in a row it failed."""
 
     def __init__(self, plan: Plan, number: int) -> None:
         self.part, self._plan = plan.parts[number], plan
@@ -190,7 +193,9 @@ class SupervisedPart:
         self.since = 0.0
         """When it was started, in seconds since the epoch."""
         self.start_at = 0.0
-        self.endings: list[float] = []
+        self.failures = 0
+        """How often in a row it ended before it had lasted."""
+        self._started_at = 0.0
         self.ending: str | None = None
         self.last_words = ""
         self.pid: int | None = None
@@ -200,7 +205,7 @@ class SupervisedPart:
 
     def start(self) -> None:
         """Start it, or note why that failed."""
-        self.since, self.state = time.time(), "starting"
+        self.since, self._started_at, self.state = time.time(), time.monotonic(), "starting"
         if self.part.pid is not None and self._group is None:
             # It was started with a group of its own.
             self.pid = self._group = self.part.pid
@@ -256,11 +261,6 @@ class SupervisedPart:
             return True
         return False
 
-    @property
-    def is_given_up(self) -> bool:
-        """Whether it ended too often."""
-        return len(self.endings) > self._plan.limits.restarts
-
     def ended_with(self, code: int) -> None:
         """Note the exit code, which the supervisor has collected."""
         if self._process is not None:
@@ -272,13 +272,15 @@ class SupervisedPart:
             self.ended(_described(code))
 
     def ended(self, how: str) -> None:
-        """Note how it ended, and schedule its restart: the more often it ended lately, the later."""
+        """Note how it ended, and schedule its restart: the more often in a row, the later."""
         limits, now = self._plan.limits, time.monotonic()
         self.ending, self.last_words = how, self.log.last_line()
         self.log.note(f"ended: {how}")
         self._close_pipe()
-        self.endings = [*(one for one in self.endings if now - one < limits.window_seconds), now]
-        self.state, self.start_at = "waiting", now + limits.pause_seconds * 2 ** (len(self.endings) - 1)
+        self.failures = 1 if now - self._started_at > limits.lasting_seconds else self.failures + 1
+        # The exponent is limited as well: a part may fail for months.
+        pause = min(limits.longest_pause_seconds, limits.pause_seconds * 2 ** min(self.failures - 1, 30))
+        self.state, self.start_at = "waiting", now + pause
 
     def ask_to_stop(self) -> None:
         """Ask the part and its children to stop."""

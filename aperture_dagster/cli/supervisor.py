@@ -1,5 +1,8 @@
 """The process that `aperture up` becomes: it starts the parts, restarts those that end, and stops all together.
 
+A part that ends again and again is started less and less often, and the others go on: without a webserver, lists are
+still made and published.
+
 It runs for months with nothing to do, so it imports no more than the standard library and sleeps until a signal
 arrives or the next look at the logs is due. ``aperture up`` checks everything first, then replaces itself with
 ``python -m …supervisor PLAN``.
@@ -46,29 +49,19 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
         self._next_check = time.monotonic() + plan.limits.check_seconds
 
-    def run(self) -> int:
-        """Run the parts until a signal arrives or one of them cannot be kept alive; return the exit code."""
-        failure = None
+    def run(self) -> None:
+        """Run the parts until a signal arrives."""
         try:
-            while not self.is_stopping and failure is None:
+            while not self.is_stopping:
                 self._reap()
-                failure = self._start_what_is_due()
-                if failure is None:
-                    self._look()
-                    self._sleep()
+                self._start_what_is_due()
+                self._look()
+                self._sleep()
         finally:
-            # A service manager signals all processes of a service at once, and a part may have been faster.
-            if self.is_stopping or self._signals_received() & STOPPING:
-                failure = None
-                say("Stopping …")
+            say("Stopping …")
             self.is_stopping = True
             self._write_state()
             self._stop()
-        if failure is None:
-            return 0
-        # Last, where it is seen.
-        say(f"{failure} Everything else was stopped; start it again with `aperture up`.", error=True)
-        return 1
 
     def _reap(self) -> None:
         """Wait for all children that have ended: parts, and the runs that they left to process 1 of a container."""
@@ -81,24 +74,27 @@ class Supervisor:
     def _note_ending(self, one: SupervisedPart, code: int) -> None:
         one.ended_with(code)
         self._write_state()
-        if one.state == "waiting" and not one.is_given_up and not self.is_stopping:
-            say(f"{time.strftime('%H:%M:%S')} The {one.part.name} ended ({one.ending}); starting it again.")
+        # A service manager may signal all processes of a service at once, and a part may be faster.
+        if one.state != "waiting" or self.is_stopping or self._is_asked_to_stop():
+            return
+        restarts, now = self.plan.limits.restarts, time.strftime("%H:%M:%S")
+        if one.failures <= restarts:
+            say(f"{now} The {one.part.name} ended ({one.ending}); starting it again.")
+        elif one.failures == restarts + 1:
+            last = f" It said last: {one.last_words}" if one.last_words else ""
+            say(
+                f"{now} The {one.part.name} ended {one.failures} times in a row, the last time with this: "
+                f"{one.ending}. From now on it is started after longer pauses, and everything else goes on. Its "
+                f"output is in {one.log.path}.{last}"
+            )
 
-    def _start_what_is_due(self) -> str | None:
-        """Start parts whose time has come; return a sentence about one that is given up."""
+    def _start_what_is_due(self) -> None:
+        """Start parts whose time has come."""
         for one in self.parts:
-            if one.is_given_up:
-                last = one.last_words
-                return (
-                    f"The {one.part.name} ended {len(one.endings)} times within "
-                    f"{self.plan.limits.window_seconds / 60:.0f} minutes, the last time with this: {one.ending}. "
-                    f"Its output is in {one.log.path}.{f' It said last: {last}' if last else ''}"
-                )
             is_due = one.state == "stopped" or (one.state == "waiting" and time.monotonic() >= one.start_at)
             if is_due and self._may_start(one):
                 one.start()
                 self._write_state()
-        return None
 
     def _may_start(self, one: SupervisedPart) -> bool:
         return all(other.state in ("running", "done") for other in self.parts if other.part.stage < one.part.stage)
@@ -123,8 +119,13 @@ class Supervisor:
         if any(one.state == "stopped" and self._may_start(one) for one in self.parts):
             timeout = 0.0
         select.select([self._signals], [], [], timeout)
+        self._is_asked_to_stop()
+
+    def _is_asked_to_stop(self) -> bool:
+        """Tell whether a signal has arrived that ends everything."""
         if self._signals_received() & STOPPING:
             self.is_stopping = True
+        return self.is_stopping
 
     def _signals_received(self) -> set[int]:
         """Return the signals that have arrived since the last call."""
@@ -189,4 +190,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--part":
         run_part(int(sys.argv[2]), sys.argv[3], sys.argv[4:])
     else:
-        sys.exit(Supervisor(Plan.parse(sys.argv[1])).run())
+        Supervisor(Plan.parse(sys.argv[1])).run()

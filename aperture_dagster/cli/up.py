@@ -68,7 +68,7 @@ CHECK_SECONDS = 10.0
 def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, port: int | None) -> None:
     """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted.
 
-    A part that dies is restarted; if it cannot be kept alive, everything stops, with a reason and exit code 1.
+    A part that dies is restarted; the others go on, also while one cannot be kept alive.
     """
     with operator_errors(), contextlib.ExitStack() as stack:
         given = load_settings() if on_demo else load_settings_of(home)

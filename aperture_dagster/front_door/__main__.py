@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -16,10 +17,12 @@ from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.home_rows import HomeRows
 from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.secrets import ROWS, read_secret
+from aperture_dagster.front_door.server import serve
 from aperture_dagster.instance.private import webserver
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import RowKeeper, first_member, reachable_address
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings.types import is_loopback
 
 DEFAULT_PORT = 3000
 """That of Dagster's command."""
@@ -67,15 +70,17 @@ def _rows(
 
 
 def main() -> None:
-    """Run Dagster's command with :func:`create_app` in place of the function that creates its application.
+    """Run Dagster's command with :func:`create_app` and :func:`serve` in place of what it calls.
 
     Raises:
-        RuntimeError: Dagster's command no longer looks that function up in its module, so the guard would be missing.
+        RuntimeError: Dagster's command no longer looks these up in its module, so guard and limits would be missing.
     """
-    name = _create_dagster_app.__name__
-    if name not in _command.host_dagster_ui_with_workspace_process_context.__code__.co_names:
+    uvicorn = SimpleNamespace(run=functools.partial(serve, is_proxy=is_loopback))
+    replaced = {_create_dagster_app.__name__: create_app, "uvicorn": uvicorn}
+    if not replaced.keys() <= {*_command.host_dagster_ui_with_workspace_process_context.__code__.co_names}:
         raise RuntimeError("This version of dagster-webserver cannot be guarded: install the one in constraints.txt.")
-    setattr(_command, name, create_app)
+    for name, ours in replaced.items():
+        setattr(_command, name, ours)
     _command.cli.params.append(DEMO_OPTION)
     _command.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import hmac
@@ -47,6 +48,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
 }
 LARGEST_ID = 2**63
+BODY_SECONDS = 10.0
 LARGEST_FORM, LONGEST_FIELD, MOST_FIELDS = 10_000, 500, 100
 NO_MEMBER = marked("You do not take part, so no lists are made for you.")
 NOT_READY = marked("There are no lists yet. They are made once the library has been read; look again in a few minutes.")
@@ -232,12 +234,16 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 async def read_body(request: Request, most: int) -> bytes | None:
-    """Read what was sent; None if it is more than so many bytes."""
+    """Read what was sent; None if it is more than so many bytes. Raises HTTPException 408 if that takes too long."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            return None
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    return None
+    except TimeoutError:
+        raise HTTPException(408, marked("This form took too long to arrive.")) from None
     return body
 
 

@@ -62,7 +62,14 @@ def test_the_template_of_unraid_is_complete(household: dict[str, Any]):
     assert (root.tag, root.get("version")) == ("Container", "2")
     assert root.findtext("Repository") == household["image"]
     rights = root.findtext("ExtraParams") or ""
-    for word in ("--user 99:100", "--read-only", "--tmpfs /tmp", "--cap-drop ALL", "no-new-privileges:true"):
+    for word in (
+        "--user 99:100",
+        "--read-only",
+        "--tmpfs /tmp",
+        "--cap-drop ALL",
+        "no-new-privileges:true",
+        "--ulimit nofile=",
+    ):
         assert word in rights
     by_kind: dict[str, list[xml.Element]] = {}
     for one in root.iter("Config"):

@@ -1,0 +1,228 @@
+"""The server below the front door: uvicorn, with limits on connections that uvicorn lacks.
+
+uvicorn limits neither how many connections are open, nor how long a client may take to send the head of a request, nor
+how long that head may be. (hypercorn and granian limit the time at most.) A connection that stays silent costs a
+descriptor, and a process that runs out of descriptors does nothing at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import resource
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_LOG = logging.getLogger(__name__)
+HEAD_SECONDS = 10.0
+"""Time for a client to send the head of its next request."""
+LARGEST_HEAD = 65_536
+MOST_CONNECTIONS = 1_000
+MOST_OF_CLIENT = 200
+"""Connections of a client, and its requests at once, which a proxy may forward. A household may be one client."""
+SPARE_DESCRIPTORS = 400
+"""What else the process opens, and connections that were accepted but not counted yet."""
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 address; empty for anything else."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
+
+
+class Connections:
+    """The open connections of a server, within limits.
+
+    When there are too many, the oldest connection goes that waits for the head of a request, and only if there is none,
+    the new one. So silent connections cost nobody else anything, however many addresses they come from.
+
+    Args:
+        most: connections in all.
+        most_of_client: connections of an address or IPv6 network.
+        is_shared: tells whether an address, such as that of a proxy, stands for many clients.
+    """
+
+    def __init__(
+        self, most: int, most_of_client: int = MOST_OF_CLIENT, is_shared: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._most, self._most_of_client, self._is_shared = most, most_of_client, is_shared
+        self._open: dict[asyncio.Transport, str] = {}
+        self._of_client: Counter[str] = Counter()
+        self._waiting: dict[asyncio.Transport, None] = {}
+        self._upgraded: set[asyncio.Transport] = set()
+
+    def admit(self, transport: asyncio.Transport, address: str) -> bool:
+        """Count a new connection, which waits for a head; False if there is no room for it."""
+        for upgraded in [one for one in self._upgraded if one.is_closing()]:
+            self.release(upgraded)
+        client = "" if self._is_shared(address) else network_of(address)
+        if client and self._of_client[client] >= self._most_of_client and not self._evict(client):
+            return False
+        if len(self._open) >= self._most and not self._evict():
+            return False
+        self._open[transport] = client
+        self._of_client[client] += 1
+        self._waiting[transport] = None
+        return True
+
+    def is_waiting(self, transport: asyncio.Transport) -> bool:
+        """Tell whether a connection waits for a head."""
+        return transport in self._waiting
+
+    def wait(self, transport: asyncio.Transport) -> None:
+        """Note that a connection waits for a head again."""
+        if transport in self._open:
+            self._waiting[transport] = None
+
+    def serve(self, transport: asyncio.Transport) -> None:
+        """Note that the head has arrived."""
+        self._waiting.pop(transport, None)
+
+    def upgrade(self, transport: asyncio.Transport) -> None:
+        """Note that the connection is that of a WebSocket, whose end nobody announces."""
+        if transport in self._open:
+            self._upgraded.add(transport)
+
+    def release(self, transport: asyncio.Transport) -> None:
+        """Forget a connection that has ended."""
+        client = self._open.pop(transport, None)
+        self._waiting.pop(transport, None)
+        self._upgraded.discard(transport)
+        if client is not None:
+            self._of_client[client] -= 1
+            if not self._of_client[client]:
+                del self._of_client[client]
+
+    def _evict(self, client: str | None = None) -> bool:
+        oldest = next((one for one in self._waiting if client is None or self._open[one] == client), None)
+        if oldest is not None:
+            self.release(oldest)
+            oldest.abort()
+        return oldest is not None
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol on connections that are counted, and that end unless a head arrives in time."""
+
+    open_connections: Connections
+    _deadline: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Admit a connection, or end it."""
+        super().connection_made(transport)
+        if self.open_connections.admit(transport, self.client[0] if self.client else ""):
+            self._await_head()
+        else:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_waiting()
+        self.open_connections.release(self.transport)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass data on; end the connection if the head is too large."""
+        super().data_received(data)
+        if self._deadline is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD:
+                self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        """Begin a request."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """End a request, and wait for the next one."""
+        super().on_response_complete()
+        if not self.pipeline and not self.transport.is_closing():
+            self._await_head()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, which still counts."""
+        self.open_connections.upgrade(self.transport)
+        super().handle_websocket_upgrade()
+
+    def _await_head(self) -> None:
+        self._stop_waiting()
+        self.open_connections.wait(self.transport)
+        self._deadline, self._head_bytes = self.loop.call_later(HEAD_SECONDS, self.transport.abort), 0
+
+    def _stop_waiting(self) -> None:
+        self.open_connections.serve(self.transport)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class FairShare:
+    """Middleware that limits the requests of a client at once, wherever its connections come from.
+
+    Behind a proxy, the proxy's connections stand for many clients, and only their requests can be told apart.
+    """
+
+    def __init__(self, app: ASGIApp, most: int = MOST_OF_CLIENT) -> None:
+        self._app, self._most = app, most
+        self._running: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it with status 429."""
+        client = network_of(scope["client"][0]) if scope.get("client") else ""
+        if not client:
+            await self._app(scope, receive, send)
+        elif self._running[client] >= self._most:
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1013})
+                return
+            answer = PlainTextResponse("Too many requests at once.\n", 429, {"retry-after": "1"})
+            await answer(scope, receive, send)
+        else:
+            self._running[client] += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._running[client] -= 1
+                if not self._running[client]:
+                    del self._running[client]
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of descriptors to the hard one; return the limit.
+
+    The soft limit is 1,024 in most places for the sake of programs that use ``select``, which this process does not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:
+        # macOS has a hard limit that it does not allow.
+        _LOG.info("the limit of descriptors stays at %d: %s", soft, error)
+        return soft
+    return hard
+
+
+def serve(app: ASGIApp, *, is_proxy: Callable[[str], bool] = lambda _: False, **options: Any) -> None:
+    """Run uvicorn with limits until a signal arrives; ``options`` are those of ``uvicorn.run``."""
+    descriptors = raise_descriptor_limit()
+    # RLIM_INFINITY is negative.
+    most = MOST_CONNECTIONS if descriptors < 0 else min(MOST_CONNECTIONS, descriptors - SPARE_DESCRIPTORS)
+
+    class Protocol(LimitedProtocol):
+        open_connections = Connections(max(most, 50), is_shared=is_proxy)
+
+    uvicorn.run(FairShare(app), http=Protocol, **options)
