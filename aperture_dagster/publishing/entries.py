@@ -6,12 +6,12 @@ import hashlib
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 from aperture_dagster.media_server.records import Artwork, ArtworkKind, MediaSource
-from aperture_dagster.model import past
 from aperture_dagster.publishing import names
+from aperture_dagster.publishing.dates import OLDEST, dates_in_order
 from aperture_dagster.publishing.manifest import MediaType, PlacedEntry
 from aperture_dagster.publishing.names import Form
 from aperture_dagster.publishing.nfo import EpisodeFacts, TitleFacts, episode_nfo, film_nfo, series_nfo
@@ -27,6 +27,9 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 # Of a season; a longer one is published in parts of this length.
 SEASON_EPISODES = 26
 NAMED_TITLES = 2
+# So many episodes of a series have its date: servers show a series in a row where its newest episode is, and as a
+# series only if several are that new. The others never change with the rank.
+DATED_EPISODES = 2
 Number = tuple[int, int]
 """Season and number of an episode."""
 
@@ -135,35 +138,36 @@ def build_library(
     placed: Mapping[str, PlacedEntry],
     how: EntryForm,
     *,
-    now: datetime,
+    moment: datetime,
     skipped: Sequence[str] = (),
 ) -> DesiredLibrary:
     """Make the desired state of a library.
 
-    An entry that is placed keeps its folder and the date that the server shows, so that it keeps its id and its place
-    in rows sorted by date. New entries get the current time minus their rank in seconds.
+    An entry that is placed keeps its folder, so that it keeps its id, and the date that the server shows unless it
+    overtakes another one: rows that are sorted by date are in the order of the list.
 
     Args:
         spec: the list.
         titles: in rank order.
         placed: what was placed, by entry id.
         how: how entries are written.
-        now: the time.
+        moment: of the library; all dates are counted from it.
         skipped: titles that were left out before, with the reason.
     """
     entries: list[DesiredEntry] = []
     left_out = list(skipped)
-    for title in titles:
-        entry_id = names.entry_id(spec.list_key, title.work_id)
+    titles = list(titles)
+    ids = [names.entry_id(spec.list_key, title.work_id) for title in titles]
+    known = [placed[one].date_added if one in placed else None for one in ids]
+    for title, entry_id, date in zip(titles, ids, dates_in_order(known, moment), strict=True):
         before = placed.get(entry_id)
-        known = past(before.date_added, now) if before is not None else None
-        moment = known or now.replace(microsecond=0) - timedelta(seconds=title.rank)
         folder = (
             before.folder if before is not None else names.entry_folder(title.facts.title, title.facts.year, entry_id)
         )
         because = _because(title, before.because if before is not None else ())
+        kept = _Identity(entry_id, folder, date, moment.replace(microsecond=0) - OLDEST, because)
         try:
-            entries.append(_entry(spec, title, _Identity(entry_id, folder, moment, because), how))
+            entries.append(_entry(spec, title, kept, how))
         except _Unusable as problem:
             left_out.append(f"{title.facts.title}: {problem}")
     return DesiredLibrary(
@@ -183,11 +187,15 @@ def _because(title: ListedTitle, shown: Sequence[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """What an entry keeps as long as it stays in its list."""
+    """What an entry keeps as long as it stays in its list.
+
+    ``episodes_added`` is the date of those episodes that do not have the entry's.
+    """
 
     entry_id: str
     folder: str
     date_added: datetime
+    episodes_added: datetime
     because: tuple[int, ...]
 
 
@@ -214,7 +222,9 @@ def _entry(spec: ListSpec, title: ListedTitle, kept: _Identity, how: EntryForm) 
         nfo = _text("movie.nfo", film_nfo(facts, lock=how.lock, premiered=how.premiered))
     else:
         copy, episodes, rest = _episodes(spec, title)
-        files = _episode_files(episodes, facts, how)
+        # No row of a home screen shows what its user is in the middle of.
+        dated = DATED_EPISODES if spec.most_episodes is None else 0
+        files = _episode_files(episodes, facts, how, dates=[kept.date_added] * dated, others=kept.episodes_added)
         note = _season_note(copy, episodes, rest, texts) if spec.most_episodes is None else None
         facts = replace(facts, official_rating=copy.official_rating, overview=_above(note, facts.overview))
         nfo = _text("tvshow.nfo", series_nfo(facts, lock=how.lock, premiered=how.premiered))
@@ -316,15 +326,19 @@ def _season_note(copy: Original, episodes: Sequence[_Playable], rest: Sequence[_
     )
 
 
-def _episode_files(episodes: Iterable[_Playable], series: TitleFacts, how: EntryForm) -> list[DesiredFile]:
+def _episode_files(
+    episodes: Iterable[_Playable], series: TitleFacts, how: EntryForm, *, dates: Sequence[datetime], others: datetime
+) -> list[DesiredFile]:
+    """The files of episodes; the first of them have these dates, and the others another one."""
     files: list[DesiredFile] = []
-    for episode, source in episodes:
+    for place, (episode, source) in enumerate(episodes):
         season = names.season_folder(episode.season)
         path = source.files[0]
         name = names.episode_name(
             series.title, episode.season, episode.number, episode.number_end, series.marker, _extension(path, how)
         )
-        nfo = episode_nfo(episode, series, lock=how.lock, premiered=how.premiered)
+        added = dates[place] if place < len(dates) else others
+        nfo = episode_nfo(episode, series, added=added, lock=how.lock, premiered=how.premiered)
         files.append(_text(f"{season}/{posixpath.splitext(name)[0]}.nfo", nfo))
         stands_for_it = _refer(name, path, source.side_cars, how, episode.item_id)
         files += [replace(one, path=f"{season}/{one.path}") for one in stands_for_it]

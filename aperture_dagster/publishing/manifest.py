@@ -58,7 +58,8 @@ class PlacedLibrary:
     ``server_item_id`` is its id on the server, ``policy_id`` that in policies. ``missing`` counts the entries that
     the server did not show after its last scan, ``changed`` those that the last run changed. ``unverified_since`` is
     when something was placed that the server has not shown yet; None: what was placed is verified. ``folder`` is below
-    ``root``, a path of this machine, which the server sees as ``root_on_server``.
+    ``root``, a path of this machine, which the server sees as ``root_on_server``. ``created_at`` is the moment from
+    which the dates of its titles are counted.
     """
 
     list_key: str
@@ -68,6 +69,7 @@ class PlacedLibrary:
     folder: str
     root: str
     root_on_server: str
+    created_at: datetime
     server_item_id: str | None = None
     policy_id: str | None = None
     missing: int = 0

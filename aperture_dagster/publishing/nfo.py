@@ -85,10 +85,12 @@ def series_nfo(facts: TitleFacts, *, lock: bool = False, premiered: bool = True)
     return _document("tvshow", parts, lock)
 
 
-def episode_nfo(facts: EpisodeFacts, series: TitleFacts, *, lock: bool = False, premiered: bool = True) -> bytes:
+def episode_nfo(
+    facts: EpisodeFacts, series: TitleFacts, *, added: datetime, lock: bool = False, premiered: bool = True
+) -> bytes:
     """Return the content of an episode's NFO; for the other arguments see `film_nfo`.
 
-    Without a rating, the episode has that of its series.
+    ``added`` is when the episode was added. Without a rating, the episode has that of its series.
     """
     several = facts.number_end is not None and facts.number_end > facts.number
     parts = [
@@ -97,7 +99,7 @@ def episode_nfo(facts: EpisodeFacts, series: TitleFacts, *, lock: bool = False, 
         f"<episode>{facts.number}</episode>",
         f"<episodenumberend>{facts.number_end}</episodenumberend>" if several else "",
         f"<aired>{facts.air_date.isoformat()[:10]}</aired>" if premiered and facts.air_date else "",
-        _date_added(series.date_added),
+        _date_added(added),
         _uniqueid("aperture", series.marker),
     ]
     return _document("episodedetails", parts, lock)

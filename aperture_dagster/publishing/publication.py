@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
@@ -26,7 +27,7 @@ from aperture_dagster.publishing.plan import DesiredLibrary
 from aperture_dagster.publishing.preflight import Places, examine_publishing
 from aperture_dagster.publishing.publishable import work_titles
 from aperture_dagster.publishing.published import Manifest
-from aperture_dagster.publishing.publisher import Hooks, Publisher
+from aperture_dagster.publishing.publisher import Build, Hooks, Publisher
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.publishing.sharing import WatchStateSharing
 from aperture_dagster.publishing.work import Outcome, PublishingError, Session
@@ -300,16 +301,14 @@ class Publication:
                 retired.append(record.list_key)
         return retired
 
-    def _build(
-        self, spec: ListSpec, gathered: Gathered, how: EntryForm
-    ) -> Callable[[Mapping[str, PlacedEntry]], DesiredLibrary]:
-        def build(placed: Mapping[str, PlacedEntry]) -> DesiredLibrary:
+    def _build(self, spec: ListSpec, gathered: Gathered, how: EntryForm) -> Build:
+        def build(placed: Mapping[str, PlacedEntry], moment: datetime) -> DesiredLibrary:
             return build_library(
                 spec,
                 gathered.titles[spec.list_key],
                 placed,
                 how,
-                now=self._clock.now(),
+                moment=moment,
                 skipped=gathered.skipped[spec.list_key],
             )
 

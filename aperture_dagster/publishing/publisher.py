@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from aperture_dagster.model import Progress
+from aperture_dagster.model import Progress, past
 from aperture_dagster.publishing import reading
 from aperture_dagster.publishing.access import AccessRules, Viewers
 from aperture_dagster.publishing.folder import FolderError
@@ -31,7 +31,7 @@ CHECKED_ORIGINALS = 3
 SMALLEST_SKEW = timedelta(seconds=2)
 
 
-Build = Callable[[Mapping[str, PlacedEntry]], DesiredLibrary]
+Build = Callable[[Mapping[str, PlacedEntry], datetime], DesiredLibrary]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ class Publisher:
         A library that was placed below another root, as of earlier settings, is retired there first.
 
         Args:
-            wanted: by list key, what makes the desired library, given the entries that are placed.
+            wanted: by list key, what makes the desired library, given the entries that are placed, and the moment from
+                which the dates of its titles are counted.
             retired: keys of lists that are no longer published.
 
         Raises:
@@ -148,12 +149,15 @@ class Publisher:
             intact = folder.intact(placed.values())
         except FolderError as error:
             failure = error
-        library = build(placed)
+        # A moment in the future was that of a wrong clock.
+        moment = (past(record.created_at, self._session.now()) if record is not None else None) or self._session.now()
+        library = build(placed, moment)
         root, on_server = self._roots.current()
         if record is None:
             record = PlacedLibrary(
-                list_key, library.user_id, library.media_type, library.name, name, str(root), on_server
+                list_key, library.user_id, library.media_type, library.name, name, str(root), on_server, moment
             )
+        record = replace(record, created_at=moment)
         plan = plan_library(library, placed, intact, now=self._server_time())
         settled = [entry for entry in placed.values() if entry.state != "planned"]
         leaving = [entry.work_id for entry in plan.remove if entry.work_id is not None]

@@ -221,8 +221,8 @@ class Place:
             **how,
         )
 
-        def desired(placed: Mapping[str, PlacedEntry]) -> DesiredLibrary:
-            return build(spec, listed, placed, self.form, now=self.now())
+        def desired(placed: Mapping[str, PlacedEntry], moment: datetime) -> DesiredLibrary:
+            return build(spec, listed, placed, self.form, moment=moment)
 
         return {key: desired}
 

@@ -44,7 +44,7 @@ def film(*copies: Original, rank: int = 1, title: str = "Alien", **changes: Any)
 
 
 def built(*titles: ListedTitle, spec: ListSpec = FILMS, how: EntryForm = LINKS, **more: Any) -> DesiredLibrary:
-    return build_library(spec, titles, more.pop("placed", {}), how, now=NOW, **more)
+    return build_library(spec, titles, more.pop("placed", {}), how, moment=NOW, **more)
 
 
 def only(library: DesiredLibrary) -> DesiredEntry:
@@ -78,22 +78,50 @@ def test_a_film_is_an_nfo_a_poster_and_a_link_to_its_best_copy():
     assert {one.path: one.item_id for one in entry.files if one.item_id} == {f"{folder}.mkv": 2}
     text = nfo(entry, "movie.nfo")
     assert (read_title(text.encode()), read_marker(text.encode())) == ("Alien", entry.entry_id)
-    assert "<sorttitle>0003 Alien</sorttitle>" in text and "348" in text and "2026-03-01" in text
-    assert entry.title == "Alien (1979)" and entry.date_added == NOW.replace(microsecond=0) - timedelta(seconds=3)
+    assert "<sorttitle>0003 Alien</sorttitle>" in text and "348" in text
+    assert f"<dateadded>{entry.date_added:%Y-%m-%d %H:%M:%S}</dateadded>" in text
+    assert entry.title == "Alien (1979)" and entry.date_added < NOW
     assert only(built(film(best, facts=TitleFacts("Alien", NOW, "")))).title == "Alien"
 
 
 def test_a_placed_entry_keeps_its_folder_and_date():
     first = only(built(film(copy(1, source("/m/alien.mkv")))))
-    moment = datetime(2020, 1, 1, tzinfo=UTC)
+    moment = datetime(2026, 2, 1, tzinfo=UTC)
     placed = {first.entry_id: PlacedEntry(first.entry_id, 7, "Alien, the old name", 9, "placed", moment)}
     entry = only(built(film(copy(1, source("/m/alien.mkv")), title="Alien: Director's Cut"), placed=placed))
     assert (entry.folder, entry.date_added, entry.entry_id) == ("Alien, the old name", moment, first.entry_id)
-    assert "2020-01-01" in nfo(entry, "movie.nfo")
+    assert "2026-02-01" in nfo(entry, "movie.nfo")
     # Otherwise it would be the newest in every row until that date.
     placed = {first.entry_id: replace(placed[first.entry_id], date_added=NOW + timedelta(days=365))}
     entry = only(built(film(copy(1, source("/m/alien.mkv"))), placed=placed))
     assert (entry.folder, entry.date_added) == ("Alien, the old name", first.date_added)
+
+
+def dates(entry: DesiredEntry) -> list[str]:
+    """The dates in the NFO files of an entry's episodes, in their order."""
+    texts = [nfo(entry, one.path) for one in entry.files if one.kind == "nfo" and "/" in one.path]
+    return [text.partition("<dateadded>")[2].partition("<")[0] for text in texts]
+
+
+def test_two_episodes_of_a_series_have_the_date_of_its_rank_and_the_others_never_change():
+    listed = {1: [episode(number, 1, number) for number in range(1, 6)]}
+    first, second = (show(listed, work_id=work, rank=rank) for rank, work in enumerate((7, 8), start=1))
+    entries = built(first, second, spec=SHOWS).entries
+    placed = {
+        one.entry_id: PlacedEntry(one.entry_id, one.work_id, one.folder, one.rank, "placed", one.date_added)
+        for one in entries
+    }
+    for entry in entries:
+        own = f"{entry.date_added:%Y-%m-%d %H:%M:%S}"
+        assert dates(entry)[:2] == [own, own] and all(date < own for date in dates(entry)[2:])
+    assert entries[0].date_added > entries[1].date_added
+    overtaken = built(replace(second, rank=1), replace(first, rank=2), spec=SHOWS, placed=placed).entries
+    assert overtaken[0].date_added > overtaken[1].date_added
+    before, after = ({one.work_id: dates(one) for one in some} for some in (entries, overtaken))
+    assert all(before[work][2:] == after[work][2:] for work in before)
+    assert sum(before[work] != after[work] for work in before) == 1, "it is enough that one of them moves"
+    watched = only(built(first, spec=WATCHED))
+    assert len(set(dates(watched))) == 1, "what is next changes with every episode"
 
 
 def test_entries_of_two_lists_are_two_entries():

@@ -97,25 +97,25 @@ def test_a_title_has_the_rating_of_its_original_or_none(make):
 
 
 def test_an_episode_is_read_back_as_its_facts():
-    content = episode_nfo(replace(EPISODE, number_end=4), FILM)
+    content = episode_nfo(replace(EPISODE, number_end=4), FILM, added=ADDED)
     expected = {
         "title": "Pilot", "season": "0", "episode": "3", "episodenumberend": "4",
         "aired": "2004-09-22", "dateadded": "2024-05-05 23:30:15", "uniqueid": FILM.marker,
     }  # fmt: skip
     assert {found.tag: found.text for found in parsed(content)} == expected
-    assert texts(episode_nfo(replace(EPISODE, number_end=3), FILM), "episodenumberend") == []
+    assert texts(episode_nfo(replace(EPISODE, number_end=3), FILM, added=ADDED), "episodenumberend") == []
 
 
 def test_files_for_emby_are_locked_and_have_no_premiere_and_others_hold_nothing_harmful():
     made = [
-        film_nfo(FILM), series_nfo(FILM), episode_nfo(EPISODE, FILM),
+        film_nfo(FILM), series_nfo(FILM), episode_nfo(EPISODE, FILM, added=ADDED),
     ]  # fmt: skip
     for content in made:
         assert not HARMFUL & {found.tag for found in parsed(content).iter()}
         assert texts(content, "lockdata") != ["true"]
         assert {"premiered", "aired"} & {found.tag for found in parsed(content)}
     emby = {"lock": True, "premiered": False}
-    for content in (film_nfo(FILM, **emby), series_nfo(FILM, **emby), episode_nfo(EPISODE, FILM, **emby)):
+    for content in (film_nfo(FILM, **emby), series_nfo(FILM, **emby), episode_nfo(EPISODE, FILM, added=ADDED, **emby)):
         assert texts(content, "lockdata") == ["true"]
         assert not {"premiered", "aired", "releasedate"} & {found.tag for found in parsed(content)}
 
