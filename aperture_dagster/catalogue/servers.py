@@ -21,7 +21,7 @@ from aperture_dagster.catalogue.people import (
 )
 from aperture_dagster.http import errors
 from aperture_dagster.http.home_network import Route, route_to_media_server
-from aperture_dagster.media_server.accounts import ServerAccounts, ServerType, detect_server_type
+from aperture_dagster.media_server.accounts import SECONDS, ServerAccounts, ServerType, detect_server_type
 from aperture_dagster.media_server.emby import EmbyReader, EmbyWriter
 from aperture_dagster.media_server.jellyfin import JellyfinReader, JellyfinWriter
 from aperture_dagster.media_server.reader import MediaServerReader
@@ -126,7 +126,7 @@ def open_accounts(settings: Settings) -> Iterator[ServerAccounts]:
     url = settings.media_server_url
     if url is None:
         raise errors.ServiceNotConfigured("APERTURE_MEDIA_SERVER_URL is not set")
-    server_type, route = _reach(settings, url, attempts=1)
+    server_type, route = _reach(settings, url, attempts=1, timeout_seconds=SECONDS)
     with closing(ServerAccounts(server_type, url, route=route)) as server:
         yield server
 

@@ -94,8 +94,8 @@ class Api:
         """Return the route of all of it. What goes wrong below it is JSON, too."""
         document = describe(f"{self._house.prefix}{PATH}")
         routes = [self._house.page(f"/users/{{name}}/{path}", partial(self._list, path)) for path in LISTS]
-        routes.append(self._house.page("/openapi.json", lambda _: _answer(document)))
-        errors: dict[Any, Any] = {HTTPException: _refused, Exception: lambda request, _: _refused(request, UNKNOWN)}
+        routes.append(self._house.quick("/openapi.json", lambda _: _answer(document)))
+        errors: dict[Any, Any] = {HTTPException: _refused, Exception: _failed}
         return Mount(PATH, Starlette(routes=routes, exception_handlers=errors))
 
     def _list(self, path: str, visit: Visit) -> JSONResponse:
@@ -154,7 +154,11 @@ def _answer(content: Any, status: int = 200, headers: Any = None) -> JSONRespons
     return JSONResponse(content, status, {**NO_STORE, "x-content-type-options": "nosniff", **(headers or {})})
 
 
-def _refused(request: Request, error: HTTPException) -> JSONResponse:
+async def _failed(request: Request, _: Exception) -> JSONResponse:
+    return await _refused(request, UNKNOWN)
+
+
+async def _refused(request: Request, error: HTTPException) -> JSONResponse:
     status = error.status_code
     text = ERRORS[503] if status == 503 else error.detail
     return _answer({"status": status, "error": text}, status, error.headers)

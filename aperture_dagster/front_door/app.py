@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -16,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from aperture_dagster.front_door import forms, pages, sign_in
 from aperture_dagster.front_door.api import Api
 from aperture_dagster.front_door.gate import Gate, texts_for
-from aperture_dagster.front_door.house import NO_STORE, House
+from aperture_dagster.front_door.house import MOST_WAITING, NO_STORE, House
+from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.postgres.errors import DatabaseError
 
 OPERATE = "/operate"
@@ -39,6 +39,7 @@ class FrontDoor:
     def __init__(self, operate: ASGIApp, members: ASGIApp, gate: Gate, prefix: str = "") -> None:
         self._operate, self._members, self._gate = operate, members, gate
         self._prefix, self._path = prefix, f"{prefix}{OPERATE}"
+        self._lane = Lane(4, waiting=MOST_WAITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, WebSocket or lifespan."""
@@ -50,8 +51,8 @@ class FrontDoor:
             return
         request = HTTPConnection(scope)
         try:
-            admitted = await run_in_threadpool(self._gate.operates, request)
-        except DatabaseError:
+            admitted = await self._lane.run(self._gate.operates, request)
+        except (DatabaseError, HTTPException):
             admitted = False
         if admitted:
             await self._operate(scope, receive, send)

@@ -43,7 +43,8 @@ TRAKT_SILENT = marked("Trakt cannot be used at the moment, and nothing was chang
 def routes(house: House) -> Sequence[BaseRoute]:
     """Return the routes."""
     changes = {path: functools.partial(_change, change) for path, change in CHANGES.items()}
-    forms = [house.members_form(path, answer) for path, answer in {**changes, **SERVICES}.items()]
+    forms = [house.members_form(path, answer) for path, answer in changes.items()]
+    forms += [house.members_form(path, answer, house.services) for path, answer in SERVICES.items()]
     return [*forms, house.page("/unsubscribe/{key}", end_letters, "GET", "POST")]
 
 

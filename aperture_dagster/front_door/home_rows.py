@@ -11,13 +11,13 @@ import json
 import logging
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from aperture_dagster.front_door.house import read_body
+from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import ROWS, Row, row_items
@@ -34,7 +34,7 @@ class HomeRows:
 
     def __init__(self, settings: Settings, database: ReadOnlyDatabase, secret: str, clock: Clock | None = None) -> None:
         self._settings, self._database, self._secret = settings, database, secret
-        self._clock = clock or Clock()
+        self._clock, self._lane = clock or Clock(), Lane(4, waiting=100)
         self.answered = 0
         """Requests with the secret so far, which show that the server knows the rows and reaches them."""
 
@@ -49,7 +49,7 @@ class HomeRows:
             raise HTTPException(404)
         self.answered += 1
         body = await read_body(request, LARGEST_REQUEST)
-        return JSONResponse(EMPTY if body is None else await run_in_threadpool(self.answer, row, body))
+        return JSONResponse(EMPTY if body is None else await self._lane.run(self.answer, row, body))
 
     def answer(self, row: Row, body: bytes) -> dict[str, Any]:
         """Return what a user sees in a row; empty if the request is malformed, or on any trouble."""

@@ -10,12 +10,11 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import Connection
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -25,6 +24,8 @@ from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.front_door.gate import Gate, Visitor, texts_for
+from aperture_dagster.front_door.lanes import Lane
+from aperture_dagster.front_door.server import network_of
 from aperture_dagster.front_door.sessions import Throttle
 from aperture_dagster.media_server.posters import Posters
 from aperture_dagster.model import Clock, stars
@@ -48,7 +49,11 @@ HEADERS = {
     "x-content-type-options": "nosniff",
 }
 LARGEST_ID = 2**63
+T = TypeVar("T")
 BODY_SECONDS = 10.0
+PATIENCE_SECONDS = 10.0
+"""How long a browser waits for a picture. An attempt as a whole may take twice as long as each read."""
+MOST_WAITING = 200
 LARGEST_FORM, LONGEST_FIELD, MOST_FIELDS = 10_000, 500, 100
 NO_MEMBER = marked("You do not take part, so no lists are made for you.")
 NOT_READY = marked("There are no lists yet. They are made once the library has been read; look again in a few minutes.")
@@ -71,7 +76,12 @@ class House:
         self.settings, self.database, self.gate, self.prefix = settings, database, gate, prefix
         self.clock, self.written = clock or Clock(), Database(settings)
         self.connecting, self.throttle = Connecting(), Throttle()
-        self.posters = Posters(functools.partial(known_server, settings, database))
+        # What reads the database, and what asks a service: for members, for strangers who sign in, and for pictures.
+        self.pages, self.services = Lane(8, waiting=MOST_WAITING), Lane(4)
+        self.strangers = Lane(8, of_client=4)
+        self.pictures = Lane(8, waiting=MOST_WAITING, seconds=PATIENCE_SECONDS)
+        hasty = {"media_server_timeout_seconds": PATIENCE_SECONDS / 2, "http_attempts": 1}
+        self.posters = Posters(functools.partial(known_server, settings.model_copy(update=hasty), database))
         self.static = {name: (HERE / "static" / name).read_bytes() for name in STATIC}
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -91,44 +101,60 @@ class House:
         """Return a page as text."""
         return self._templates.get_template(template).render(_=_, **values)
 
-    def page(self, path: str, answer: Answer, *methods: str) -> Route:
-        """Return the route of what is answered in a thread of its own, by default to GET alone."""
-        return Route(path, lambda request: self._answer(answer, request, {}), methods=methods or ["GET"])
-
-    def form(self, path: str, answer: Answer) -> Route:
-        """Return the route of a form."""
+    def quick(self, path: str, answer: Answer) -> Route:
+        """Return the route of what is answered from memory, however much else there is to do."""
 
         async def endpoint(request: Request) -> Response:
-            return await run_in_threadpool(self._answer, answer, request, await read_form(request))
+            return answer(Visit(self, request))
+
+        return Route(path, endpoint, methods=["GET"])
+
+    def page(self, path: str, answer: Answer, *methods: str) -> Route:
+        """Return the route of what reads the database, by default answered to GET alone."""
+
+        async def endpoint(request: Request) -> Response:
+            return await self.answer(self.pages, answer, Visit(self, request))
+
+        return Route(path, endpoint, methods=methods or ["GET"])
+
+    def form(self, path: str, answer: Answer, lane: Lane | None = None) -> Route:
+        """Return the route of a form; ``lane`` is that of what asks a service."""
+
+        async def endpoint(request: Request) -> Response:
+            visit = Visit(self, request, await read_form(request))
+            return await self.answer(lane or self.pages, answer, visit)
 
         return Route(path, endpoint, methods=["POST"])
 
-    def members_form(self, path: str, answer: Answer) -> Route:
+    def members_form(self, path: str, answer: Answer, lane: Lane | None = None) -> Route:
         """Return the route of a form with which somebody who takes part changes what is theirs."""
 
         def checked(visit: Visit) -> Response:
             visit.require_csrf()
             return answer(visit) if visit.member else visit.back()
 
-        return self.form(path, checked)
+        return self.form(path, checked, lane)
 
-    def _answer(self, answer: Answer, request: Request, form: Mapping[str, str]) -> Response:
+    async def answer(self, lane: Lane, answer: Callable[[Visit], T], visit: Visit) -> T:
+        """Answer in a thread of a lane. Raises HTTPException 503 if it is full, or the database cannot be read."""
         try:
-            return answer(Visit(self, request, form))
+            return await lane.run(answer, visit, client=network_of(visit.address))
         except DatabaseError as error:
             if not isinstance(error, NothingYet):
                 # Its sentence is for the operator.
                 _LOG.warning("%s", error)
             raise HTTPException(503, NOT_READY) from None
 
-    def refuse(self, request: Request, error: Exception) -> Response:
-        """Say in the visitor's language why there is no page."""
+    async def refuse(self, request: Request, error: Exception) -> Response:
+        """Say in the visitor's language why there is no page; needs no thread, which there may be none of."""
         assert isinstance(error, HTTPException)
         texts = {404: marked("There is no such page."), 405: marked("This page cannot be asked for in that way.")}
         visit = Visit(self, request)
         _ = visit.texts
         heading = _("Almost there") if error.detail == NOT_READY else _("Sorry")
-        return visit.step(heading, error.status_code, text=_(texts.get(error.status_code, error.detail)))
+        answer = visit.step(heading, error.status_code, text=_(texts.get(error.status_code, error.detail)))
+        answer.headers.update(error.headers or {})
+        return answer
 
 
 class Visit:

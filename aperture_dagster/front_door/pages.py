@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from aperture_dagster.catalogue.people import User, server_identity
 from aperture_dagster.discovery.suitability import today_of
@@ -45,9 +47,9 @@ def routes(house: House) -> Sequence[BaseRoute]:
     return [
         *(house.page(path, partial(show, kept, read, "titles.html")) for path, (_, read) in LISTS.items()),
         house.page("/titles/{work:int}", partial(show, kept, one_title, "title.html")),
-        house.page("/pictures/{item}", picture),
-        house.page("/static/{name}", static_file),
-        house.page("/health", lambda _: PlainTextResponse("ok\n")),
+        Route("/pictures/{item}", partial(picture, house)),
+        house.quick("/static/{name}", static_file),
+        house.quick("/health", lambda _: PlainTextResponse("ok\n")),
     ]
 
 
@@ -147,24 +149,36 @@ def _link(visit: Visit, identity: dict[str, Any] | None) -> str:
     return f"{parts.geturl().removesuffix('/emby')}{page}?serverId={quote(str(identity['server_id']))}&id="
 
 
-def picture(visit: Visit) -> Response:
+async def picture(house: House, request: Request) -> Response:
     """Show a poster from the media server to whoever may see the title. Nothing but its id is sent to the server."""
-    item, visitor = visit.request.path_params["item"], visit.visitor
-    if visitor is None:
+    visit = Visit(house, request)
+    item = visit.request.path_params["item"]
+    if not await house.answer(house.pages, partial(_may_see, item), visit):
         raise HTTPException(404)
-    statement = "SELECT work_id FROM present_titles WHERE server_item_id = :item"
-    with visit.house.database.connection() as connection:
-        work = read_value(connection, statement, item=item) if ID.fullmatch(item) else None
-        seen = titles_in_sight(connection, visitor.user, [work]) if work is not None and visitor.user else {}
-    is_theirs = work in seen and seen[work].server_item_id == item
-    found = visit.house.posters.get(item) if work is not None and (is_theirs or visitor.is_administrator) else None
+    found = house.posters.kept(item)
+    if found is None and not house.posters.is_missing(item):
+        with suppress(TimeoutError):
+            found = await house.answer(house.pictures, lambda _: house.posters.get(item), visit)
     if found is None:
-        raise HTTPException(404)
+        raise HTTPException(404, headers={"cache-control": "private, max-age=60"})
     # Only for this browser, since others may not be allowed to see the title.
     headers = {**HEADERS, "cache-control": "private, max-age=86400", "etag": found.tag}
     if visit.request.headers.get("if-none-match") == found.tag:
         return Response(status_code=304, headers=headers)
     return Response(found.content, 200, headers, found.media_type)
+
+
+def _may_see(item: str, visit: Visit) -> bool:
+    visitor = visit.visitor
+    if visitor is None or not ID.fullmatch(item):
+        return False
+    statement = "SELECT work_id FROM present_titles WHERE server_item_id = :item"
+    with visit.house.database.connection() as connection:
+        work = read_value(connection, statement, item=item)
+        if work is None or visitor.is_administrator:
+            return work is not None
+        seen = titles_in_sight(connection, visitor.user, [work]) if visitor.user else {}
+    return work in seen and seen[work].server_item_id == item
 
 
 def static_file(visit: Visit) -> Response:

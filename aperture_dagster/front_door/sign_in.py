@@ -31,8 +31,8 @@ def routes(house: House) -> Sequence[BaseRoute]:
     """Return the routes."""
     return [
         house.page("/sign-in", show),
-        house.form("/sign-in", check),
-        house.form("/sign-in/quick-connect", quick_connect),
+        house.form("/sign-in", check, house.strangers),
+        house.form("/sign-in/quick-connect", quick_connect, house.strangers),
         house.form("/sign-out", sign_out),
         house.form("/language", choose_language),
     ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple
 
-from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.http.errors import BadAnswer, NotFound, ServiceError, ServiceFailed, ServiceUnavailable
 from aperture_dagster.http.messages import Request
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.writer import route
@@ -23,7 +24,11 @@ LARGEST_BYTES = 1_000_000
 KEPT_BYTES = 10_000_000
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 """No SVG, which can hold scripts."""
-AT_ONCE = 4
+MISSING_SECONDS = 3600.0
+"""How long a title without a poster is not asked for again."""
+SILENT_SECONDS = 30.0
+"""How long nothing is asked of a server that did not answer in time, and a poster that it could not send."""
+MOST_MISSING = 5_000
 
 
 class Picture(NamedTuple):
@@ -45,26 +50,54 @@ class Posters:
         open_server: opens the media server, at first use.
     """
 
-    def __init__(self, open_server: Callable[[], AbstractContextManager[MediaServerReader]]) -> None:
-        self._open_server = open_server
-        self._lock, self._fetching = threading.Lock(), threading.Semaphore(AT_ONCE)
+    def __init__(
+        self,
+        open_server: Callable[[], AbstractContextManager[MediaServerReader]],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._open_server, self._now = open_server, now
+        self._lock, self._opening = threading.Lock(), threading.Lock()
         self._kept: OrderedDict[str, Picture] = OrderedDict()
+        self._missing: OrderedDict[str, float] = OrderedDict()
+        self._silent_until = -SILENT_SECONDS
         self._opened = ExitStack()
         self._server: MediaServerReader | None = None
 
-    def get(self, item: str) -> Picture | None:
-        """Return the poster of an item by its id; None if there is none, or the server does not answer."""
+    def kept(self, item: str) -> Picture | None:
+        """Return the poster of an item if it is in memory."""
         with self._lock:
             if item in self._kept:
                 self._kept.move_to_end(item)
-                return self._kept[item]
-        with self._fetching:
-            found = self._fetch(item)
-        if found is not None:
-            with self._lock:
-                self._kept[item] = found
-                while sum(len(one.content) for one in self._kept.values()) > KEPT_BYTES:
-                    self._kept.popitem(last=False)
+            return self._kept.get(item)
+
+    def is_missing(self, item: str) -> bool:
+        """Tell whether the server had no poster of an item, or did not answer, a moment ago."""
+        return self._now() < max(self._silent_until, self._missing.get(item, self._silent_until))
+
+    def get(self, item: str) -> Picture | None:
+        """Return the poster of an item by its id; None if there is none, or the server does not answer."""
+        found = self.kept(item)
+        if found is not None or self.is_missing(item):
+            return found
+        try:
+            found, again_after = self._fetch(item), MISSING_SECONDS
+        except (NotFound, BadAnswer):
+            again_after = MISSING_SECONDS
+        except (ServiceError, OperatorError) as error:
+            _LOG.info("a poster is missing: %s", error)
+            again_after = SILENT_SECONDS
+            if isinstance(error, ServiceUnavailable) and not isinstance(error, ServiceFailed):
+                # Others would wait as long.
+                self._silent_until = self._now() + SILENT_SECONDS
+        with self._lock:
+            if found is None:
+                self._missing[item] = self._now() + again_after
+                while len(self._missing) > MOST_MISSING:
+                    self._missing.popitem(last=False)
+                return None
+            self._kept[item] = found
+            while sum(len(one.content) for one in self._kept.values()) > KEPT_BYTES:
+                self._kept.popitem(last=False)
         return found
 
     def _fetch(self, item: str) -> Picture | None:
@@ -72,16 +105,14 @@ class Posters:
         request = Request(
             "GET", route("/Items/{}/Images/Primary", item), params=params, max_bytes=LARGEST_BYTES, repeatable=False
         )
-        try:
-            answer = self._open().transport.send(request)
-        except (ServiceError, OperatorError) as error:
-            _LOG.info("a poster is missing: %s", error)
-            return None
+        answer = self._open().transport.send(request)
         media_type = answer.content_type.partition(";")[0].strip()
         return Picture(answer.body, media_type) if media_type in MEDIA_TYPES else None
 
     def _open(self) -> MediaServerReader:
-        with self._lock:
+        with self._opening:
             if self._server is None:
+                if self._now() < self._silent_until:
+                    raise ServiceUnavailable("the media server did not answer another thread")
                 self._server = self._opened.enter_context(self._open_server())
             return self._server
