@@ -43,7 +43,7 @@ def build_definitions(
     """Build the definitions from the settings of the environment and ``.env``, unless others are given.
 
     ``loggers`` say where runs log, besides the event log (default: Dagster's console); ``resources`` replace the usual
-    parts by name, such as ``clock`` or ``embedders``.
+    parts by name, such as ``clock`` or ``embedder``.
 
     Raises:
         SettingsError: a setting is misspelt or impossible, or names a job that does not exist.

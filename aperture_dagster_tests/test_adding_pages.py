@@ -115,7 +115,7 @@ class Copy:
 @pytest.mark.e2e
 def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path, postgres: str):
     copy = Copy(tmp_path)
-    assert len(copy.follow("adding-a-source.md")) <= 6
+    assert len(copy.follow("adding-a-source.md")) <= 7
     assert len(copy.follow("adding-a-job.md")) <= 3
     nearby = [f"aperture_dagster_tests/{name}" for name in NEARBY]
     tests = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *nearby]
@@ -126,7 +126,8 @@ def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path, postg
 
     told = json.loads((tmp_path / "aperture_dagster_tests" / "defs" / "golden.json").read_text(encoding="utf-8"))
     scores = told["assets"]["critics_scores"]
-    assert scores["deps"] == ["critics", "movies", "series"]
+    assert scores["deps"] == ["critics", "movies", "series"] and scores["pools"] == ["critics"]
+    assert told["resources"]["critics"]["fields"]["critics_api_key"] == "not set"
     assert set(scores["checks"]) == {"covers_the_library", "is_fresh"}
     assert "critics_scores" in told["assets"]["enriched_metadata"]["deps"]
     assert told["jobs"]["refresh_merged_view"]["assets"] == ["enriched_metadata"]

@@ -11,12 +11,14 @@ import click
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli.common import Terminal, operator_errors
+from aperture_dagster.enrichment.tmdb import TMDB_IMAGES
 from aperture_dagster.model import Clock, counted
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.publication import Publication, Published
 from aperture_dagster.publishing.work import Outcome, explain_failures
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.worklist.services import MeteredService
 
 SHOWN_LINES = 60
 SHOWN_IN_TERMINAL = 5
@@ -83,7 +85,8 @@ def _publication(settings: Settings, console: Terminal, *, dry_run: bool, **opti
     log.setLevel(logging.INFO)
     try:
         with MediaServers(settings, database).open_writer(dry_run=dry_run) as writer:
-            yield Publication(settings, database, writer, Clock(), log, **options)
+            tmdb_images = MeteredService(TMDB_IMAGES, settings, database, Clock())
+            yield Publication(settings, database, writer, Clock(), log, tmdb_images=tmdb_images, **options)
     except KeyboardInterrupt:
         if dry_run:
             raise

@@ -11,7 +11,8 @@ import dagster as dg
 from aperture_dagster.automation import daily_check, on_upstream_change
 from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
-from aperture_dagster.defs.enrichment import SOURCE_ASSETS, enriched_metadata
+from aperture_dagster.defs.enrichment import TMDB_METADATA, enriched_metadata
+from aperture_dagster.defs.ratings import trakt as trakt_service
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import (
     is_brief,
@@ -21,12 +22,13 @@ from aperture_dagster.defs.reporting import (
     table,
 )
 from aperture_dagster.defs.schedules import fresh_for_every_user
+from aperture_dagster.defs.taste.lists import embedder as embedder_service
 from aperture_dagster.defs.taste.lists import embeddings, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
-from aperture_dagster.discovery.fill import Filling, pool_version
-from aperture_dagster.discovery.pool import forget_old, pool_text_rows
+from aperture_dagster.discovery.fill import Filling, day_of, pool_version
+from aperture_dagster.discovery.pool import forget_old, pool_text_rows, read_trakt, trakt_version
 from aperture_dagster.discovery.requests import RequestDesk, RequestedBest
-from aperture_dagster.discovery.seerr import SEERR, requests_are_off
+from aperture_dagster.discovery.seerr import SEERR, Seerr, requests_are_off
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
     requests_table,
@@ -34,27 +36,28 @@ from aperture_dagster.discovery.suggestions import (
     why_suggested,
 )
 from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, unsuitable_suggestions
-from aperture_dagster.enrichment.tmdb import TMDB
+from aperture_dagster.enrichment.tmdb import TMDB, Tmdb
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import Markup, markdown_list, markdown_table, score_table
+from aperture_dagster.instance.pools import TRAKT
 from aperture_dagster.jobs import Group, Job
 from aperture_dagster.model import Clock, shortened, titled
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
+from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.changes import program_hash
 from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.embedder import Embedders
 from aperture_dagster.taste.lists import users_with_taste
 from aperture_dagster.taste.vectors import embed_changed, model_in_use, model_key_of, register_model
-from aperture_dagster.worklist.services import Services
+from aperture_dagster.worklist.services import MeteredService
 
-TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)
 GENERATE_SUGGESTIONS = Job(
     "generate_discovery_suggestions",
     "Look for titles outside the library, and suggest to each user what they may like.",
-    ("discovery_pool", "discovery_candidates"),
+    ("trakt_recommendations", "discovery_pool", "discovery_candidates"),
     cron="0 6 * * *",
     why="After tastes have been renewed.",
     scope="users",
@@ -65,17 +68,60 @@ GENERATE_SUGGESTIONS = Job(
 
 @dg.asset(
     group_name="discovery",
-    deps=[users, movies, series, watch_history, *TMDB_METADATA, taste_profiles, TMDB.name],
+    deps=[trakt_service, users],
+    kinds={"trakt", "postgres"},
+    pool=TRAKT,
+    metadata={"dagster/table_name": "discovery_lists"},
+)
+def trakt_recommendations(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    trakt: dg.ResourceParam[TraktAccounts],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """What Trakt recommends to each user who connected it, one row per user and media type, for suggestions from
+    outside the library.
+
+    Read once a day. If Trakt cannot be read, the last answer stays. Skipped while Trakt is off, or only kept in step.
+    """
+    with operator_errors(context, settings):
+        with database.transaction() as connection:
+            people = users_of_partitions(connection, user_partitions(context.instance)).values()
+        found = read_trakt(
+            settings, database, clock, trakt, [user.user_id for user in people], context.log,
+            day_began=day_of(clock.now(), settings),
+        )  # fmt: skip
+        with database.transaction() as connection:
+            version = trakt_version(connection)
+        metadata: dict[str, Any] = {
+            "dagster/row_count": found.known,
+            "rows_written": found.written,
+            "requests": found.requests,
+            "lists_failed": found.failed,
+        }
+        if found.off is not None:
+            context.log.info(found.off)
+            metadata["skipped"] = found.off
+        return materialized(context, metadata, version=version)
+
+
+@dg.asset(
+    group_name="discovery",
+    deps=[
+        TMDB.name, embedder_service, users, movies, series, watch_history, trakt_ratings, *TMDB_METADATA,
+        taste_profiles, trakt_recommendations,
+    ],
     kinds={"tmdb", "numpy", "postgres"},
     pool=TMDB.name,
     metadata={"dagster/table_name": "discovery_pool"},
-)
+)  # fmt: skip
 def discovery_pool(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    services: dg.ResourceParam[Services],
-    embedders: dg.ResourceParam[Embedders],
+    tmdb: dg.ResourceParam[MeteredService[Tmdb]],
+    embedder: dg.ResourceParam[Embedders],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     """Titles that are not in the library and were suggested to somebody, one row per title, with details from TMDb.
@@ -89,26 +135,24 @@ def discovery_pool(
         version = pool_version(connection)
         keys = user_partitions(context.instance)
         people = list(users_of_partitions(connection, keys).values())
-    service = services.get(TMDB)
-    if not service.configured:
+    if not tmdb.configured:
         return skipped(context, TMDB, version, without="nothing outside the library is suggested")
     with operator_errors(context, settings):
         filling = Filling(settings, database, clock, context.log)
-        plans, from_trakt = filling.plan(people)
-        with service.open(waiting=log_waiting(context, TMDB)) as client:
-            figures = filling.fill(service, client, people, plans)
+        plans = filling.plan(people)
+        with tmdb.open(waiting=log_waiting(context, TMDB)) as client:
+            figures = filling.fill(tmdb, client, people, plans)
             requests = client.requests
-        figures["lists_failed"] += from_trakt.pop("lists_failed")
-        embedder = embedders.get()
-        model_key = model_key_of(embedder)
+        model = embedder.get()
+        model_key = model_key_of(model)
         with database.transaction() as connection:
-            register_model(connection, model_key, embedder.dimensions)
+            register_model(connection, model_key, model.dimensions)
         embedded, refused, _ = embed_changed(
-            context.log, database, embedder, model_key, pool_text_rows, "discovery_vectors"
+            context.log, database, model, model_key, pool_text_rows, "discovery_vectors"
         )
         with database.transaction() as connection:
             version = pool_version(connection)
-        figures |= from_trakt | {"pruned": pruned, "requests": requests}
+        figures |= {"pruned": pruned, "requests": requests}
         return materialized(context, figures | {"embedded": embedded, "refused": len(refused)}, version=version)
 
 
@@ -213,6 +257,12 @@ def _poster(settings: Settings, path: str | None) -> Markup:
     return Markup(f"![]({settings.tmdb_image_url}/{POSTER}{quote(path)})" if path else "")
 
 
+seerr_service = dg.AssetSpec(
+    SEERR.name,
+    group_name="discovery",
+    description="Seerr, Jellyseerr or Overseerr itself: where titles are requested.",
+    kinds={"seerr"},
+)
 SEND_REQUESTS = Job(
     "send_requests",
     "Request each user's best suggestions through Seerr, a few per week, if that is turned on.",
@@ -226,15 +276,19 @@ SEND_REQUESTS = Job(
 
 @user_asset(
     group_name="discovery",
-    deps=[users, discovery_candidates],
+    deps=[
+        seerr_service, users, movies, series, watch_history, trakt_ratings, *TMDB_METADATA, taste_profiles,
+        discovery_pool, discovery_candidates,
+    ],
     kinds={"postgres"},
+    pool=SEERR.name,
     metadata={"dagster/table_name": "seerr_requests"},
-)
+)  # fmt: skip
 def seerr_requests(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    services: dg.ResourceParam[Services],
+    seerr: dg.ResourceParam[MeteredService[Seerr]],
     clock: dg.ResourceParam[Clock],
 ) -> Iterator[dg.MaterializeResult]:
     """What was requested on Seerr for each user and what became of it, one row per user and title.
@@ -249,7 +303,7 @@ def seerr_requests(
         desk: RequestDesk | None = None
         if off is None:
             with operator_errors(context, settings):
-                desk = RequestDesk(stack.enter_context(services.get(SEERR).open()), database, clock)
+                desk = RequestDesk(stack.enter_context(seerr.open()), database, clock)
         sent_before = 0
 
         def serve(user: User) -> UserOutcome:
@@ -325,7 +379,7 @@ CHECKS = (
 
 
 GROUP = Group(
-    assets=(discovery_pool, discovery_candidates, seerr_requests),
+    assets=(seerr_service, trakt_recommendations, discovery_pool, discovery_candidates, seerr_requests),
     checks=CHECKS,
     jobs=(GENERATE_SUGGESTIONS, SEND_REQUESTS),
 )

@@ -21,7 +21,7 @@ from aperture_dagster.enrichment.queries import (
 )
 from aperture_dagster.enrichment.queries import coverage as shares_filled
 from aperture_dagster.enrichment.sources import SERVICES, SOURCES, TitleSource, merge_plan, nothing_is_due
-from aperture_dagster.enrichment.tmdb import TMDB, TMDB_IMAGES, logos
+from aperture_dagster.enrichment.tmdb import TMDB, TMDB_IMAGES, TmdbImages, logos
 from aperture_dagster.files.private import clear_unfinished
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import markdown_table
@@ -41,7 +41,7 @@ from aperture_dagster.worklist.queue import (
     total,
     without_id,
 )
-from aperture_dagster.worklist.services import QuotaLedger, Services
+from aperture_dagster.worklist.services import MeteredService, QuotaLedger
 
 __all__ = ["GROUP", "enriched_metadata", "studio_logos"]
 
@@ -100,16 +100,16 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
         deps=[source.name, movies, series],
         kinds={source.name, "postgres"},
         pool=source.name,
+        # By name, since the source says which: a parameter would have the same name for all of them.
+        required_resource_keys={"settings", "database", "clock", source.name},
         metadata={"dagster/table_name": source.table},
     )
-    def asset(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        database: dg.ResourceParam[Database],
-        services: dg.ResourceParam[Services],
-        clock: dg.ResourceParam[Clock],
-    ) -> dg.MaterializeResult:
-        service = services.get(source)
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        given: Any = context.resources
+        settings: Settings = given.settings
+        database: Database = given.database
+        clock: Clock = given.clock
+        service: MeteredService[Any] = getattr(given, source.name)
         if not service.configured:
             return skipped(context, source, version(database))
         with operator_errors(context, settings), service.open(waiting=log_waiting(context, source)) as client:
@@ -127,8 +127,15 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
 
 
 SOURCE_ASSETS = tuple(source_asset(source) for source in SOURCES)
-SERVICE_SPECS = tuple(
-    dg.AssetSpec(source.name, group_name=NAME, description=source.about, kinds={source.name}) for source in SOURCES
+TMDB_METADATA = tuple(asset for asset in SOURCE_ASSETS if asset.key.path[-1] == TMDB.table)
+SERVICE_SPECS = (
+    *(dg.AssetSpec(source.name, group_name=NAME, description=source.about, kinds={source.name}) for source in SOURCES),
+    dg.AssetSpec(
+        TMDB_IMAGES.name,
+        group_name=NAME,
+        description="The image host of The Movie Database: logos of studios, and posters.",
+        kinds={TMDB.name},
+    ),
 )
 """The services themselves, where lineage begins."""
 
@@ -193,17 +200,19 @@ def enriched_metadata(
 
 @dg.asset(
     group_name=NAME,
-    deps=[TMDB.table],
+    deps=[TMDB_IMAGES.name, TMDB.table, movies, series],
     kinds={"tmdb", "postgres"},
     pool=TMDB_IMAGES.name,
-    automation_condition=on_upstream_change(),
+    automation_condition=on_upstream_change(
+        ignoring=dg.AssetSelection.assets(movies, series), additional=dg.AssetSelection.assets(TMDB_IMAGES.name)
+    ),
     metadata={"dagster/table_name": "studio_logos"},
 )
 def studio_logos(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    services: dg.ResourceParam[Services],
+    tmdb_images: dg.ResourceParam[MeteredService[TmdbImages]],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     """The logo of each company and network behind the library's titles, one row per studio, with its file in the
@@ -212,17 +221,17 @@ def studio_logos(
     From TMDb, when its metadata names a new one. Each logo is downloaded once, and kept only if its content is an
     image. Skipped without a TMDb key.
     """
-    service, folder = services.get(TMDB_IMAGES), settings.home_path / "logos"
-    if not service.configured:
+    folder = settings.home_path / "logos"
+    if not tmdb_images.configured:
         return skipped(context, TMDB_IMAGES, _version(database))
-    with operator_errors(context, settings), service.open(waiting=log_waiting(context, TMDB_IMAGES)) as client:
+    with operator_errors(context, settings), tmdb_images.open(waiting=log_waiting(context, TMDB_IMAGES)) as client:
         clear_unfinished(folder)
         with database.transaction() as connection:
             gathered = gather_studios(connection)
             stored = stored_logos(connection)
             lost = [(logo.kind, logo.studio_id) for logo in stored if not (folder / logo.file_name).is_file()]
             ask_for_changed_logos(connection, TMDB_IMAGES, lost=lost, now=clock.now())
-        tally = work_through(logos(service, client, folder), database, clock, context.log)
+        tally = work_through(logos(tmdb_images, client, folder), database, clock, context.log)
         tally.rows += gathered.written
         metadata = source_metadata(database, TMDB_IMAGES, tally, requests=client.requests) | {"files_lost": len(lost)}
         if tally.rows:
@@ -309,11 +318,11 @@ def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult
     "key and whether it can be reached (aperture doctor).",
 )
 def has_sources_that_answer(
-    services: dg.ResourceParam[Services], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
     """Warn of sources that have failed for more than a day: since when, and with what error."""
     now = clock.now()
-    asked = {service.name: service.label for service in SERVICES if services.get(service).configured}
+    asked = {service.name: service.label for service in SERVICES if service.key(settings) is not None}
     with database.transaction() as connection:
         failing = [row for row in failing_services(connection) if row["service"] in asked]
     for_long = [row for row in failing if elapsed(row["failing_since"], now) > timedelta(days=1)]

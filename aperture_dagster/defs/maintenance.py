@@ -8,11 +8,12 @@ import dagster as dg
 
 from aperture_dagster.alerts import Notifier
 from aperture_dagster.automation import daily_check
-from aperture_dagster.defs.catalogue import movies, series
+from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.discovery import discovery_pool
 from aperture_dagster.defs.enrichment import enriched_metadata
+from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import materialized, table, warn_unless
-from aperture_dagster.defs.taste import embeddings
+from aperture_dagster.defs.taste import embedder, embeddings, recommendations
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.markdown import MEGABYTE, in_megabytes, markdown_table
@@ -27,7 +28,7 @@ from aperture_dagster.instance.purge import (
     shorten_server_log,
 )
 from aperture_dagster.instance.runs import location_of
-from aperture_dagster.jobs import Group, Job
+from aperture_dagster.jobs import PUBLISHED, Group, Job
 from aperture_dagster.maintenance import KEEP_UNUSED, Freed, forget_pictures, size_of_database, tidy_database
 from aperture_dagster.maintenance.status import JOB as SUMMARY
 from aperture_dagster.maintenance.status import weekly_summary, why_no_summary
@@ -40,6 +41,7 @@ from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.prices import Key, Price, cost, current_prices, read_offered, show
 from aperture_dagster.prices.refresh import (
     OFF,
+    PriceList,
     estimate_usage,
     read_configured_model,
     refresh_offered,
@@ -47,6 +49,7 @@ from aperture_dagster.prices.refresh import (
     why_not_offered,
 )
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.embedder import Embedders
 
 __all__ = ["GROUP"]
 
@@ -196,7 +199,7 @@ ai_price_list = dg.AssetSpec(
 
 @dg.asset(
     group_name="maintenance",
-    deps=[ai_price_list, movies, series, enriched_metadata, embeddings, discovery_pool],
+    deps=[ai_price_list, embedder, movies, series, enriched_metadata, embeddings, discovery_pool],
     kinds={"postgres"},
     pool=PRICES,
     metadata={"dagster/table_name": "ai_prices"},
@@ -205,6 +208,8 @@ def ai_pricing(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
+    ai_price_list: dg.ResourceParam[PriceList],
+    embedder: dg.ResourceParam[Embedders],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     """Prices of embedding and text models with their history, one row per model and change, in US dollars per million.
@@ -213,8 +218,8 @@ def ai_pricing(
     embedding model costs for this library, and how many models its endpoint offers.
     """
     with operator_errors(context, settings):
-        changed, list_trouble = refresh_prices(settings, database, clock)
-        offered_trouble = refresh_offered(settings, database)
+        changed, list_trouble = refresh_prices(ai_price_list, database, clock)
+        offered_trouble = refresh_offered(settings, embedder, database)
         configured = read_configured_model(settings, database, clock)
         with database.transaction() as connection:
             known = len(current_prices(connection, now=clock.now()))
@@ -289,7 +294,17 @@ def _shown(price: Decimal | None) -> str:
 PRICING_CHECKS = (knows_the_configured_model, offers_the_configured_model)
 
 
-@dg.asset(group_name="maintenance")
+@dg.asset(
+    group_name="maintenance",
+    deps=[
+        users, movies, series, enriched_metadata, discovery_pool,
+        # All users, whatever the partitions of the run.
+        *(
+            dg.AssetDep(one, partition_mapping=dg.AllPartitionMapping())
+            for one in (watch_history, trakt_ratings, recommendations, *PUBLISHED)
+        ),
+    ],
+)  # fmt: skip
 def household_summary(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],

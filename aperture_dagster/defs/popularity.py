@@ -28,6 +28,8 @@ from aperture_dagster.defs.users import (
     partial_failure,
     user_asset,
 )
+from aperture_dagster.enrichment.mdblist import MDBLIST, MdbList
+from aperture_dagster.enrichment.tmdb import TMDB, Tmdb
 from aperture_dagster.instance.failures import describe, operator_errors
 from aperture_dagster.instance.markdown import (
     Markup,
@@ -39,7 +41,7 @@ from aperture_dagster.instance.markdown import (
     poster_row,
     week_columns,
 )
-from aperture_dagster.jobs import Group, Job
+from aperture_dagster.jobs import PUBLISHED, Group, Job
 from aperture_dagster.maintenance.status import describe_household
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import Clock
@@ -52,19 +54,21 @@ from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import course_of_ranks, read_items
-from aperture_dagster.worklist.services import Services
+from aperture_dagster.worklist.services import MeteredService
 
 __all__ = ["group", "shows_you_watch"]
 
 
+# Where something may wait for the operator.
+SHOWN_WAITING = ("discovery_pool", *PUBLISHED)
 # Lists decide when it is made again; everything else that it shows changes with them, or can wait for the night.
-OVERVIEW_AT_NIGHT = dg.AssetSelection.assets(users, movies, series, watch_history, enriched_metadata)
+OVERVIEW_AT_NIGHT = dg.AssetSelection.assets(users, movies, series, watch_history, enriched_metadata, *SHOWN_WAITING)
 
 
 @dg.asset(
     group_name="popularity",
     deps=[
-        users, movies, series, enriched_metadata,
+        users, movies, series, enriched_metadata, *SHOWN_WAITING,
         # All users, whatever the partitions of the run.
         *(
             dg.AssetDep(one, partition_mapping=dg.AllPartitionMapping())
@@ -209,8 +213,10 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         group_name="popularity",
         deps=[
+            users,
             movies,
             series,
+            episodes,
             dg.AssetDep(watch_history, partition_mapping=dg.AllPartitionMapping()),
             enriched_metadata,
             *services_asked,
@@ -225,7 +231,8 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
         database: dg.ResourceParam[Database],
-        services: dg.ResourceParam[Services],
+        tmdb: dg.ResourceParam[MeteredService[Tmdb]],
+        mdblist: dg.ResourceParam[MeteredService[MdbList]],
         clock: dg.ResourceParam[Clock],
     ) -> Iterator[dg.MaterializeResult]:
         """What is popular in the household, 10 titles per media type and day: from the plays of the 30 days before, a
@@ -246,6 +253,7 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
                 picker = Picker(settings, today, read_items(connection))
                 began = first_play(connection)
             if days[-1] >= picker.today:
+                services = {TMDB.name: tmdb, MDBLIST.name: mdblist}
                 picker.read_outside(services, waiting=lambda seconds: _log_waiting(context, seconds))
             made: dict[date, _Day] = {}
             failed: dict[date, Exception] = {}

@@ -10,7 +10,7 @@ import dagster as dg
 from aperture_dagster.automation import daily_check
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.defs.catalogue import users, watch_history
+from aperture_dagster.defs.catalogue import episodes, media_server, movies, series, users, watch_history
 from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user, user_asset
 from aperture_dagster.instance.failures import operator_errors
@@ -49,7 +49,7 @@ class TraktRatingsConfig(dg.Config):
 
 @user_asset(
     group_name="ratings",
-    deps=[trakt, users, watch_history],
+    deps=[trakt, media_server, users, movies, series, episodes, watch_history],
     kinds={"trakt", "postgres"},
     pool=TRAKT,
     metadata={"dagster/table_name": "trakt_ratings"},

@@ -1,27 +1,58 @@
-"""What assets, checks and sensors get, as Dagster resources.
+"""What assets, checks and sensors get, as Dagster resources: one for each service, and what all of them stand on.
 
-Each class makes a plain object that tests create without Dagster. They are configured by the settings alone, which the
-page of the resource ``settings`` shows: a run that could name another address, proxy or check of certificates could
-send this machine's keys to somebody else. Secrets are not fields: only whether they are set is shown.
+Each class makes a plain object that tests create without Dagster. The fields of a service are the settings that it
+uses, under their names in ``docs/settings.md``. A run can change numbers for itself: limits, attempts, timeouts. It
+cannot change anything else, since a run that could name another address, or switch off the check of certificates, could
+send this machine's keys to somebody else. Secrets are no fields: only whether they are set is shown.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.discovery.seerr import SEERR
+from aperture_dagster.enrichment.mdblist import MDBLIST
+from aperture_dagster.enrichment.omdb import OMDB
+from aperture_dagster.enrichment.tmdb import TMDB, TMDB_IMAGES
 from aperture_dagster.http.errors import redact
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.prices.refresh import PriceList
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings, secret_names
 from aperture_dagster.taste.embedder import Embedders
-from aperture_dagster.worklist.services import Services
+from aperture_dagster.worklist.services import MeteredService, Service
 
 SHOWN_ONLY = "Shown only: a change has no effect."
+CHANGEABLE = "A run can change it for itself."
+NOT_SET = "not set"
+# It names the operator's own app.
+SHOWN_AS_SET = frozenset({"trakt_client_id"})
+
+
+def shown(what: str) -> Any:
+    """Declare a field that shows a setting, and that no run can change."""
+    return Field(description=f"{what} {SHOWN_ONLY}")
+
+
+def number(what: str, *, least: float | None = None, most: float | None = None, above: float | None = None) -> Any:
+    """Declare a field for a number, which a run can change for itself within these limits."""
+    return Field(description=f"{what} {CHANGEABLE}", ge=least, le=most, gt=above)
+
+
+def attempts() -> Any:
+    """Declare the field for ``http_attempts``."""
+    return number("Attempts per request, including the first.", least=1, most=20)
+
+
+def first_wait() -> Any:
+    """Declare the field for ``http_retry_wait_seconds``."""
+    return number("Seconds before the second attempt; the wait doubles each time, up to 20 s.", above=0)
 
 
 class _Documented:
@@ -78,47 +109,121 @@ class MediaServersResource(_Documented, dg.ConfigurableResource[MediaServers]):
     connection first verifies that it is the server that this home belongs to.
     """
 
+    media_server_url: str = shown("Address of the server.")
+    media_server_type: str = shown("Type of the server; auto detects it.")
+    media_server_api_key: str = shown("Whether there is an API key.")
+    media_server_headers: str = shown("Whether there are headers for a reverse proxy.")
+    media_server_verify_tls: bool = shown("Whether the server's certificate is verified.")
+    media_server_ca_file: str = shown("File of the authority that signed the certificate.")
+    media_server_timeout_seconds: float = number("Time limit of one request, in seconds.", above=0)
+    http_attempts: int = attempts()
+    http_retry_wait_seconds: float = first_wait()
     settings: dg.ResourceDependency[Settings]
     database: dg.ResourceDependency[Database]
 
     def create_resource(self, context: dg.InitResourceContext) -> MediaServers:
         """Return the media server."""
-        return MediaServers(self.settings, self.database)
+        return MediaServers(with_numbers(self, self.settings), self.database)
 
 
-class ServicesResource(_Documented, dg.ConfigurableResource[Services]):
-    """TMDb, OMDb and MDBList, which give facts about titles, and Seerr, which receives requests. Each is used by one
-    run at a time, within its rate limit and daily quota. A source without a key is skipped.
-    """
+class _MeteredResource(_Documented, dg.ConfigurableResource[MeteredService[Any]]):
+    """A service that is used by one run at a time, within its rate limit and daily quota."""
 
+    service: ClassVar[Service[Any]]
+    http_attempts: int = attempts()
+    http_retry_wait_seconds: float = first_wait()
     settings: dg.ResourceDependency[Settings]
     database: dg.ResourceDependency[Database]
     clock: dg.ResourceDependency[Clock]
 
-    def create_resource(self, context: dg.InitResourceContext) -> Services:
-        """Return the services."""
-        return Services(self.settings, self.database, self.clock)
+    def create_resource(self, context: dg.InitResourceContext) -> MeteredService[Any]:
+        """Return the service."""
+        return MeteredService(self.service, with_numbers(self, self.settings), self.database, self.clock)
+
+
+class TmdbResource(_MeteredResource):
+    """The Movie Database: facts about titles, its own lists, and titles outside the library. Used by one run at a time,
+    within its rate limit. Without a key, it is skipped.
+    """
+
+    service = TMDB
+    tmdb_url: str = shown("Address of the API.")
+    tmdb_api_key: str = shown("Whether there is a key.")
+    tmdb_language: str = shown("Language of titles and texts.")
+    tmdb_requests: int = number("Requests allowed per 10 seconds.", least=1)
+
+
+class TmdbImagesResource(_MeteredResource):
+    """The image host of TMDb: logos of studios, and posters of titles that the media server has no picture of. It needs
+    no key of its own, but only TMDb says which pictures there are.
+    """
+
+    service = TMDB_IMAGES
+    tmdb_image_url: str = shown("Address of the images.")
+    tmdb_api_key: str = shown("Whether there is a key for TMDb.")
+
+
+class OmdbResource(_MeteredResource):
+    """OMDb: ratings of Rotten Tomatoes, Metacritic and IMDb, and awards. Used by one run at a time, within its daily
+    quota. Without a key, it is skipped.
+    """
+
+    service = OMDB
+    omdb_url: str = shown("Address of the API.")
+    omdb_api_key: str = shown("Whether there is a key.")
+    omdb_daily_limit: int = number("Requests allowed per day (UTC), all runs together.", least=1)
+
+
+class MdblistResource(_MeteredResource):
+    """MDBList: scores of many sites, keywords, streaming services, and lists for Top Picks. Used by one run at a time,
+    within the daily quota that it reports. Without a key, it is skipped.
+    """
+
+    service = MDBLIST
+    mdblist_url: str = shown("Address of the API.")
+    mdblist_api_key: str = shown("Whether there is a key.")
+
+
+class SeerrResource(_MeteredResource):
+    """Seerr, Jellyseerr or Overseerr, which receives requests. Used by one run at a time, so that nothing is requested
+    twice. Off unless you turn automatic requests on.
+    """
+
+    service = SEERR
+    seerr_url: str = shown("Address of Seerr.")
+    seerr_api_key: str = shown("Whether there is a key.")
 
 
 class TraktResource(_Documented, dg.ConfigurableResource[TraktAccounts]):
-    """Accounts on Trakt that users connected with `aperture trakt connect`. Their tokens are encrypted in the
-    database.
+    """Trakt, and the accounts there that users connected with `aperture trakt connect`. Their tokens are encrypted in
+    the database. Without your own app, it is off.
     """
 
+    trakt_url: str = shown("Address of the API.")
+    trakt_client_id: str = shown("Whether there is a client id of your own app.")
+    trakt_client_secret: str = shown("Whether there is a secret of that app.")
+    secret_key: str = shown("Whether there is a key that encrypts tokens.")
+    trakt_sync_only: bool = shown("Whether ratings are only kept in step, and Trakt suggests nothing.")
+    http_attempts: int = attempts()
+    http_retry_wait_seconds: float = first_wait()
     settings: dg.ResourceDependency[Settings]
     database: dg.ResourceDependency[Database]
     clock: dg.ResourceDependency[Clock]
 
     def create_resource(self, context: dg.InitResourceContext) -> TraktAccounts:
         """Return the accounts."""
-        return TraktAccounts(self.settings, self.database, self.clock)
+        return TraktAccounts(with_numbers(self, self.settings), self.database, self.clock)
 
 
-class EmbeddersResource(_Documented, dg.ConfigurableResource[Embedders]):
+class EmbedderResource(_Documented, dg.ConfigurableResource[Embedders]):
     """What turns the texts of titles into vectors: a local model, or any endpoint that speaks OpenAI's protocol. It is
     loaded at first use, once per process.
     """
 
+    embedder: str = shown("Kind of the embedder: static and fastembed are local, openai is an endpoint.")
+    embedder_model: str = shown("Its model, unless it is the usual one.")
+    embedder_url: str = shown("Address of the endpoint, which only openai uses.")
+    embedder_api_key: str = shown("Whether there is a key for the endpoint.")
     of_this_process: dg.ResourceDependency[Embedders]
 
     def create_resource(self, context: dg.InitResourceContext) -> Embedders:
@@ -126,14 +231,34 @@ class EmbeddersResource(_Documented, dg.ConfigurableResource[Embedders]):
         return self.of_this_process
 
 
+class PriceListResource(_Documented, dg.ConfigurableResource[PriceList]):
+    """A public list of the prices of AI models, which is read once a week. Without an address, only the prices in the
+    package are used.
+    """
+
+    prices_url: str = shown("Address of the list.")
+    http_attempts: int = attempts()
+    http_retry_wait_seconds: float = first_wait()
+    settings: dg.ResourceDependency[Settings]
+
+    def create_resource(self, context: dg.InitResourceContext) -> PriceList:
+        """Return the list."""
+        return PriceList(with_numbers(self, self.settings))
+
+
 RESOURCES: Mapping[str, type[dg.ConfigurableResource]] = {
     "settings": SettingsResource,
     "database": DatabaseResource,
     "clock": ClockResource,
     "media_servers": MediaServersResource,
-    "services": ServicesResource,
+    "tmdb": TmdbResource,
+    "tmdb_images": TmdbImagesResource,
+    "omdb": OmdbResource,
+    "mdblist": MdblistResource,
+    "seerr": SeerrResource,
     "trakt": TraktResource,
-    "embedders": EmbeddersResource,
+    "embedder": EmbedderResource,
+    "ai_price_list": PriceListResource,
 }
 """All resources by name; those that others use come first."""
 
@@ -144,13 +269,38 @@ def build_resources(settings: Settings, **parts: Any) -> dict[str, Any]:
         "settings": {"changed": changed_settings(settings), "home": str(settings.home_path), "values": settings},
         "database": {"server": database_server(settings)},
         "clock": {"timezone": settings.schedule_timezone},
-        "embedders": {"of_this_process": Embedders(settings)},
+        "embedder": {"of_this_process": Embedders(settings)},
     }
     made: dict[str, Any] = {}
     for name, kind in RESOURCES.items():
         used = {part: one for part, one in made.items() if part in kind.model_fields}
-        made[name] = parts[name] if name in parts else kind(**own.get(name, {}), **used)
+        shown = {field: shown_value(settings, field) for field in kind.model_fields if field in Settings.model_fields}
+        made[name] = parts[name] if name in parts else kind(**(shown | used | own.get(name, {})))
     return made
+
+
+def shown_value(settings: Settings, name: str) -> str | bool | int | float:
+    """Return a setting as the UI may show it: of a secret, whether it is set."""
+    value = getattr(settings, name)
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is None or value == "":
+        return NOT_SET
+    if name in SHOWN_AS_SET or name in secret_names():
+        return "set"
+    if isinstance(value, Path):
+        return str(value)
+    return redact(value, settings.secret_values()) if isinstance(value, str) else value
+
+
+def with_numbers(resource: dg.ConfigurableResource[Any], settings: Settings) -> Settings:
+    """Return the settings with the numbers of a resource, which a run may have changed, and nothing else of it."""
+    return settings.model_copy(update={name: getattr(resource, name) for name in changeable(type(resource))})
+
+
+def changeable(kind: type[dg.ConfigurableResource[Any]]) -> tuple[str, ...]:
+    """Return the names of the fields that a run can change."""
+    return tuple(name for name, field in kind.model_fields.items() if field.annotation in (int, float))
 
 
 def changed_settings(settings: Settings) -> dict[str, str]:

@@ -22,7 +22,7 @@ from aperture_dagster.discovery.pool import (
     pool_population,
     pool_summary,
     read_lists,
-    read_trakt,
+    stored_trakt,
     write_details,
     write_list,
 )
@@ -55,15 +55,13 @@ class Filling:
     clock: Clock
     log: logging.Logger
 
-    def plan(self, users: Sequence[User]) -> tuple[dict[str, UserPlan], dict[str, int]]:
-        """Plan what suggests titles to users, with what Trakt recommends to them; also return figures of the latter."""
+    def plan(self, users: Sequence[User]) -> dict[str, UserPlan]:
+        """Plan what suggests titles to users, with what Trakt recommended to them."""
         user_ids = [user.user_id for user in users]
-        day_began = day_of(self.clock.now(), self.settings)
-        trakt = read_trakt(self.settings, self.database, self.clock, user_ids, self.log, day_began=day_began)
         with self.database.transaction() as connection:
             plans = plan_users(connection, user_ids, self.settings)
-        plans = {user: replace(plan, lists=[*plan.lists, *trakt.of(user)]) for user, plan in plans.items()}
-        return plans, {"requests_to_trakt": trakt.requests, "lists_failed": trakt.failed}
+            trakt = stored_trakt(connection, self.settings, user_ids)
+        return {user: replace(plan, lists=[*plan.lists, *trakt.get(user, ())]) for user, plan in plans.items()}
 
     def fill(
         self, service: MeteredService[Tmdb], client: Tmdb, users: Sequence[User], plans: Mapping[str, UserPlan]

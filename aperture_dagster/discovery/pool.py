@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -20,8 +20,8 @@ from aperture_dagster.model import SKEW, Clock, is_future
 from aperture_dagster.postgres.bulk import as_json, storable, upsert
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.tokens import recommendations_of
+from aperture_dagster.ratings.accounts import TraktAccounts, why_off
+from aperture_dagster.ratings.tokens import read_accounts, recommendations_of
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.queue import Population
 
@@ -275,65 +275,101 @@ def pool_text_rows(connection: Connection, after: int, batch: int) -> list[dict[
 
 
 @dataclass(slots=True)
-class TraktLists:
-    """Recommendations by user, as of the last answer with any, and the requests that it took."""
+class TraktAnswers:
+    """A look at Trakt's recommendations: lists that are known, rows written, requests, and users whose lists failed.
 
-    lists: dict[str, dict[MediaType, Sequence[SuggestedTitle]]] = field(default_factory=dict)
+    ``off`` says in a sentence why Trakt was not asked; None if it was.
+    """
+
+    known: int = 0
+    written: int = 0
     requests: int = 0
     failed: int = 0
-
-    def of(self, user_id: str) -> list[KnownList]:
-        """Return the lists of a user, each as strong as the titles recommended from what they like most."""
-        return [KnownList(media_type, 1.0, titles) for media_type, titles in self.lists.get(user_id, {}).items()]
+    off: str | None = None
 
 
 def read_trakt(
     settings: Settings,
     database: Database,
     clock: Clock,
+    accounts: TraktAccounts,
     user_ids: Sequence[str],
     log: logging.Logger,
     *,
     day_began: datetime,
-) -> TraktLists:
-    """Read what Trakt recommends to those of these users who connected it; a failure keeps the last lists.
-
-    Nothing is read, and earlier lists do not count, while Trakt is off or only kept in step (``trakt_sync_only``).
+) -> TraktAnswers:
+    """Read what Trakt recommends to those of these users who connected it, and store it; a failure keeps the last
+    lists. Nothing is read while Trakt is off or only kept in step (``trakt_sync_only``).
     """
-    found = TraktLists()
-    accounts = TraktAccounts(settings, database, clock)
-    if settings.trakt_sync_only or accounts.why_off() is not None:
+    found = TraktAnswers(off=_why_no_trakt(settings))
+    if found.off is not None:
         return found
-    known = {one.user_id for one in accounts.accounts()}
     connected = set(accounts.connected_users())
-    for user_id in (one for one in user_ids if one in known):
-        own = found.lists[user_id] = {}
-        due: list[MediaType] = []
-        for media_type in MEDIA_TYPES:
-            with database.transaction() as connection:
-                last = read_list(connection, recommendations_of(user_id) + media_type)
-            own[media_type] = last[0].entries if last is not None else ()
-            if last is None or last[1] < day_began or is_future(last[1], clock.now()):
-                due.append(media_type)
-        if not due or user_id not in connected:
-            continue
+    for user_id in (one for one in user_ids if one in connected):
         try:
-            with accounts.open(user_id) as client:
-                for media_type in due:
-                    found.requests += 1
-                    ids = (one.ids.elsewhere for one in client.recommendations(media_type) or ())
-                    titles = tuple(SuggestedTitle(one.tmdb_id, one.imdb_id, one.tvdb_id) for one in ids)
-                    # An empty answer is no news, but it was asked for today.
-                    own[media_type] = titles or own[media_type]
-                    page = SuggestedPage(tuple(own[media_type]), has_more=False)
-                    with database.transaction() as connection:
-                        write_list(
-                            connection, recommendations_of(user_id) + media_type, media_type, page, now=clock.now()
-                        )
+            _read_trakt_of(found, database, clock, accounts, user_id, day_began)
         except ServiceError as error:
             found.failed += 1
             log.warning(f"Trakt's recommendations could not be read, and the last ones are kept: {error}")
             if isinstance(error, (ServiceRefused, ServicePaused)):
                 # The same for everybody.
                 break
+    with database.transaction() as connection:
+        found.known = sum(len(lists) for lists in stored_trakt(connection, settings, user_ids).values())
     return found
+
+
+def _read_trakt_of(
+    found: TraktAnswers, database: Database, clock: Clock, accounts: TraktAccounts, user_id: str, day_began: datetime
+) -> None:
+    """Ask Trakt for the lists of a user that were not read today."""
+    last: dict[MediaType, Sequence[SuggestedTitle]] = {}
+    for media_type in MEDIA_TYPES:
+        with database.transaction() as connection:
+            known = read_list(connection, recommendations_of(user_id) + media_type)
+        if known is None or known[1] < day_began or is_future(known[1], clock.now()):
+            last[media_type] = known[0].entries if known is not None else ()
+    if not last:
+        return
+    with accounts.open(user_id) as client:
+        for media_type, before in last.items():
+            found.requests += 1
+            ids = (one.ids.elsewhere for one in client.recommendations(media_type) or ())
+            titles = tuple(SuggestedTitle(one.tmdb_id, one.imdb_id, one.tvdb_id) for one in ids)
+            # An empty answer is no news, but it was asked for today.
+            page = SuggestedPage(titles or tuple(before), has_more=False)
+            with database.transaction() as connection:
+                write_list(connection, recommendations_of(user_id) + media_type, media_type, page, now=clock.now())
+            found.written += 1
+
+
+def stored_trakt(connection: Connection, settings: Settings, user_ids: Sequence[str]) -> dict[str, list[KnownList]]:
+    """Return by user what Trakt recommended as of its last answer with any title, each list as strong as the titles
+    recommended from what they like most. Lists do not count while Trakt is off or only kept in step, nor those of a
+    user who has disconnected.
+    """
+    if _why_no_trakt(settings) is not None:
+        return {}
+    known = {account.user_id for account in read_accounts(connection)} & set(user_ids)
+    found: dict[str, list[KnownList]] = {user_id: [] for user_id in known}
+    for user_id, lists in found.items():
+        for media_type in MEDIA_TYPES:
+            last = read_list(connection, recommendations_of(user_id) + media_type)
+            if last is not None:
+                lists.append(KnownList(media_type, 1.0, last[0].entries))
+    return found
+
+
+def trakt_version(connection: Connection) -> str:
+    """Return a hash of what Trakt recommended to all users."""
+    statement = """
+        SELECT md5(coalesce(string_agg(request || entries::text, ',' ORDER BY request), ''))
+        FROM discovery_lists WHERE request LIKE 'trakt/%'"""
+    return read_value(connection, statement)
+
+
+def _why_no_trakt(settings: Settings) -> str | None:
+    """Say why Trakt suggests nothing; None if it may."""
+    if settings.trakt_sync_only:
+        return "Trakt is only kept in step (APERTURE_TRAKT_SYNC_ONLY), and suggests nothing."
+    return why_off(settings)

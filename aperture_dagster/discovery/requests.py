@@ -52,7 +52,7 @@ from aperture_dagster.model import Clock, counted
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.texts import ENGLISH, Texts, marked
-from aperture_dagster.worklist.services import Services
+from aperture_dagster.worklist.services import MeteredService
 
 log = logging.getLogger(__name__)
 # What prevents a request: of any title of this type, within a quota, or of this title.
@@ -163,7 +163,7 @@ def open_desk(
     settings: Settings, database: Database, clock: Clock, *, patience_seconds: float
 ) -> Iterator[RequestDesk]:
     """Connect to Seerr, once nobody else uses it. Raises ServiceError if it is not configured, or stays in use."""
-    with Services(settings, database, clock).get(SEERR).open(patience_seconds=patience_seconds) as client:
+    with MeteredService(SEERR, settings, database, clock).open(patience_seconds=patience_seconds) as client:
         yield RequestDesk(client, database, clock)
 
 

@@ -5,6 +5,7 @@ They only put steps in order: what keeps two processes from using one metadata s
 
 from typing import TYPE_CHECKING
 
+from aperture_dagster.discovery.seerr import SEERR
 from aperture_dagster.enrichment.sources import SERVICES
 from aperture_dagster.postgres.migrate import schema_lock
 
@@ -16,7 +17,7 @@ EMBEDDER = "embedder"
 TRAKT = "trakt"
 PRICES = "ai_price_list"
 # Two steps may read the media server: the nightly films and series side by side, or a newcomer's history meanwhile.
-POOLS = {MEDIA_SERVER: 2, EMBEDDER: 1, TRAKT: 1, PRICES: 1} | {service.name: 1 for service in SERVICES}
+POOLS = {MEDIA_SERVER: 2, EMBEDDER: 1, TRAKT: 1, PRICES: 1} | {service.name: 1 for service in (*SERVICES, SEERR)}
 
 
 def create_missing_pools(events: "PostgresEventLogStorage") -> None:

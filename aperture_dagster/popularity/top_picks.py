@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from aperture_dagster.model import sentence
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.lists import TopPicksSource
 from aperture_dagster.taste.lists import latest_top_picks_day, replace_top_picks, top_picks_sources
-from aperture_dagster.worklist.services import Service, Services
+from aperture_dagster.worklist.services import MeteredService, Service
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,14 +92,14 @@ class Picker:
     outside: dict[MediaType, list[int] | str] = field(default_factory=dict)
     requests: int = 0
 
-    def read_outside(self, services: Services, *, waiting: Callable[[float], None]) -> None:
-        """Read the lists of today from outside; a list that cannot be read costs only that media type."""
+    def read_outside(self, services: Mapping[str, MeteredService[Any]], *, waiting: Callable[[float], None]) -> None:
+        """Read the lists of today from ``services``; a list that cannot be read costs only that media type."""
         for media_type in MEDIA_TYPES:
             source = source_of(self.settings, media_type)
             if source.service is None:
                 continue
             wanted = self.settings.top_picks_rules[media_type].per_list * (HYBRID_DEPTH if source.is_local else 1)
-            service = services.get(SERVICES[source.service])
+            service = services[source.service]
             try:
                 with service.open(waiting=waiting, patience_seconds=PATIENCE_SECONDS) as client:
                     pages = self._pages(client, source, media_type)

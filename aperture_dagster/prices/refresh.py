@@ -42,51 +42,51 @@ from aperture_dagster.prices import (
     replace_offered,
 )
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.embedder import ENDPOINT, Embedders
 from aperture_dagster.taste.ranking.text import title_text
 from aperture_dagster.taste.vectors import text_rows
 
 LIST_LABEL = "The price list"
 # LiteLLM's had 3.5 MB in November 2026.
 LARGEST_LIST = 20_000_000
-ENDPOINT_LABEL = "The embeddings endpoint"
 
 
-def fetch_list(settings: Settings, url: str) -> bytes:
-    """Download a public list of the prices of AI models. Raises ServiceError: see :meth:`Transport.send`."""
-    folder, _, file = url.rpartition("/")
-    with closing(
-        ServiceClient(LIST_LABEL, folder, address_setting="APERTURE_PRICES_URL", **_attempts(settings))
-    ) as client:
-        # Its host serves it as text, so the content type says nothing.
-        return client.transport.send(Request("GET", f"/{file}", max_bytes=LARGEST_LIST)).body
+class PriceList:
+    """A public list of the prices of AI models, at the address of the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.prices_url
+        self._options = _attempts(settings)
+
+    def fetch(self) -> bytes | None:
+        """Download the list; None if it is switched off. Raises ServiceError: see :meth:`Transport.send`."""
+        if self.url is None:
+            return None
+        folder, _, file = self.url.rpartition("/")
+        with closing(
+            ServiceClient(LIST_LABEL, folder, address_setting="APERTURE_PRICES_URL", **self._options)
+        ) as client:
+            # Its host serves it as text, so the content type says nothing.
+            return client.transport.send(Request("GET", f"/{file}", max_bytes=LARGEST_LIST)).body
 
 
-def list_models(settings: Settings) -> list[OfferedModel]:
+def list_models(settings: Settings, embedder: Embedders) -> list[OfferedModel]:
     """Return the models that the configured endpoint, which speaks OpenAI's protocol, lists now.
 
     Raises:
         BadAnswer: no answer is a list of models.
         ServiceError: see :meth:`Transport.send`.
     """
-    url, key = settings.embedder_url, settings.embedder_api_key
-    secret = key.get_secret_value() if key is not None else ""
+    url = settings.embedder_url
     # Ollama serves OpenAI's protocol below /v1, beside its own.
     base = url.removesuffix("/v1")
-    client = ServiceClient(
-        ENDPOINT_LABEL,
-        base,
-        headers={"Authorization": f"Bearer {secret}"} if secret else None,
-        secrets=[secret],
-        setting="OPENAI_API_KEY",
-        address_setting="APERTURE_EMBEDDER_URL",
-        **_attempts(settings),
-    )
+    client = embedder.connect(base)
 
     def read(path: str, field: str, name: str) -> list[OfferedModel]:
         answer = as_object(client.transport.get_json(path))
         # LM Studio answers an unknown path with status 200 and an error.
         if not isinstance(answer.get(field), list):
-            raise BadAnswer(f"{ENDPOINT_LABEL} at {base}: {path} is not a list of models")
+            raise BadAnswer(f"{ENDPOINT} at {base}: {path} is not a list of models")
         return [
             OfferedModel(model, is_remote=bool(entry.get("remote_host") or entry.get("remote_model")))
             for entry in objects(answer[field])
@@ -152,18 +152,18 @@ def packaged_prices() -> dict[Key, Price]:
     return prices
 
 
-def refresh_prices(settings: Settings, database: Database, clock: Clock) -> tuple[dict[Key, Price], str | None]:
+def refresh_prices(price_list: PriceList, database: Database, clock: Clock) -> tuple[dict[Key, Price], str | None]:
     """Read the price list and store what changed; return that, and why the list was not used if it was not.
 
     Models of which the list never gave a price have the packaged one.
     """
     listed: dict[Key, Price] = {}
     trouble = None
-    if settings.prices_url is not None:
-        try:
-            listed = parse_price_list(fetch_list(settings, settings.prices_url))
-        except (ServiceError, PriceListRejected) as error:
-            trouble = str(error)
+    try:
+        content = price_list.fetch()
+        listed = parse_price_list(content) if content is not None else {}
+    except (ServiceError, PriceListRejected) as error:
+        trouble = str(error)
     with database.transaction() as connection:
         # Two runs at once would both write the same change.
         lock_until_commit(connection, "ai_prices")
@@ -181,12 +181,12 @@ def refresh_prices(settings: Settings, database: Database, clock: Clock) -> tupl
     return changed, trouble
 
 
-def refresh_offered(settings: Settings, database: Database) -> str | None:
+def refresh_offered(settings: Settings, embedder: Embedders, database: Database) -> str | None:
     """Read which models the configured endpoint offers now, and store them; return why not if it does not answer."""
     if settings.embedder != "openai":
         return None
     try:
-        models = list_models(settings)
+        models = list_models(settings, embedder)
     except ServiceError as error:
         return str(error)
     with database.transaction() as connection:

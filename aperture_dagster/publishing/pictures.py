@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aperture_dagster.enrichment.queries import note_shown, stored_logos
-from aperture_dagster.enrichment.tmdb import TMDB_IMAGES
 from aperture_dagster.files.private import FileError, write_file
 from aperture_dagster.http.errors import NotFound, RequestRejected, ServiceError
 from aperture_dagster.model import Progress
@@ -21,11 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aperture_dagster.enrichment.queries import StoredLogo
+    from aperture_dagster.enrichment.tmdb import TmdbImages
     from aperture_dagster.media_server.records import ServerStudio
     from aperture_dagster.media_server.writer import MediaServerWriter
     from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import Settings
-    from aperture_dagster.worklist.services import Services
+    from aperture_dagster.worklist.services import MeteredService
 
 JPEG = (b"\xff\xd8", b"\xff\xd9")
 DOWNLOADS = 4
@@ -37,11 +37,13 @@ class Posters:
     Args:
         server: has pictures of most titles.
         settings: name the home, where downloaded pictures are kept.
-        services: for TMDb.
+        tmdb_images: has those of other titles; without it, they have none.
     """
 
-    def __init__(self, server: MediaServerWriter, settings: Settings, services: Services) -> None:
-        self._server, self._folder, self._tmdb = server, settings.home_path / "posters", services.get(TMDB_IMAGES)
+    def __init__(
+        self, server: MediaServerWriter, settings: Settings, tmdb_images: MeteredService[TmdbImages] | None
+    ) -> None:
+        self._server, self._folder, self._tmdb = server, settings.home_path / "posters", tmdb_images
 
     def prepare(self, pictures: Iterable[Picture]) -> None:
         """Download pictures side by side; many users' lists hold the same titles."""
@@ -80,7 +82,7 @@ class Posters:
         try:
             if picture.tag is not None:
                 content = self._server.picture(picture.server_item_id, picture.kind)
-            elif self._tmdb.configured:
+            elif self._tmdb is not None and self._tmdb.configured:
                 with self._tmdb.open(waiting=lambda seconds: None) as client:
                     content = client.logo(picture.poster_path or "").content
             else:

@@ -32,14 +32,15 @@ from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.publishing.sharing import WatchStateSharing
 from aperture_dagster.publishing.work import Outcome, PublishingError, Session
 from aperture_dagster.texts import texts_of
-from aperture_dagster.worklist.services import Services
 
 if TYPE_CHECKING:
+    from aperture_dagster.enrichment.tmdb import TmdbImages
     from aperture_dagster.media_server.records import MediaType, PublishedLibrary
     from aperture_dagster.media_server.writer import MediaServerWriter
     from aperture_dagster.model import Clock
     from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import Settings
+    from aperture_dagster.worklist.services import MeteredService
 
 Kind = Literal["recommendations", "top_picks", "shows_you_watch"]
 # What lists of a kind are called in the setting, and in names of assets.
@@ -122,6 +123,7 @@ class Publication:
         server: the media server; in a dry run, nothing is written.
         clock: the time.
         log: for the operator.
+        tmdb_images: has posters of titles that the server has no picture of; what places no posters needs none.
         accept_root: whether the folder of the settings is taken for the root although it has no marker.
     """
 
@@ -133,12 +135,13 @@ class Publication:
         clock: Clock,
         log: logging.Logger,
         *,
+        tmdb_images: MeteredService[TmdbImages] | None = None,
         accept_root: bool = False,
     ) -> None:
         self._settings, self._database, self._server, self._clock, self._log = settings, database, server, clock, log
         self._version = server.server()
         self._shares_history = shares_history(self._version.product, self._version.version)
-        self._accept_root = accept_root
+        self._tmdb_images, self._accept_root = tmdb_images, accept_root
         self._sharing = WatchStateSharing(database, clock, server, log)
         waiting = "Another run is publishing: waiting for it, for up to a quarter of an hour."
         self.manifest = Manifest(
@@ -249,7 +252,7 @@ class Publication:
                 session.roots.identify(ensure_owner(connection))
 
     def _publisher(self, session: Session) -> Publisher:
-        posters = Posters(self._server, self._settings, Services(self._settings, self._database, self._clock))
+        posters = Posters(self._server, self._settings, self._tmdb_images)
         return Publisher(session, self._rules(), Hooks(self._credit, posters, self._titles))
 
     def _result(self, session: Session, publisher: Publisher, outcomes: list[Outcome]) -> Published:

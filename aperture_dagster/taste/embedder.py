@@ -228,17 +228,8 @@ class OpenAiEmbedder(Embedder):
 
     def __init__(self, url: str, api_key: str | None, *, model: str, **options: Any) -> None:
         super().__init__(f"openai-{model}")
-        self.client = ServiceClient(
-            ENDPOINT,
-            url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
-            inspect=partial(inspect_credit, api_key or ""),
-            timeout_seconds=120,
-            secrets=[api_key or ""],
-            setting="OPENAI_API_KEY",
-            address_setting="APERTURE_EMBEDDER_URL",
-            **options,
-        )
+        inspect = partial(inspect_credit, api_key or "")
+        self.client = _endpoint_client(url, api_key, inspect=inspect, timeout_seconds=120, **options)
         self._model = model
 
     @property
@@ -310,6 +301,18 @@ class OpenAiEmbedder(Embedder):
         return vectors
 
 
+def _endpoint_client(url: str, api_key: str | None, **options: Any) -> ServiceClient:
+    return ServiceClient(
+        ENDPOINT,
+        url,
+        headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+        secrets=[api_key or ""],
+        setting="OPENAI_API_KEY",
+        address_setting="APERTURE_EMBEDDER_URL",
+        **options,
+    )
+
+
 def truncate(text: str, tokens: int = MOST_TOKENS) -> str:
     """Truncate a text to at most so many tokens, by a safe estimate; endpoints refuse longer texts.
 
@@ -378,3 +381,14 @@ class Embedders:
         if self._embedder is None:
             self._embedder = self._make(self._settings)
         return self._embedder
+
+    def connect(self, url: str) -> ServiceClient:
+        """Return a client of the configured endpoint with its key, for requests below ``url``, an address there."""
+        settings = self._settings
+        key = settings.embedder_api_key
+        return _endpoint_client(
+            url,
+            key.get_secret_value() if key is not None else None,
+            attempts=settings.http_attempts,
+            first_wait_seconds=settings.http_retry_wait_seconds,
+        )

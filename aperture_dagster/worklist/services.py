@@ -227,14 +227,3 @@ def _give_back(quota: QuotaLedger) -> None:
     # If the database is down, which is reported elsewhere, a few unsent requests of the day count as used.
     with suppress(DatabaseError):
         quota.give_back()
-
-
-class Services:
-    """All declared services, for assets."""
-
-    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
-        self._settings, self._database, self._clock = settings, database, clock
-
-    def get(self, service: Service[Client]) -> MeteredService[Client]:
-        """Return a service as the settings configure it."""
-        return MeteredService(service, self._settings, self._database, self._clock)

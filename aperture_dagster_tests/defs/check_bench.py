@@ -20,7 +20,6 @@ from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.schema import metadata
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.services import Services
 from aperture_dagster_tests.household import SetClock
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
@@ -60,7 +59,6 @@ class Bench:
             "settings": self.settings,
             "database": self.database,
             "clock": self.clock,
-            "services": Services(self.settings, self.database, self.clock),
             "trakt": TraktAccounts(self.settings, self.database, self.clock),
         }
         check = self.checks[name]

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.remote_representation.external_data import RepositorySnap
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.defs.resources import RESOURCES
 from aperture_dagster.settings import load_settings
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -50,6 +52,18 @@ def describe(definitions: dg.Definitions) -> dict[str, Any]:
             },
         }
     return {
+        "resources": {
+            resource.name: {
+                "type": resource.resource_type.rpartition(".")[2],
+                "fields": {
+                    name: json.loads(str(value))
+                    for name, value in sorted(resource.configured_values.items())
+                    if (resource.name, name) != ("settings", "home")
+                },
+            }
+            for resource in RepositorySnap.from_def(repository).resources or ()
+            if resource.name in RESOURCES
+        },
         "assets": dict(sorted(assets.items())),
         "jobs": {
             job.name: {

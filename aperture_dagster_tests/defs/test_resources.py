@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,21 @@ import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap, ResourceSnap
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.defs.resources import RESOURCES, SHOWN_ONLY, build_resources
+from aperture_dagster.defs.resources import (
+    CHANGEABLE,
+    NOT_SET,
+    RESOURCES,
+    SHOWN_ONLY,
+    build_resources,
+    changeable,
+)
+from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.publishing.publication import STEMS
+from aperture_dagster.settings import Settings, load_settings, secret_names
 from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster_tests.conftest import PROJECT
 
 SECRETS = {
     "media_server_api_key": "secret-1",
@@ -80,17 +91,17 @@ def test_each_makes_the_plain_part_that_assets_use(settings: Settings):
     with dg.build_resources(made) as given:
         assert isinstance(given.database, Database)
         assert given.settings is settings
-        assert given.embedders.get() is given.embedders.get()
+        assert given.embedder.get() is given.embedder.get()
         with given.database.transaction() as connection:
             assert connection.exec_driver_sql("SELECT 1").scalar() == 1
 
 
 def test_a_part_that_is_given_is_used_as_it_is_and_by_the_others(settings: Settings):
-    clock, embedders = Clock(), Embedders(settings)
-    with dg.build_resources(build_resources(settings, clock=clock, embedders=embedders)) as given:
+    clock, embedder = Clock(), Embedders(settings)
+    with dg.build_resources(build_resources(settings, clock=clock, embedder=embedder)) as given:
         assert given.clock is clock
-        assert given.embedders is embedders
-        assert given.services._clock is clock and given.trakt._clock is clock
+        assert given.embedder is embedder
+        assert given.omdb.quota._clock is clock and given.trakt._clock is clock
 
 
 def held(part: Any) -> dict[str, Any]:
@@ -100,20 +111,132 @@ def held(part: Any) -> dict[str, Any]:
     return {name: getattr(given, name) for name in Settings.model_fields if given is not None} | own
 
 
-def test_no_field_of_a_resource_can_be_changed_for_a_run(make_settings: Callable[..., Settings]):
-    settings = make_settings(**OPEN)
+def test_a_run_can_change_numbers_for_itself_and_nothing_else(make_settings: Callable[..., Settings]):
+    """Another address would be sent this machine's keys."""
+    settings = make_settings(**OPEN, prices_url="http://10.0.0.6/prices.json")
     made, before = build_resources(settings), shown(settings)
     with dg.build_resources(made) as given:
         usual = {name: held(getattr(given, name)) for name in RESOURCES}
-    fields = [(name, field) for name in RESOURCES for field in values(before[name])]
-    assert ("settings", "home") in fields
-    for name, field in fields:
-        configured = values(before[name])
-        other = {"a": "b"} if isinstance(configured[field], dict) else "http://evil.example"
-        run_config = {name: {"config": configured | {field: other}}}
-        with dg.build_resources(made, resource_config=run_config) as given:
-            assert held(getattr(given, name)) == usual[name], f"{name}.{field} was changed"
-            assert SHOWN_ONLY in (RESOURCES[name].model_fields[field].description or ""), f"{name}.{field}"
+    for name, kind in RESOURCES.items():
+        for field in values(before[name]):
+            configured = values(before[name])
+            is_number = field in changeable(kind)
+            other: Any = {"a": "b"} if isinstance(configured[field], dict) else "http://evil.example"
+            if is_number:
+                other = configured[field] + 1
+            elif isinstance(configured[field], bool):
+                other = not configured[field]
+            run_config = {name: {"config": configured | {field: other}}}
+            with dg.build_resources(made, resource_config=run_config) as given:
+                now = held(getattr(given, name))
+                others = {one: held(getattr(given, one)) for one in RESOURCES if one != name}
+            expected = dict(usual[name])
+            if is_number and field in expected:
+                expected[field] = other
+            if name == "ai_price_list" and is_number:
+                continue
+            assert now == expected, f"{name}.{field}"
+            assert others == {one: usual[one] for one in others}, f"{name}.{field} changed another resource"
+            said = kind.model_fields[field].description or ""
+            assert (CHANGEABLE if is_number else SHOWN_ONLY) in said, f"{name}.{field}"
+
+
+def test_the_fields_of_a_service_are_settings_and_its_secrets_are_only_said_to_be_set(
+    resources: dict[str, ResourceSnap],
+):
+    own = {"settings", "database", "clock"}
+    for name in RESOURCES.keys() - own:
+        fields = values(resources[name])
+        assert fields.keys() <= Settings.model_fields.keys(), name
+        for field in fields.keys() & set(secret_names()):
+            assert fields[field] == ("set" if field in SECRETS else NOT_SET), f"{name}.{field}"
+    assert values(resources["media_servers"])["media_server_timeout_seconds"] == 30.0
+    assert values(resources["media_servers"])["media_server_url"] == "http://10.0.0.5:8096"
+    assert values(resources["tmdb"])["tmdb_language"] == "en-US"
+    assert values(resources["tmdb"])["tmdb_requests"] == 40
+
+
+# Services that assets ask, by resource; each is an external asset with its name, but for these.
+SERVICES = set(RESOURCES) - {"settings", "database", "clock"}
+ASSET_OF = {"media_servers": "media_server"}
+POOL_OF = {"media_servers": MEDIA_SERVER}
+# Services that an asset asks besides the one whose pool it waits in, or without waiting in any, with the reason.
+NOT_WAITED_FOR = {
+    ("top_picks", "tmdb"): "enrichment can hold the pool for hours, and a late list is worse than an old one",
+    ("top_picks", "mdblist"): "the same",
+    ("library_access", "media_servers"): "a publication holds the pool while the server reads, and this takes seconds",
+    ("trakt_ratings", "media_servers"): "ratings are few, and each is a request of its own",
+    ("discovery_pool", "embedder"): "TMDb is asked for longer",
+    ("ai_pricing", "embedder"): "one request for the list of its models",
+    **{
+        (f"{stem}_libraries", "tmdb_images"): "few titles lack a picture on the server, and each is one request"
+        for stem in STEMS.values()
+    },
+}
+
+
+def test_each_asset_that_asks_a_service_has_its_resource_its_pool_and_its_place_upstream():
+    definitions = build_definitions(
+        load_settings(
+            top_picks_movies={"source": "tmdb:popular"}, top_picks_series={"source": "mdblist:linaspurinis/top-series"}
+        )
+    )
+    graph = definitions.resolve_asset_graph()
+    external = {key.to_user_string() for key in graph.external_asset_keys}
+    assert external == {ASSET_OF.get(name, name) for name in SERVICES} | {"media_server_libraries"}
+    unneeded = set(NOT_WAITED_FOR)
+    published = {key.to_user_string() for key in graph.get(dg.AssetKey("media_server_libraries")).parent_keys}
+    for asset in graph.assets_defs:
+        if not asset.is_executable or asset.check_keys:
+            continue
+        asked = asset.required_resource_keys & SERVICES
+        for key in asset.keys:
+            name = key.to_user_string()
+            upstream = {parent.to_user_string() for parent in graph.get(key).parent_keys} & external
+            # An asset that publishes ends in the media server instead.
+            missing = {ASSET_OF.get(one, one) for one in asked} - upstream
+            if name in published:
+                missing -= {"media_server"}
+            assert not missing, f"{name} asks {missing} without declaring it"
+            assert upstream <= {ASSET_OF.get(one, one) for one in asked}, f"{name} has no resource for {upstream}"
+            for one in asked:
+                waits = POOL_OF.get(one, one) in graph.get(key).pools
+                assert waits != ((name, one) in NOT_WAITED_FOR), f"{name}: {one}"
+                unneeded.discard((name, one))
+    assert not unneeded
+
+
+# Whatever makes a client of a service, or the part that does, and where: nowhere else, so that limits hold.
+MAKERS = {
+    "MeteredService": {
+        "defs/resources.py", "cli/publish.py", "cli/doctor.py",
+        # Members and commands request titles through it.
+        "discovery/requests.py",
+    },
+    "TraktAccounts": {
+        "defs/resources.py", "cli/doctor.py", "cli/ratings.py", "front_door/forms.py",
+        # A schedule and a page read what the database knows of accounts.
+        "ratings/accounts.py", "shelves.py",
+    },
+    "MediaServers": {
+        "defs/resources.py", "cli/doctor.py", "cli/publish.py", "cli/ratings.py",
+        # Looks of schedules and sensors, which give up sooner.
+        "defs/publishing/__init__.py", "defs/catalogue/history.py", "catalogue/servers.py",
+    },
+    "PriceList": {"defs/resources.py"},
+    "Embedders": {"defs/resources.py", "cli/doctor.py"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", MAKERS)
+def test_no_asset_makes_a_client_of_its_own(part: str):
+    package = PROJECT / "aperture_dagster"
+    made_in = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "simulator" not in path.parts and re.search(rf"(?<!class )\b{part}\(", path.read_text(encoding="utf-8"))
+    }
+    assert made_in == MAKERS[part]
 
 
 def leaves(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:

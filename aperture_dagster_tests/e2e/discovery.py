@@ -142,9 +142,9 @@ class Discovering:
         """Run the job for everybody."""
         return self.home.run(JOB, users=self.home.everyone())
 
-    def discover(self) -> dict[str, Any]:
-        """Run the job, which must succeed; return the metadata of the pool."""
-        return metadata_of(self.home.must(JOB, users=self.home.everyone()), "discovery_pool")
+    def discover(self, asset: str = "discovery_pool") -> dict[str, Any]:
+        """Run the job, which must succeed; return the metadata of the pool, or of another of its assets."""
+        return metadata_of(self.home.must(JOB, users=self.home.everyone()), asset)
 
     def suggest(self) -> None:
         """Make the lists again from the pool as it is."""

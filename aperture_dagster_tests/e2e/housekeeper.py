@@ -47,7 +47,7 @@ class Careless:
 
 def obey(order: dict[str, Any], instance: dg.DagsterInstance) -> dict[str, Any]:
     settings = load_settings(**order.get("settings", {}))
-    parts = {"embedders": Embedders(settings, make=Careless)} if order.get("crash") else {}
+    parts = {"embedder": Embedders(settings, make=Careless)} if order.get("crash") else {}
     house = Household(settings, instance, **parts)
     answer: dict[str, Any] = {}
     if "connect" in order:

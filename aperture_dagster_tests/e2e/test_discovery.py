@@ -213,7 +213,7 @@ def test_what_trakt_recommends_is_asked_once_a_day_and_an_empty_answer_or_failur
             """The number of requests for recommendations to Trakt."""
             return home.state.requests("trakt", "recommendations")
 
-        assert home.discover()["requests_to_trakt"] == 2
+        assert home.discover("trakt_recommendations")["requests"] == 2
         every = {one.title for one in titles}
         assert unheard() == every
         home.use(discovery_minimum_votes=50)
@@ -224,16 +224,16 @@ def test_what_trakt_recommends_is_asked_once_a_day_and_an_empty_answer_or_failur
         home.state.trakt_recommend("ann", [])
         home.discover()
         assert asked() == 4 and unheard() == every
-        assert home.discover()["requests_to_trakt"] == 0, "that it was empty is known for the day"
+        assert home.discover("trakt_recommendations")["requests"] == 0, "that it was empty is known for the day"
         home.clock.moment += DAY
         home.state.add_fault(FaultRule("trakt", status=503))
-        assert home.discover()["lists_failed"] == 1
+        assert home.discover("trakt_recommendations")["lists_failed"] == 1
         assert unheard() == every
         home.state.clear_faults()
         home.clock.moment += DAY
         before = asked()
         home.use(trakt_sync_only=True)
-        assert home.discover()["requests_to_trakt"] == 0 and asked() == before
+        assert home.discover("trakt_recommendations")["requests"] == 0 and asked() == before
         assert unheard() == set(), "Trakt is only kept in step"
 
 

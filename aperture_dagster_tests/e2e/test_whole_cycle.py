@@ -21,7 +21,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.publishable import known_files, listed_works
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser
-from aperture_dagster.worklist.services import Services
+from aperture_dagster.worklist.services import MeteredService
 from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.household import (
     NO_BACKUP,
@@ -286,7 +286,7 @@ def test_after_a_clock_that_was_ahead_every_job_works_as_if_it_had_been_right(se
         home.must("enrich_metadata")
         titles = home.value("SELECT count(*) FROM fetches WHERE source = 'omdb' AND outcome = 'ok'")
         assert titles > 5 and counts.total("omdb") >= titles
-        used, limit = Services(home.settings, home.database, clock).get(OMDB).quota.usage()  # type: ignore[union-attr]
+        used, limit = MeteredService(OMDB, home.settings, home.database, clock).quota.usage()  # type: ignore[union-attr]
         assert counts.total("omdb") <= used < limit
         counts.reset()
         home.must("enrich_metadata")

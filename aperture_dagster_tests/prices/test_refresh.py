@@ -16,6 +16,7 @@ from aperture_dagster.prices import Key, OfferedModel, Price, StoredPrice, add_p
 from aperture_dagster.prices import refresh as source
 from aperture_dagster.prices.refresh import (
     ConfiguredModel,
+    PriceList,
     estimate_usage,
     read_configured_model,
     refresh_offered,
@@ -27,6 +28,7 @@ from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import World
+from aperture_dagster.taste.embedder import Embedders
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import Shelf, film
 
@@ -44,7 +46,7 @@ class Home:
     def refresh(self, settings: Settings | None = None) -> tuple[dict[Key, Price], str | None]:
         """Read the prices as a week later; return what changed, and what was wrong with the list."""
         self.clock.moment += timedelta(days=7)
-        return refresh_prices(settings or self.settings, self.database, self.clock)
+        return refresh_prices(PriceList(settings or self.settings), self.database, self.clock)
 
     def prices(self) -> dict[Key, StoredPrice]:
         with self.database.transaction() as connection:
@@ -61,7 +63,7 @@ class Home:
 
     def offered(self) -> list[OfferedModel]:
         """Read what the endpoint offers, as far as it answers."""
-        self.trouble = refresh_offered(self.settings, self.database)
+        self.trouble = refresh_offered(self.settings, Embedders(self.settings), self.database)
         with self.database.transaction() as connection:
             return read_offered(connection, self.settings.embedder_url)
 

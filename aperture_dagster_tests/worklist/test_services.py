@@ -17,7 +17,7 @@ from aperture_dagster.postgres import database as leases
 from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.queue import Source, failing_services, note_answers, note_trouble
-from aperture_dagster.worklist.services import QuotaLedger, Services
+from aperture_dagster.worklist.services import MeteredService, QuotaLedger
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import NOW, Shelf
 
@@ -171,12 +171,12 @@ def test_the_lease_of_a_service_is_exclusive_and_independent_of_other_services(
 
 def test_who_connects_to_a_service_has_it_alone(make_settings: Callable[..., Settings], clock: SetClock):
     settings = make_settings(omdb_api_key="key", seerr_url="http://127.0.0.1:1", seerr_api_key="key")
-    services = Services(settings, Database(settings), clock)
+    database = Database(settings)
     for service in (OMDB, SEERR):
-        alone = services.get(service)
+        alone = MeteredService(service, settings, database, clock)
         with alone.open(), pytest.raises(ServiceBusy, match=service.label), alone.open(patience_seconds=0):
             raise AssertionError("two at once")
-        with services.get(service).open(patience_seconds=0):
+        with MeteredService(service, settings, database, clock).open(patience_seconds=0):
             pass
 
 

@@ -17,7 +17,7 @@ from aperture_dagster.defs.publishing.libraries import library_assets, media_ser
 from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.pools import MEDIA_SERVER
-from aperture_dagster.jobs import Group, Job
+from aperture_dagster.jobs import PUBLISHED, Group, Job
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
@@ -31,7 +31,11 @@ __all__ = ["group", "studio_pictures"]
 
 
 # Without the pool of the media server: a publication holds that for as long as the server reads, this takes seconds.
-@dg.asset(group_name="publishing", deps=[users], kinds={"jellyfin", "emby"})
+@dg.asset(
+    group_name="publishing",
+    deps=[users, *PUBLISHED],
+    kinds={"jellyfin", "emby"},
+)
 def library_access(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],

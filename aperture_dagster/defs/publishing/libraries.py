@@ -10,12 +10,13 @@ import dagster as dg
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.defs.catalogue import episodes, movies, series, users
-from aperture_dagster.defs.enrichment import enriched_metadata
+from aperture_dagster.defs.catalogue import episodes, movies, series, users, watch_history
+from aperture_dagster.defs.enrichment import TMDB_METADATA, enriched_metadata
 from aperture_dagster.defs.popularity import shows_you_watch
 from aperture_dagster.defs.reporting import is_brief, materialized, table
 from aperture_dagster.defs.taste import recommendations
 from aperture_dagster.defs.users import UserOutcome, for_each_user, output_without_events, user_asset
+from aperture_dagster.enrichment.tmdb import TMDB_IMAGES, TmdbImages
 from aperture_dagster.instance.failures import cause_of, describe, operator_errors
 from aperture_dagster.instance.markdown import course, markdown, markdown_list, poster_row
 from aperture_dagster.instance.pools import MEDIA_SERVER
@@ -27,6 +28,7 @@ from aperture_dagster.publishing.publishable import scores_and_reasons
 from aperture_dagster.publishing.published import AlreadyPublishing, published_version
 from aperture_dagster.publishing.work import Outcome, ScanTooLong, explain_failures
 from aperture_dagster.settings import Settings
+from aperture_dagster.worklist.services import MeteredService
 
 SHOWN = 10
 SHOWN_BRIEFLY = 3
@@ -100,6 +102,7 @@ def _change(outcome: Outcome, entry: DesiredEntry) -> str:
 
 KINDS = {"jellyfin", "emby"}
 TABLE = {"dagster/table_name": "published_entries"}
+PICTURES = dg.AssetSelection.assets(TMDB_IMAGES.name)
 
 
 def library_assets(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -109,7 +112,7 @@ def library_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             settings,
             "recommendations",
             recommendations,
-            [movies, series, episodes, enriched_metadata],
+            [movies, series, episodes, watch_history, *TMDB_METADATA, enriched_metadata],
             """
             Recommendations as libraries on the media server, one for films and one for series per user, which only
             that user sees.
@@ -123,7 +126,7 @@ def library_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             settings,
             "shows_you_watch",
             shows_you_watch,
-            [series, episodes, enriched_metadata],
+            [series, episodes, watch_history, *TMDB_METADATA, enriched_metadata],
             """
             The series that each user watches, as one library per user on the media server, which only that user sees.
 
@@ -166,10 +169,10 @@ def user_libraries_asset(
         name=f"{STEMS[kind]}_libraries",
         description=inspect.cleandoc(description),
         group_name="publishing",
-        deps=[lists, users, *at_night],
+        deps=[lists, users, *at_night, TMDB_IMAGES.name],
         kinds=KINDS,
         pool=MEDIA_SERVER,
-        automation_condition=on_upstream_change(ignoring=ignored) if settings.publish else None,
+        automation_condition=on_upstream_change(ignoring=ignored, additional=PICTURES) if settings.publish else None,
         metadata=TABLE,
     )
     def libraries(
@@ -177,6 +180,7 @@ def user_libraries_asset(
         settings: dg.ResourceParam[Settings],
         database: dg.ResourceParam[Database],
         media_servers: dg.ResourceParam[MediaServers],
+        tmdb_images: dg.ResourceParam[MeteredService[TmdbImages]],
         clock: dg.ResourceParam[Clock],
     ) -> Iterator[dg.MaterializeResult]:
         # All users are published together; the first one's turn reports the requests.
@@ -190,7 +194,7 @@ def user_libraries_asset(
                 with database.transaction() as connection:
                     asked = [one.user_id for one in users_of_partitions(connection, context.partition_keys).values()]
                 with media_servers.open_writer() as writer:
-                    publication = Publication(settings, database, writer, clock, context.log)
+                    publication = Publication(settings, database, writer, clock, context.log, tmdb_images=tmdb_images)
                     published = publish_unless_busy(context, publication, kind, only_users=asked)
                 if published is None:
                     yield output_without_events()
@@ -223,7 +227,9 @@ def user_libraries_asset(
 def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
     """Make the asset that publishes Top Picks."""
     # What changes an NFO, adds an episode or a viewer can wait for the night.
-    ignored = dg.AssetSelection.assets(movies, series, episodes, enriched_metadata, users)
+    ignored = dg.AssetSelection.assets(
+        users, movies, series, episodes, watch_history, *TMDB_METADATA, enriched_metadata
+    )
 
     @dg.asset(
         group_name="publishing",
@@ -233,11 +239,14 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
             movies,
             series,
             episodes,
+            dg.AssetDep(watch_history, partition_mapping=dg.AllPartitionMapping()),
+            *TMDB_METADATA,
             enriched_metadata,
+            TMDB_IMAGES.name,
         ],
         kinds=KINDS,
         pool=MEDIA_SERVER,
-        automation_condition=on_upstream_change(ignoring=ignored) if settings.publish else None,
+        automation_condition=on_upstream_change(ignoring=ignored, additional=PICTURES) if settings.publish else None,
         metadata=TABLE,
     )
     def top_picks_libraries(
@@ -245,6 +254,7 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
         settings: dg.ResourceParam[Settings],
         database: dg.ResourceParam[Database],
         media_servers: dg.ResourceParam[MediaServers],
+        tmdb_images: dg.ResourceParam[MeteredService[TmdbImages]],
         clock: dg.ResourceParam[Clock],
     ) -> dg.MaterializeResult:
         """The latest Top Picks as libraries on the media server, one row per title in one library for films and one for
@@ -260,7 +270,7 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
                     metadata={"skipped": reason, "rows_written": 0, "requests": 0}, data_version=dg.DataVersion("off")
                 )
             with media_servers.open_writer() as writer:
-                publication = Publication(settings, database, writer, clock, context.log)
+                publication = Publication(settings, database, writer, clock, context.log, tmdb_images=tmdb_images)
                 published = publish_unless_busy(context, publication, "top_picks")
             if published is None:
                 return output_without_events()

@@ -1,6 +1,6 @@
 """Vectors of the titles, the taste of each user, and their recommendations."""
 
-from aperture_dagster.defs.taste.lists import embeddings, recommendations, taste_profiles
+from aperture_dagster.defs.taste.lists import embedder, embeddings, recommendations, taste_profiles
 from aperture_dagster.defs.taste.quality import CHECKS, beats_popularity, recommendation_quality
 from aperture_dagster.jobs import Group, Job
 
@@ -44,7 +44,7 @@ JOBS = (
 
 
 GROUP = Group(
-    assets=(embeddings, taste_profiles, recommendations, recommendation_quality),
+    assets=(embedder, embeddings, taste_profiles, recommendations, recommendation_quality),
     checks=(*CHECKS, beats_popularity),
     jobs=JOBS,
 )

@@ -8,8 +8,8 @@ import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.catalogue.people import User, users_of_partitions
-from aperture_dagster.defs.catalogue import movies, series, users, watch_history
-from aperture_dagster.defs.enrichment import SOURCE_ASSETS, enriched_metadata
+from aperture_dagster.defs.catalogue import episodes, movies, series, users, watch_history
+from aperture_dagster.defs.enrichment import SOURCE_ASSETS, TMDB_METADATA, enriched_metadata
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, materialized, table
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
@@ -46,15 +46,25 @@ from aperture_dagster.taste.recommendations import (
 )
 from aperture_dagster.taste.vectors import embed_library, model_in_use
 
+embedder = dg.AssetSpec(
+    "embedder",
+    group_name="taste",
+    description="The model that turns texts into vectors, on this machine or at the endpoint of APERTURE_EMBEDDER_URL.",
+    kinds={"numpy"},
+)
+
 
 @dg.asset(
     group_name="taste",
-    deps=[movies, series, enriched_metadata],
+    deps=[embedder, movies, series, enriched_metadata],
     kinds={"numpy", "postgres"},
     # Texts are made from the view alone; the catalogue only says which works are in the library.
     # Each source changes the view, and a title would be embedded, and all lists renewed, after each.
     automation_condition=on_upstream_change(
-        ignoring=dg.AssetSelection.assets(movies, series), after=[asset.key for asset in SOURCE_ASSETS], first=False
+        ignoring=dg.AssetSelection.assets(movies, series),
+        additional=dg.AssetSelection.assets(embedder.key),
+        after=[asset.key for asset in SOURCE_ASSETS],
+        first=False,
     ),
     pool=EMBEDDER,
     code_version=RECIPE,
@@ -64,7 +74,7 @@ def embeddings(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    embedders: dg.ResourceParam[Embedders],
+    embedder: dg.ResourceParam[Embedders],
 ) -> dg.MaterializeResult:
     """A vector for each title in the library, by which similar titles are found: one row per model and work.
 
@@ -72,19 +82,19 @@ def embeddings(
     service. Vectors of a new model are stored beside the old ones, which stay in use until all are there.
     """
     with operator_errors(context, settings):
-        embedder = embedders.get()
-        sent_before = embedder.requests
-        done = embed_library(context.log, database, embedder)
+        model = embedder.get()
+        sent_before = model.requests
+        done = embed_library(context.log, database, model)
     metadata = {
         "dagster/row_count": next(row["works"] for row in done.models if row["model"] == done.model_key),
         "embedded": done.embedded,
         "rows_written": done.embedded,
         "missing": done.missing,
         "refused": len(done.refused),
-        "dimensions": embedder.dimensions,
+        "dimensions": model.dimensions,
         "model": done.model_key,
         "model_in_use": done.in_use or "none yet",
-        "requests": embedder.requests - sent_before,
+        "requests": model.requests - sent_before,
         "models": table(done.models),
     }
     if done.refused:
@@ -101,10 +111,10 @@ class ComputeConfig(dg.Config):
 
 @user_asset(
     group_name="taste",
-    deps=[movies, series, watch_history, trakt_ratings, enriched_metadata],
+    deps=[users, movies, series, episodes, watch_history, trakt_ratings, enriched_metadata],
     # Facts about titles change with every vote; those that matter to a taste hardly ever do.
     automation_condition=on_upstream_change(
-        ignoring=dg.AssetSelection.assets(movies, series, enriched_metadata),
+        ignoring=dg.AssetSelection.assets(users, movies, series, episodes, enriched_metadata),
         additional=dg.AssetSelection.assets(trakt_ratings),
         first=False,
     ),
@@ -169,17 +179,22 @@ def _taste_page(database: Database, user: User) -> dict[str, Any]:
 SHOWN = 5
 # New votes and what others watched move a list only a little, so they can wait for the night. A new title reaches the
 # lists through its vector, a play or rating through the taste.
-AT_NIGHT = dg.AssetSelection.assets(movies, series, enriched_metadata, watch_history, trakt_ratings)
+AT_NIGHT = dg.AssetSelection.assets(
+    movies, series, episodes, *TMDB_METADATA, enriched_metadata, watch_history, trakt_ratings
+)
 
 
 @user_asset(
     group_name="taste",
-    deps=[users, movies, series, watch_history, trakt_ratings, enriched_metadata, embeddings, taste_profiles],
+    deps=[
+        users, movies, series, episodes, watch_history, trakt_ratings, *TMDB_METADATA, enriched_metadata, embeddings,
+        taste_profiles,
+    ],
     kinds={"numpy", "postgres"},
     automation_condition=on_upstream_change(ignoring=AT_NIGHT, first=False),
     code_version=program_hash(),
     metadata={"dagster/table_name": "recommendations"},
-)
+)  # fmt: skip
 def recommendations(
     context: dg.AssetExecutionContext,
     config: ComputeConfig,
