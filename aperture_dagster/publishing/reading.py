@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from aperture_dagster.media_server.records import PublishedItem, PublishedLibrary
 
 POLL_SECONDS = 1.0
+# The first pause, as a share of POLL_SECONDS, and how each later one is longer: a small library is read in less than a
+# second.
+FIRST_PAUSE, PAUSE_GROWTH = 0.03, 1.5
 # How long to wait for a scan that makes no progress. While it makes progress, there is no limit.
 WAIT_SECONDS = 900.0
-# The status of a refresh may read "Idle" for an instant between the queue and its start.
+# The status of a refresh may read "Idle" for an instant between the queue and its start. A poll that comes earlier than
+# POLL_SECONDS after the one before counts for less than one.
 IDLE_POLLS = 3
 # While everything is scanned, a library may seem idle because its turn has not come: it is looked at ever less often.
 MOST_IDLE_POLLS = 60
@@ -43,6 +47,8 @@ class _Watch:
         self._moved_at = session.elapsed()
         self.scans_everything = False
         self.is_busy = False
+        self.share = 0.0
+        """The pause before the last poll, as a share of the longest."""
 
     def poll(self) -> list[PublishedLibrary]:
         """Return the server's libraries, with what it is doing with them."""
@@ -69,8 +75,9 @@ class _Watch:
         return self._session.elapsed() - self._moved_at > WAIT_SECONDS
 
     def sleep(self) -> None:
-        """Wait until the next poll."""
-        self._session.sleep(POLL_SECONDS)
+        """Wait until the next poll, each time longer."""
+        self.share = min(self.share * PAUSE_GROWTH or FIRST_PAUSE, 1.0)
+        self._session.sleep(self.share * POLL_SECONDS)
 
 
 @dataclass(slots=True)
@@ -78,18 +85,30 @@ class _Awaited:
     """A library that the server is asked to read.
 
     ``to_read`` are the films and episodes that it reads, as far as they are known, ``read`` those that it has read. It
-    is looked at after ``patience`` polls in a row in which it was idle. ``is_forced`` tells whether the server was
-    asked to read the files of single entries, and ``unread`` how many of these it had not read at the last look.
+    is looked at after ``patience`` polls in a row in which it was idle, and once before, as soon as it is idle, if a
+    complete library can then only be one that was read: it is new, or was being read (``was_active``). ``is_forced``
+    tells whether the server was asked to read the files of single entries, and ``unread`` how many of these it had not
+    read at the last look.
     """
 
     work: Work
     to_read: int
     read: int = 0
-    idle: int = 0
+    idle: float = 0
     patience: int = IDLE_POLLS
+    was_active: bool = False
+    is_looked_at_early: bool = False
     is_asked_again: bool = False
     is_forced: bool = False
     unread: int = 0
+
+    @property
+    def may_be_looked_at_early(self) -> bool:
+        """Whether what a library shows tells that it was read, although it may be idle for an instant only."""
+        library = self.work.on_server
+        if self.is_looked_at_early or library is None or not library.item_id:
+            return False
+        return self.was_active or self.work.outcome.created
 
 
 @dataclass(slots=True)
@@ -239,17 +258,21 @@ class LibraryReader:
                 is_busy = watch.scans_everything
             if is_busy:
                 one.idle, one.patience = 0, IDLE_POLLS
+                one.was_active = one.was_active or (library is not None and library.refresh_status == "Active")
+                one.is_looked_at_early = False
                 self._count(one, watch)
                 return False
-            one.idle += 1
-            if one.idle < one.patience:
+            one.idle += watch.share
+            is_early = one.idle < one.patience
+            if is_early and not one.may_be_looked_at_early:
                 return False
             if library is None or not library.item_id:
                 raise NotShown(
                     f"The media server has no id for {work.library.name!r} after its scan: check on the server that "
                     f"its folder {self._places.location(work.record)} exists there."
                 )
-            return self._is_settled(one, library, watch)
+            one.is_looked_at_early = True
+            return self._is_settled(one, library, watch, is_early=is_early)
         except StillChanging:
             one.idle = 0
             return False
@@ -271,8 +294,10 @@ class LibraryReader:
             before = one.work.seen if one.work.is_being_read else 0
             one.read = max(one.read, int((before + one.to_read) * library.refresh_progress / 100) - before)
 
-    def _is_settled(self, one: _Awaited, library: PublishedLibrary, watch: _Watch) -> bool:
+    def _is_settled(self, one: _Awaited, library: PublishedLibrary, watch: _Watch, *, is_early: bool) -> bool:
         """Verify a library that is idle; return whether that is the end of it.
+
+        One that has not been idle for long (``is_early``) has to be complete for that.
 
         Raises:
             NotShown: the server shows nothing of it.
@@ -282,6 +307,8 @@ class LibraryReader:
         if look.is_complete and not look.unread:
             self._accept(work, look)
             return True
+        if is_early:
+            return False
         if watch.scans_everything:
             one.idle, one.patience = 0, min(2 * one.patience, MOST_IDLE_POLLS)
             return False
