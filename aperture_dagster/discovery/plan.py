@@ -24,8 +24,9 @@ DEPTH = 5
 ENOUGH = 600
 # TMDb refuses pages beyond this one.
 LAST_PAGE = 500
-# How much lists count that somebody's taste led to, against the strongest seed's, and lists of what is well known.
-BY_TRAIT, WELL_KNOWN = 0.5, 0.05
+# How much lists count against the recommended list of the title that a user likes most: lists that somebody's taste led
+# to, the same title's list of similar ones (which share keywords and genres), and lists of what is well known.
+BY_TRAIT, SIMILAR, WELL_KNOWN = 0.5, 0.25, 0.05
 # Titles per user and media type that are wanted for them, and titles of the pool.
 WANTED, POOL_SIZE = 600, 3_000
 # Days that count as new for a query by release.
@@ -53,7 +54,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class KnownList:
-    """A list that needs no request: what TMDb recommends from a liked title, or Trakt to a user."""
+    """A list that needs no request: TMDb's recommended or similar titles of a liked one, or what Trakt recommends."""
 
     media_type: MediaType
     weight: float

@@ -46,7 +46,8 @@ def read_pool(connection: Connection) -> pd.DataFrame:
 def read_pool_edges(connection: Connection) -> pd.DataFrame:
     """Read TMDb's recommendations among the titles of library and pool: ``work_id``, ``recommended_work_id``, ``rank``.
 
-    What is recommended within the library alone is included.
+    What is recommended within the library alone is included. Lists of similar titles are not: they say that titles
+    share keywords and genres, which the ranking compares itself, and nothing of who liked both.
     """
     statement = """
         WITH here AS MATERIALIZED (
@@ -54,7 +55,7 @@ def read_pool_edges(connection: Connection) -> pd.DataFrame:
             AND EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)
           UNION SELECT work_id, media_type, tmdb_id FROM discovery_pool WHERE fetched_at IS NOT NULL),
         lists AS (
-          SELECT h.work_id, h.media_type, m.recommended_tmdb_ids || m.similar_tmdb_ids AS listed FROM here h
+          SELECT h.work_id, h.media_type, m.recommended_tmdb_ids AS listed FROM here h
             JOIN tmdb_metadata m USING (work_id)
           UNION ALL SELECT work_id, media_type, recommended_tmdb_ids FROM discovery_pool WHERE fetched_at IS NOT NULL)
         SELECT l.work_id, h.work_id AS recommended_work_id, min(r.rank) AS rank FROM lists l

@@ -12,7 +12,15 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.access import certified_age
 from aperture_dagster.catalogue.identity import MediaType
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.discovery.plan import ENGLISH, MEDIA_TYPES, KnownList, UserPlan, least_votes, queries_for
+from aperture_dagster.discovery.plan import (
+    ENGLISH,
+    MEDIA_TYPES,
+    SIMILAR,
+    KnownList,
+    UserPlan,
+    least_votes,
+    queries_for,
+)
 from aperture_dagster.discovery.pool import owned_ids, owned_under_any_id, settled_ids, settled_titles
 from aperture_dagster.enrichment.queries import SuggestedTitle
 from aperture_dagster.model import clean_tags
@@ -205,8 +213,8 @@ def _streams(title: PoolTitle, country: str) -> Mapping[str, Sequence[str]]:
 # What discovery plans with: what users like, what sets their taste apart, and the languages that they watch.
 
 
-# Liked titles per user and media type from which TMDb's recommendations count, at most: half of them those that are
-# liked most, half those that were watched last.
+# Liked titles per user and media type whose lists at TMDb count, at most: half of them those that are liked most, half
+# those that were watched last.
 SEEDS = 60
 # The most distinctive traits of each kind that are looked for, per user and media type.
 GENRES, KEYWORDS, PEOPLE = 4, 5, 5
@@ -214,7 +222,7 @@ GENRES, KEYWORDS, PEOPLE = 4, 5, 5
 
 def plan_users(connection: Connection, user_ids: Sequence[str], settings: Settings) -> dict[str, UserPlan]:
     """Plan what suggests titles to each user, without Trakt."""
-    lists, traits = recommended_lists(connection, user_ids), distinctive_traits(connection, user_ids)
+    lists, traits = lists_of_liked(connection, user_ids), distinctive_traits(connection, user_ids)
     languages = languages_watched(connection, user_ids, settings.discovery_other_languages)
     settled, owned = settled_ids(connection, user_ids), owned_ids(connection)
     votes, sizes = settings.discovery_minimum_votes, library_sizes(connection)
@@ -236,11 +244,15 @@ def plan_users(connection: Connection, user_ids: Sequence[str], settings: Settin
     return plans
 
 
-def recommended_lists(connection: Connection, user_ids: Sequence[str]) -> dict[str, list[KnownList]]:
-    """Return by user what TMDb recommends from titles that they like; the strongest of a media type has weight 1."""
+def lists_of_liked(connection: Connection, user_ids: Sequence[str]) -> dict[str, list[KnownList]]:
+    """Return by user TMDb's lists of titles that they like: recommended titles, and similar ones.
+
+    The recommended list of the title of a media type that they like most has weight 1, the similar list of that title
+    ``SIMILAR``.
+    """
     statement = """
         WITH liked AS (
-          SELECT t.user_id, t.media_type, t.weight, m.recommended_tmdb_ids,
+          SELECT t.user_id, t.media_type, t.weight, m.recommended_tmdb_ids, m.similar_tmdb_ids,
           row_number() OVER (PARTITION BY t.user_id, t.media_type ORDER BY t.weight DESC, t.work_id) AS by_weight,
           row_number() OVER (PARTITION BY t.user_id, t.media_type
             ORDER BY w.last_played_at DESC NULLS LAST, t.work_id) AS by_date
@@ -248,13 +260,14 @@ def recommended_lists(connection: Connection, user_ids: Sequence[str]) -> dict[s
           LEFT JOIN (SELECT user_id, work_id, max(last_played_at) AS last_played_at FROM watch_state
             WHERE user_id = ANY(:users) GROUP BY 1, 2) w USING (user_id, work_id)
           WHERE t.user_id = ANY(:users) AND t.weight > 0)
-        SELECT user_id, media_type, recommended_tmdb_ids AS titles,
+        SELECT user_id, media_type, recommended_tmdb_ids AS recommended, similar_tmdb_ids AS similar,
         (weight / max(weight) OVER (PARTITION BY user_id, media_type))::float8 AS weight
         FROM liked WHERE least(by_weight, by_date) <= :most ORDER BY user_id, media_type, by_weight"""
     found: dict[str, list[KnownList]] = {}
     for row in execute(connection, statement, users=list(user_ids), most=SEEDS // 2):
-        titles = [SuggestedTitle(number) for number in row.titles]
-        found.setdefault(row.user_id, []).append(KnownList(row.media_type, row.weight, titles))
+        for numbers, weight in ((row.recommended, row.weight), (row.similar, SIMILAR * row.weight)):
+            titles = [SuggestedTitle(number) for number in numbers]
+            found.setdefault(row.user_id, []).append(KnownList(row.media_type, weight, titles))
     return found
 
 

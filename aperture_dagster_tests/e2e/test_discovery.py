@@ -102,10 +102,28 @@ def test_the_command_shows_lists_with_reasons_and_where_to_stream(discovered: An
     with discovered() as home:
         said = command(home, "discover", "ann", "--count", "3")
         rows = [line for line in said.splitlines() if "Heist" in line]
-        assert len(rows) >= 5 and "People who liked Heist 3 and Heist 9 also liked this" in rows[0]
+        assert len(rows) >= 5 and "People who liked Heist 3 also liked this" in rows[0]
         assert "Where to stream (DE)" in said and "JustWatch" in said and "TMDb" in said
         dismiss(home, "kid", "Heist 1031")
         assert "tmdb:movie:1031" in command(home, "discover", "kid", "--dismissed")
+
+
+def test_a_title_that_only_similar_lists_name_is_suggested_for_its_likeness(discovered: Any) -> None:
+    with discovered(undone=True) as home:
+        only_similar = title(3100, "heist", title="Heist Lookalike", vote_count=60, vote_average=5.0)
+        home.state.add_title(only_similar)
+        home.state.add_fault(FaultRule("tmdb", path_contains="discover", status=400))
+        home.home.rows(
+            "UPDATE tmdb_metadata SET similar_tmdb_ids = CASE WHEN work_id IN (SELECT work_id FROM titles WHERE "
+            "media_type = 'movie' AND tmdb_id = 3) THEN '{3100}' ELSE '{}' END::bigint[] RETURNING 1"
+        )
+        home.discover()
+        row = next(row for row in home.rows("ann") if row["tmdb_id"] == 3100)
+        assert row["components"]["recommended_from"] <= 0, "nothing says who liked both"
+        lines = command(home, "discover", "ann", "--count", "99").splitlines()
+        (shown,) = (line for line in lines if "Lookalike" in line)
+        assert "Because you liked Heist" in shown and "People who liked" not in shown
+        assert home.details()["movie/3100"] == 1 and home.state.requests("tmdb", "similar") == 0
 
 
 # Requests
