@@ -204,6 +204,7 @@ def postgres() -> Iterator[str]:
     """
     from sqlalchemy import create_engine, text
 
+    from aperture_dagster.postgres.cluster import ROLE, Cluster
     from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
     from aperture_dagster.postgres.migrate import ensure_schema
     from aperture_dagster_tests.databases import dagsters_tables_copied
@@ -214,7 +215,9 @@ def postgres() -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="aperture-tests-", ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "postgres"
-        url = start_embedded_server(data).replace("postgresql://", "postgresql+psycopg://")
+        start_embedded_server(data)
+        # What tests do to the server itself takes a superuser; the product works as its own role, in databases of it.
+        url = Cluster(data).superuser_url.replace("postgresql://", "postgresql+psycopg://")
         # Some tests log in as other roles.
         (data / "pg_hba.conf").write_text("local all postgres peer map=aperture\nlocal all all trust\n")
         admin = create_engine(url, isolation_level="AUTOCOMMIT")
@@ -223,8 +226,10 @@ def postgres() -> Iterator[str]:
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                 connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
-            connection.execute(text("CREATE DATABASE template_aperture"))
-        template = create_engine(admin.url.set(database="template_aperture"))
+            connection.execute(text(f"CREATE DATABASE template_aperture OWNER {ROLE}"))
+            # To empty a database between two tests takes no heed of foreign keys.
+            connection.execute(text(f"GRANT SET ON PARAMETER session_replication_role TO {ROLE}"))
+        template = create_engine(admin.url.set(database="template_aperture", username=ROLE))
         ensure_schema(template)
         template.dispose()
         admin.dispose()

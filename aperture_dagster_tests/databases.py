@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.postgres import connection
+from aperture_dagster.postgres.cluster import ROLE, SUPERUSER
 from aperture_dagster.postgres.connection import _engines, close_engine
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.waiting import wait_for
@@ -30,6 +31,11 @@ def run_statements(url: str, *statements: str) -> list[tuple[object, ...]]:
             return [tuple(row) for row in results[-1]] if results[-1].returns_rows else []
     finally:
         engine.dispose()
+
+
+def as_superuser(url: str) -> str:
+    """Return the URL of the same database for the superuser of an embedded server, without a driver."""
+    return make_url(url).set(drivername="postgresql", username=SUPERUSER).render_as_string(hide_password=False)
 
 
 def data_directory(postgres: str) -> Path:
@@ -50,8 +56,8 @@ def database_copy(postgres: str, template: str = "template_aperture") -> Iterato
 def _create(postgres: str, template: str) -> str:
     name = f"test_{uuid.uuid4().hex[:12]}"
     # Half the cost of a copy through the log.
-    run_statements(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-    url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    run_statements(postgres, f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template} STRATEGY file_copy")
+    url = make_url(postgres).set(database=name, username=ROLE).render_as_string(hide_password=False)
     return url.replace("postgresql+psycopg://", "postgresql://")
 
 
@@ -186,7 +192,7 @@ def dagsters_tables_copied(postgres: str) -> Iterator[None]:
         with suppress(psycopg.errors.DuplicateDatabase), psycopg.connect(
             postgres.replace("+psycopg", ""), autocommit=True
         ) as admin:  # fmt: skip
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {templates[0]} STRATEGY file_copy".encode())
+            admin.execute(f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {templates[0]} STRATEGY file_copy".encode())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "_ensure_database", copy_or_create)
@@ -195,14 +201,14 @@ def dagsters_tables_copied(postgres: str) -> Iterator[None]:
 
 def _same_server(url: str, other: str) -> bool:
     one, two = make_url(url), make_url(other)
-    return (one.host, one.port, one.query, one.username) == (two.host, two.port, two.query, two.username)
+    return (one.host, one.port, one.query, one.username) == (two.host, two.port, two.query, ROLE)
 
 
 def _dagster_template(postgres: str) -> str:
     """Create a database with Dagster's tables; return its name."""
     import dagster as dg
 
-    product = make_url(postgres).set(drivername="postgresql", database="template_aperture")
+    product = make_url(postgres).set(drivername="postgresql", database="template_aperture", username=ROLE)
     with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
         patch.setenv("APERTURE_DATABASE_URL", product.render_as_string(hide_password=False))
         patch.setenv("APERTURE_HOME", home)

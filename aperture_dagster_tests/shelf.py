@@ -26,6 +26,7 @@ from aperture_dagster.catalogue.sync import (
 )
 from aperture_dagster.enrichment.tmdb_titles import parse_title
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode, ServerLibrary, ServerTitle
+from aperture_dagster.postgres.cluster import ROLE
 from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.migrate import forget_schema
@@ -237,8 +238,8 @@ def admin(postgres: str) -> Iterator[Callable[..., Any]]:
 def empty(postgres: str, admin: Callable[..., Any]) -> Iterator[str]:
     """Create an empty database; yield its URL in the form that an operator would use."""
     name = f"empty_{uuid.uuid4().hex[:12]}"
-    admin(f"CREATE DATABASE {name}")
-    url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    admin(f"CREATE DATABASE {name} OWNER {ROLE}")
+    url = make_url(postgres).set(database=name, username=ROLE).render_as_string(hide_password=False)
     yield url.replace("+psycopg", "")
     close_engine(url)
     forget_schema(url)

@@ -27,7 +27,7 @@ from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.backup.dump import COMPRESSION, running_tool
 from aperture_dagster.postgres.cluster import embedded_tool
 from aperture_dagster.postgres.connection import close_engine, ensure_owner, open_engine, product_database_url
-from aperture_dagster.postgres.databases import EXTENSION, scratch_database, server_connection
+from aperture_dagster.postgres.databases import scratch_database, server_connection
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import load_settings
@@ -72,7 +72,7 @@ def main() -> int:
 def plain_seconds(url: str, file: Path) -> float:
     """Dump a database, compress the dump and restore it into another one, with no check; return the seconds."""
     started = time.monotonic()
-    options = ["--format=plain", "--no-owner", "--no-privileges", f"--exclude-extension={EXTENSION}"]
+    options = ["--format=plain", "--no-owner", "--no-privileges"]
     with running_tool(embedded_tool("pg_dump"), *options, url=url) as dump, file.open("wb") as output:
         subprocess.run(["gzip", f"-{COMPRESSION}"], stdin=dump.stdout, stdout=output, check=True)
     options = ["--no-psqlrc", "--quiet", "--single-transaction", "--output", os.devnull]

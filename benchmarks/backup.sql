@@ -1,8 +1,8 @@
 -- Texts of random words, which compress like prose.
 CREATE FUNCTION pg_temp.words(number int) RETURNS text LANGUAGE sql VOLATILE AS
 $$ SELECT string_agg(substr(md5((random() * 2000)::int::text), 1, 3 + n % 8), ' ') FROM generate_series(1, number) n $$;
-CREATE FUNCTION pg_temp.vector() RETURNS halfvec LANGUAGE sql VOLATILE AS
-$$ SELECT array_agg(random() - 0.5)::real[]::halfvec FROM generate_series(1, 384) $$;
+CREATE FUNCTION pg_temp.vector() RETURNS bytea LANGUAGE sql VOLATILE AS
+$$ SELECT string_agg(uuid_send(gen_random_uuid()), '') FROM generate_series(1, 48) $$;
 
 INSERT INTO works (media_type, tmdb_id, imdb_id)
 SELECT CASE WHEN i <= :movies THEN 'movie' ELSE 'series' END, i, 'tt' || i FROM generate_series(1, :movies + :series) i;

@@ -187,9 +187,16 @@ def room_on_disk(home: str, free: int) -> Finding:
 def _database(database: Database) -> Iterator[Finding]:
     with database.transaction() as connection:
         server, size = describe_server(connection), catalogue_size(connection)
-    versions = f"PostgreSQL {server['postgresql']}, pgvector {server['pgvector']}, schema {server['schema']}"
+    versions = f"PostgreSQL {server['postgresql']}, schema {server['schema']}"
     sizes = f"{size['movies']:,} films, {size['series']:,} series, {size['episodes']:,} episodes"
     yield Finding("database", "ok", f"{versions}; {sizes}")
+    if server["is_superuser"]:
+        yield Finding(
+            "database role",
+            "warning",
+            f"the role {server['role']} of APERTURE_DATABASE_URL is a superuser of PostgreSQL, and the program needs "
+            "no such right: use a role that owns the two databases (docs/backup.md, An external server)",
+        )
 
 
 def _clock(database: Database, clock: Clock) -> Iterator[Finding]:

@@ -243,7 +243,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
         "out_of_date": list(found.out_of_date),
         "database": {
             "is_embedded": settings.database_url is None,
-            **{key: found.database.get(key) for key in ("postgresql", "pgvector", "schema", "bytes")},
+            **{key: found.database.get(key) for key in ("postgresql", "schema", "bytes")},
         },
         "backups": {
             "kept": found.backups,

@@ -80,7 +80,7 @@ class SettingsResource(_Documented, dg.ConfigurableResource[Settings]):
 
 
 class DatabaseResource(_Documented, dg.ConfigurableResource[Database]):
-    """The product's PostgreSQL database with pgvector: library, histories, vectors, lists. It is opened, and its schema
+    """The product's PostgreSQL database: library, histories, vectors, lists. It is opened, and its schema
     migrated, at first use.
     """
 

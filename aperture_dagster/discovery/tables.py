@@ -7,7 +7,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
-from aperture_dagster.taste.tables import HalfVector
 
 REQUEST_STATES = ("sending", "pending", "approved", "declined", "failed", "completed", "available", "refused")
 
@@ -56,7 +55,7 @@ discovery_vectors = sa.Table(
     sa.Column("model_key", sa.Text, sa.ForeignKey("embedding_models.model_key"), primary_key=True),
     sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
     sa.Column("text_hash", sa.Text, nullable=False),
-    sa.Column("vector", HalfVector(), nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False, comment="float16, little-endian"),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     info={"derived": True},
     comment="One vector per model and title of the pool, made by the recipe of the library's.",

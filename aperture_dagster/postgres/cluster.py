@@ -21,6 +21,9 @@ from aperture_dagster.postgres.errors import DatabaseError, is_full_disk
 
 VERSION = 18
 SUPERUSER = "postgres"
+# The role that the program works as. It owns both databases and has no other rights, so nothing that runs in one of
+# them, such as a restored dump, can read files or start programs.
+ROLE = "aperture"
 PRODUCT_DATABASE = "aperture"
 DAGSTER_DATABASE = "aperture_dagster"
 PORT = 5432
@@ -71,6 +74,11 @@ class Cluster:
     def url(self) -> str:
         """URL of the maintenance database. The socket is in the data directory, which only its owner can enter."""
         return server_url(short_path(self.data))
+
+    @property
+    def superuser_url(self) -> str:
+        """URL of the maintenance database for the superuser, who makes the role and shuts the server down."""
+        return server_url(short_path(self.data), user=SUPERUSER)
 
     @cached_property
     def account(self) -> tuple[int, int] | None:
@@ -244,9 +252,9 @@ def _account_for_root() -> pwd.struct_passwd:
     )
 
 
-def server_url(socket_folder: Path, port: int = PORT) -> str:
+def server_url(socket_folder: Path, port: int = PORT, *, user: str = ROLE) -> str:
     """Return the URL of a server's maintenance database, given the folder of its socket."""
-    return f"postgresql://{SUPERUSER}@/postgres?host={quote(str(socket_folder))}&port={port}"
+    return f"postgresql://{user}@/postgres?host={quote(str(socket_folder))}&port={port}"
 
 
 def short_path(folder: Path) -> Path:

@@ -49,7 +49,7 @@ def open_engine(settings: Settings, *, before_migration: Callable[[str], None] |
     ``before_migration``: see :func:`ensure_schema`.
 
     Raises:
-        DatabaseError: the server cannot be reached, refuses, or has no pgvector.
+        DatabaseError: the server cannot be reached, or refuses.
     """
     url = product_database_url(settings)
     engine = _engines.get(url)
@@ -155,12 +155,12 @@ def _ensure_database(server_url: str, name: str) -> None:
 _ensure_embedded_database = functools.cache(_ensure_database)
 
 
-def describe_server(connection: Connection) -> dict[str, str]:
-    """Return the versions of the server, of pgvector and of the schema."""
+def describe_server(connection: Connection) -> dict[str, Any]:
+    """Return the versions of the server and of the schema, the role, and whether it is a superuser."""
     statement = """
         SELECT split_part(current_setting('server_version'), ' ', 1) AS postgresql,
-        (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
-        (SELECT version_num FROM alembic_version) AS schema"""
+        (SELECT version_num FROM alembic_version) AS schema, current_user AS role,
+        current_setting('is_superuser') = 'on' AS is_superuser"""
     return read_rows(connection, statement)[0]
 
 

@@ -19,9 +19,6 @@ from sqlalchemy.pool import NullPool
 from aperture_dagster.postgres.errors import DatabaseError, describe_connection_error, describe_reason
 from aperture_dagster.postgres.queries import define, execute, read_rows, read_value
 
-EXTENSION = "vector"
-# What an administrator makes for users who may not install extensions.
-TEMPLATE = "aperture_template"
 PREFIX = "aperture_scratch_"
 # Beside that of the schema. The first key of the lock; the second is a hash of the database's name.
 KEY = 0x0A9E29
@@ -36,7 +33,7 @@ IN_USE = "55006"
 
 
 class CannotCreate(DatabaseError):
-    """The user of the database may not create another one with pgvector; the message names the missing right."""
+    """The user of the database may not create another one; the message names the missing right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,7 @@ def exclusive_maintenance(url: str, report: Callable[[str], None]) -> Iterator[C
 
 @contextmanager
 def scratch_database(server: Connection, url: str) -> Iterator[str]:
-    """Provide an empty database with pgvector beside that of a URL; yields its URL.
+    """Provide an empty database beside that of a URL; yields its URL.
 
     It is dropped afterwards, unless it has another name by then. Raises CannotCreate.
     """
@@ -106,14 +103,11 @@ def scratch_database(server: Connection, url: str) -> Iterator[str]:
     name = f"{scratch_prefix(own.database or '')}{uuid4().hex[:12]}"
     try:
         _create(server, name, like=own.database or "")
-        scratch = own.set(database=name)
-        with create_engine(scratch, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
-            execute(connection, f"CREATE EXTENSION IF NOT EXISTS {EXTENSION}")
     except SQLAlchemyError as error:
         _drop(server, name)
         raise CannotCreate(_why_not_created(server, error)) from None
     try:
-        yield scratch.render_as_string(hide_password=False)
+        yield own.set(database=name).render_as_string(hide_password=False)
     finally:
         # What cannot be dropped now is dropped next time.
         with suppress(SQLAlchemyError):
@@ -188,23 +182,16 @@ def _create(server: Connection, name: str, *, like: str) -> None:
         SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS collate, datctype AS ctype FROM pg_database
         WHERE datname = :name"""
     texts = next(iter(read_rows(server, statement, name=like)), None)
-    template = TEMPLATE if _exists(server, TEMPLATE) else "template0"
     if texts is None:
-        define(server, "CREATE DATABASE {} TEMPLATE {} ENCODING 'UTF8'", name, template)
+        define(server, "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", name)
     else:
         shape = "ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}"
-        define(server, f"CREATE DATABASE {{}} TEMPLATE {{}} {shape}", name, template, **texts)
+        define(server, f"CREATE DATABASE {{}} TEMPLATE template0 {shape}", name, **texts)
 
 
 def _why_not_created(server: Connection, error: SQLAlchemyError) -> str:
     user = read_value(server, "SELECT current_user")
     reason = describe_reason(error)
-    if "extension" in reason:
-        return (
-            f"The user {user} may create databases, but not install pgvector in them ({reason}): have a superuser "
-            f"create a template with it once (CREATE DATABASE {TEMPLATE} IS_TEMPLATE true TEMPLATE template0, then in "
-            f"it CREATE EXTENSION {EXTENSION})."
-        )
     if "permission denied" in reason:
         return f'The user {user} may not create databases: have an administrator run ALTER ROLE "{user}" CREATEDB.'
     return describe_connection_error(error)

@@ -16,13 +16,27 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, event
 
 from aperture_dagster.files import locks
 from aperture_dagster.files.private import FileError, describe_unwritable, prepare_home, write_file
-from aperture_dagster.postgres.cluster import MAKE_ROOM, PORT, SUPERUSER, Cluster, last_error, own_name, short_path
+from aperture_dagster.postgres.cluster import (
+    MAKE_ROOM,
+    PORT,
+    PRODUCT_DATABASE,
+    ROLE,
+    SUPERUSER,
+    Cluster,
+    last_error,
+    own_name,
+    short_path,
+)
 from aperture_dagster.postgres.errors import DatabaseError, is_full_disk
+
+if TYPE_CHECKING:
+    import psycopg
 
 START_ATTEMPTS = 4
 PATIENCE_SECONDS = 60.0
@@ -190,7 +204,7 @@ def _launch(cluster: Cluster) -> None:
     # Peer authentication: the kernel identifies the user of the socket, so no password is needed.
     for file, line in (
         ("pg_hba.conf", "local all all peer map=aperture\n"),
-        ("pg_ident.conf", f'aperture "{name}" {SUPERUSER}\n'),
+        ("pg_ident.conf", "".join(f'aperture "{name}" {role}\n' for role in (ROLE, SUPERUSER))),
     ):
         write_file(cluster.data / file, line.encode(), owner=cluster.account)
     options = [
@@ -226,7 +240,8 @@ def _wait_until_ready(cluster: Cluster) -> bool:
     began, pause = time.monotonic(), 0.02
     while True:
         try:
-            psycopg.connect(cluster.url, connect_timeout=10).close()
+            with psycopg.connect(cluster.superuser_url, connect_timeout=10, autocommit=True) as connection:
+                _make_role(connection, cluster)
             return True
         except psycopg.OperationalError as error:
             reason = last_error(str(error)) or str(error).strip().splitlines()[-1]
@@ -243,13 +258,30 @@ def _wait_until_ready(cluster: Cluster) -> bool:
         pause = min(pause * 1.5, 0.5)
 
 
+def _make_role(connection: psycopg.Connection[Any], cluster: Cluster) -> None:
+    """Make the role that everything works as, unless it is there. The caller holds the lock of the administration.
+
+    Raises:
+        DatabaseError: there are databases from before there was such a role.
+    """
+    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [ROLE]).rowcount:
+        return
+    if connection.execute("SELECT FROM pg_database WHERE datname = %s", [PRODUCT_DATABASE]).rowcount:
+        raise DatabaseError(
+            f"The database in {cluster.data} was made by a version of this program from before its first release, "
+            "which this one cannot upgrade. Nothing was changed. Move that folder away, or set APERTURE_HOME to a new "
+            "folder, and start again: the library and its histories are read from the media server."
+        )
+    connection.execute(f"CREATE ROLE {ROLE} LOGIN CREATEDB")
+
+
 def _stop(cluster: Cluster) -> None:
     """Shut the server down, even if it runs in another container, and remove what was made for it."""
     requested, deadline = False, time.monotonic() + PATIENCE_SECONDS
     while locks.is_held(cluster.life):
         if time.monotonic() > deadline:
             return
-        requested = requested or _request_shutdown(cluster.url)
+        requested = requested or _request_shutdown(cluster.superuser_url)
         time.sleep(0.02)
     cluster.remove_copied_programs()
     link = short_path(cluster.data)

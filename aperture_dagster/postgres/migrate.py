@@ -75,8 +75,8 @@ def ensure_schema(
     ``embedded``: the server is the one that this program starts itself.
 
     Raises:
-        DatabaseError: the server cannot be reached or lacks pgvector 0.7, the schema is newer than this program or
-            older than its first release, or another process has been migrating it for an hour.
+        DatabaseError: the server cannot be reached, the schema is newer than this program or older than its first
+            release, or another process has been migrating it for an hour.
     """
     url = engine.url.render_as_string(hide_password=False)
     if url in _up_to_date:
@@ -94,20 +94,7 @@ def ensure_schema(
                             connection.rollback()
                             before_migration(revision)
                         _upgrade(connection)
-        # Connections opened before the extension was created have not registered its types.
-        engine.dispose()
     except SQLAlchemyError as error:
-        if "vector" in str(error) and "permission denied" in str(error):
-            raise DatabaseError(
-                "The user of APERTURE_DATABASE_URL may not create the extension 'vector': "
-                "have a superuser run CREATE EXTENSION vector in that database once."
-            ) from None
-        if 'type "halfvec" does not exist' in str(error) or ("vector" in str(error) and "extension" in str(error)):
-            raise DatabaseError(
-                "The database needs pgvector (extension 'vector') 0.7 or newer: install it on the server of "
-                "APERTURE_DATABASE_URL, and if an older one is there, run ALTER EXTENSION vector UPDATE in that "
-                "database; or unset that to use the embedded database."
-            ) from None
         raise DatabaseError(describe_connection_error(error, embedded=embedded)) from None
     _up_to_date.add(url)
 

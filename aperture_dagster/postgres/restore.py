@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.postgres.backup import why_no_room
-from aperture_dagster.postgres.backup.dump import BackupError, restore_dump
+from aperture_dagster.postgres.backup.dump import BackupError, inspect_dump, restore_dump
 from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.databases import exclusive_maintenance, scratch_database, switch
 from aperture_dagster.postgres.errors import describe_reason
@@ -64,6 +64,7 @@ def restore(
     """
     size, url = _size(file), product_database_url(settings)
     refuse_runs()
+    inspect_dump(file)
     close_engine(url)
     with exclusive_maintenance(url, report) as server:
         # The disks of other servers are not known.

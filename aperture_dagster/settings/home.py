@@ -101,7 +101,7 @@ class HomeSettings(SettingsGroup):
     is configured, the folder `demo` in it.
     """
     database_url: Secret = None
-    """PostgreSQL (with pgvector) to use instead of the embedded one: postgresql://user:password@host/db. Dagster's runs
+    """PostgreSQL (13 to 18) to use instead of the embedded one: postgresql://user:password@host/db. Dagster's runs
     and events go to a database beside it, named `db_dagster`.
     """
     secret_key: Secret = None

@@ -1,21 +1,9 @@
 """Vectors, tastes and lists."""
 
-from typing import Any
-
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import UserDefinedType
 
 from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
-
-
-class HalfVector(UserDefinedType):
-    """pgvector's ``halfvec`` of any length. Values are only read and written with psycopg, not through SQLAlchemy."""
-
-    def get_col_spec(self, **_options: Any) -> str:
-        """Name the type in DDL."""
-        return "HALFVEC"
-
 
 COMPUTED = ("taste_profiles", "recommendations")
 
@@ -36,7 +24,7 @@ embeddings = sa.Table(
     sa.Column("model_key", sa.Text, sa.ForeignKey("embedding_models.model_key"), primary_key=True),
     sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
     sa.Column("text_hash", sa.Text, nullable=False),
-    sa.Column("vector", HalfVector(), nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False, comment="float16, little-endian"),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     info={"derived": True},
     comment="One vector per model and work, with the hash of its text.",

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # The vectors of the library's works, and of titles outside it.
 VectorTable = Literal["embeddings", "discovery_vectors"]
 _BETWEEN_NAMES = "\x1f"
+# float16, little-endian on every machine: backups move between them.
+STORED, STORED_BYTES = "<f2", 2
 
 
 def text_hash(content: str, model_key: str) -> str:
@@ -92,7 +94,7 @@ def write_vectors(
 ) -> WriteCounts:
     """Write vectors (float32, (n, d)) of works, replacing older ones."""
     connection.exec_driver_sql(
-        "CREATE TEMPORARY TABLE incoming_vectors (work_id bigint, text_hash text, vector halfvec) ON COMMIT DROP"
+        "CREATE TEMPORARY TABLE incoming_vectors (work_id bigint, text_hash text, vector bytea) ON COMMIT DROP"
     )
     with (
         driver_cursor(connection) as cursor,
@@ -112,13 +114,7 @@ def write_vectors(
 
 def _binary_rows(work_ids: Sequence[int], hashes: Sequence[str], vectors: np.ndarray) -> bytes:
     """Return rows of ``incoming_vectors`` as COPY reads them, all at once: value by value takes longer than a model."""
-    import numpy as np
-
-    dimensions = vectors.shape[1]
-    fields = [("dimensions", ">i2"), ("reserved", ">i2"), ("values", ">f2", dimensions)]
-    packed = np.zeros(len(vectors), np.dtype(fields))
-    packed["dimensions"], packed["values"] = dimensions, vectors
-    size, whole = packed.dtype.itemsize, packed.tobytes()
+    size, whole = vectors.shape[1] * STORED_BYTES, vectors.astype(STORED).tobytes()
     parts = [b"PGCOPY\n\xff\r\n\0" + bytes(8)]
     for place, work_id, text_hash in zip(range(len(vectors)), work_ids, hashes, strict=True):
         encoded = text_hash.encode()
@@ -149,17 +145,13 @@ def read_vectors(
     dimensions = execute(connection, statement, key=model_key).scalar_one()
     vectors = np.zeros((len(works), dimensions), dtype=np.float16)
     mask = np.zeros(len(works), dtype=bool)
-    # The binary form of a halfvec begins with its length and a reserved number.
-    columns = {
-        "work_id": INTEGER,
-        "vector": ("halfvec_send", [("head", ">i2", (2,)), ("values", ">f2", (dimensions,))]),
-    }
+    columns = {"work_id": INTEGER, "vector": ("byteasend", (STORED, (dimensions,)))}
     query = f"SELECT work_id, vector FROM {table} WHERE model_key = %s"
     for block in read_packed(connection, query, columns, (model_key,)):
         places = find(known, block["work_id"])
         found = places >= 0
         rows = order[places[found]]
-        vectors[rows] = block["vector"]["values"][found]
+        vectors[rows] = block["vector"][found]
         mask[rows] = True
     return vectors, mask
 

@@ -51,7 +51,7 @@ def test_a_working_system_is_reported_as_ok_and_a_refused_key_with_its_setting_a
         "ok"
     }
     assert "12.0.0" in findings["media server"].message
-    assert "pgvector 0." in findings["database"].message
+    assert "PostgreSQL 18" in findings["database"].message
     assert findings["aperture up"].state == "warning"
     assert "start `aperture up`" in findings["aperture up"].message
     assert "schedules" not in findings, "nobody evaluates them"

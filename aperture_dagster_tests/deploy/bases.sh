@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes what the tests of containers begin with where no image can be pulled, from Debian's packages:
 #   bases.sh python NAME            Debian 13 with its Python 3.13 and pip, under the name of the official image
-#   bases.sh postgres NAME PYTHON   PostgreSQL with pgvector on that, with the variables and folders of the official image
+#   bases.sh postgres NAME PYTHON   PostgreSQL on that, with the variables, folders and scripts of the official image
 #   bases.sh compose FILE PYTHON    the program of Docker Compose
 set -eu
 what=$1 name=$2
@@ -31,20 +31,24 @@ postgres)
 #!/bin/sh
 set -eu
 bin=$(echo /usr/lib/postgresql/*/bin) data=/var/lib/postgresql/data
+export POSTGRES_USER="${POSTGRES_USER:-postgres}"
 as_postgres() { setpriv --reuid postgres --regid postgres --clear-groups "$@"; }
 chown postgres: /var/lib/postgresql
 if [ ! -s $data/PG_VERSION ]; then
   printf %s "$POSTGRES_PASSWORD" > /tmp/password && chown postgres: /tmp/password
-  as_postgres $bin/initdb -E UTF8 --locale C.UTF-8 -U "$POSTGRES_USER" --auth scram-sha-256 --pwfile /tmp/password -D $data
+  as_postgres $bin/initdb -E UTF8 --locale C.UTF-8 -U "$POSTGRES_USER" --auth-local trust --auth-host scram-sha-256 \
+    --pwfile /tmp/password -D $data
   echo "host all all all scram-sha-256" >> $data/pg_hba.conf
-  echo "CREATE DATABASE $POSTGRES_DB" | as_postgres $bin/postgres --single -D $data postgres
+  as_postgres $bin/pg_ctl -D $data -o "-c listen_addresses=''" -w start
+  for script in /docker-entrypoint-initdb.d/*.sh; do sh "$script"; done
+  as_postgres $bin/pg_ctl -D $data -m fast -w stop
 fi
 exec setpriv --reuid postgres --regid postgres --clear-groups $bin/postgres -D $data -c 'listen_addresses=*'
 START
   chmod 755 "$folder/start"
   cat > "$folder/Dockerfile" <<DOCKERFILE
 FROM $3
-RUN apt-get update && apt-get install --yes --no-install-recommends postgresql-17 postgresql-17-pgvector \\
+RUN apt-get update && apt-get install --yes --no-install-recommends postgresql-17 \\
  && rm -rf /var/lib/apt/lists/* && ln -s /usr/lib/postgresql/*/bin/pg_isready /usr/local/bin/
 COPY start /usr/local/bin/start
 STOPSIGNAL SIGINT

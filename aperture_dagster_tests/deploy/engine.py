@@ -20,7 +20,7 @@ DEPLOY = PROJECT / "deploy"
 BASES = Path(__file__).with_name("bases.sh")
 SWEEP = Path(__file__).with_name("sweep.sh")
 PYTHON_BASE = "python:3.13-slim-trixie"
-POSTGRES_BASE = "pgvector/pgvector:0.8.6-pg18-trixie"
+POSTGRES_BASE = "postgres:18-trixie"
 IMAGE = "aperture-dagster:test"
 PULL_SECONDS = 180
 REACHES = "apt-get -o APT::Update::Error-Mode=any update && python -m pip download --no-deps --dest /tmp platformdirs"

@@ -12,7 +12,7 @@ import pytest
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import make_url
 
-from aperture_dagster.postgres.cluster import server_url, short_path
+from aperture_dagster.postgres.cluster import ROLE, server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.postgres.migrate import KEY
@@ -116,7 +116,7 @@ def test_of_processes_that_start_at_once_on_a_new_database_one_creates_dagsters_
     assert external.database_url is not None
     product = make_url(external.database_url.get_secret_value())
     own = product.set(database=f"{product.database}_own_dagster")
-    run_statements(postgres, f"CREATE DATABASE {own.database}")
+    run_statements(postgres, f"CREATE DATABASE {own.database} OWNER {ROLE}")
     url = own.render_as_string(hide_password=False)
     monkeypatch.setenv("APERTURE_DATABASE_URL", url.replace("_own_dagster", "_own"))
 

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from aperture_dagster.postgres.embedded import full_disk_explained
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.databases import as_superuser, run_statements
 
 FULL = (
     "CREATE FUNCTION no_room() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
@@ -26,12 +26,12 @@ def test_a_disk_that_is_full_when_dagsters_tables_are_created_is_one_sentence(ex
     url = make_url(external.database_url.get_secret_value())
     of_dagster = url.set(database=f"{url.database}_dagster").render_as_string(hide_password=False)
     run_statements(url.render_as_string(hide_password=False), f"CREATE DATABASE {url.database}_dagster")
-    run_statements(of_dagster, *(one.replace("{}", message) for one in FULL))
+    run_statements(as_superuser(of_dagster), *(one.replace("{}", message) for one in FULL))
     with pytest.raises(DatabaseError) as error:
         dg.DagsterInstance.get()
     assert f'The disk of the database is full: could not extend file "base/5/16384": {message}.' in str(error.value)
     assert "Existing data is kept; free some space" in str(error.value) and "\n" not in str(error.value)
-    run_statements(of_dagster, "DROP EVENT TRIGGER no_room")
+    run_statements(as_superuser(of_dagster), "DROP EVENT TRIGGER no_room")
     dg.DagsterInstance.get().dispose()
 
 

@@ -17,7 +17,7 @@ FILE = Path(migrations.__file__).parent / "versions" / "v1_first_schema.sql"
 
 def first_schema() -> str:
     """Return the statements that create everything in the table definitions."""
-    statements = ["CREATE EXTENSION IF NOT EXISTS vector"]
+    statements: list[str] = []
 
     def collect(statement: ExecutableDDLElement, *_: object, **__: object) -> None:
         lines = str(statement.compile(dialect=engine.dialect)).strip().replace("\t", "    ").splitlines()

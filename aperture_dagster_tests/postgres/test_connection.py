@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -55,30 +54,6 @@ def test_an_unreachable_server_is_reported_with_the_reason(host: str):
         message = one_sentence(f"postgresql://ann:{PASSWORD}@{host}/db", call)
         assert "refused" in message or "resolve" in message
         assert "Check APERTURE_DATABASE_URL" in message
-
-
-def test_a_server_without_pgvector_is_refused(empty: str, admin: Callable[..., Any]):
-    # This hides the extensions from connections to this database.
-    admin(f"ALTER DATABASE {make_url(empty).database} SET extension_control_path = '/nowhere'")
-    message = one_sentence(empty)
-    assert "pgvector" in message
-    assert "APERTURE_DATABASE_URL" in message
-
-
-def test_a_server_with_an_old_pgvector_is_refused_with_the_update(empty: str, admin: Callable[..., Any]):
-    """Pgvector older than 0.7 was reported as "cannot be reached"."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made) / "extension"
-        folder.mkdir()
-        # What matters of 0.6: it has vector, and not yet halfvec.
-        (folder / "vector.control").write_text("default_version = '0.6.2'\nrelocatable = true\n")
-        (folder / "vector--0.6.2.sql").write_text("CREATE DOMAIN vector AS real[];\n")
-        for path in (folder.parent, folder, *folder.iterdir()):
-            path.chmod(0o755)
-        admin(f"ALTER DATABASE {make_url(empty).database} SET extension_control_path = '{made}'")
-        message = one_sentence(empty)
-    assert "0.7 or newer" in message and "ALTER EXTENSION vector UPDATE" in message
-    assert "cannot be reached" not in message
 
 
 def test_a_user_who_may_not_create_a_database_gets_the_remedy(empty: str, admin: Callable[..., Any]):

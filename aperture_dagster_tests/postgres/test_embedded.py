@@ -12,6 +12,7 @@ import pytest
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster_tests.clusters import FOLDER
+from aperture_dagster_tests.databases import as_superuser
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.holders import HOLD, Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
@@ -52,7 +53,7 @@ def test_the_folder_may_have_any_name_and_the_terminal_any_locale(folder: Path, 
 
 def test_the_logout_of_its_user_does_not_cut_the_server_off(folder: Path):
     """systemd deletes what they have in shared memory: nobody could connect any more, not even to stop the server."""
-    url = start_embedded_server(folder)
+    url = as_superuser(start_embedded_server(folder))
     run(url, "DO $$BEGIN FOR i IN 1..600 LOOP EXECUTE format('CREATE TABLE t%s (n int UNIQUE)', i); END LOOP; END$$")
     mapped = "SELECT DISTINCT (regexp_matches(pg_read_file('/proc/self/maps'), '/dev/shm/PostgreSQL\\S+', 'g'))[1]"
     for (segment,) in run(url, mapped):
@@ -70,17 +71,17 @@ def test_a_killed_process_does_not_keep_the_server_running(folder: Path, hold: C
 
 def test_a_killed_server_restarts_with_all_committed_data(folder: Path, hold: Callable[..., Holder]):
     holder = hold()
-    url = holder.url()
+    url = as_superuser(holder.url())
     run(url, "CREATE TABLE kept (n int)")
     run(url, "INSERT INTO kept SELECT generate_series(1, 1000)")
     kill_server(folder)
-    again = holder.start_again()
+    again = as_superuser(holder.start_again())
     assert run(again, "SELECT count(*) FROM kept") == [(1000,)]
     # Server and holder at once, as in a power cut.
     holder.kill()
     kill_server(folder)
     newcomer = hold()
-    assert run(newcomer.url(), "SELECT count(*) FROM kept") == [(1000,)]
+    assert run(as_superuser(newcomer.url()), "SELECT count(*) FROM kept") == [(1000,)]
     newcomer.end()
     assert all_gone(folder.parent)
 
@@ -131,7 +132,7 @@ def test_a_read_only_folder_is_reported_in_one_sentence(folder: Path):
 
 
 def test_a_full_disk_is_reported_at_every_attempt_and_harms_nothing(folder: Path):
-    run(start_embedded_server(folder), "CREATE TABLE kept (n int)")
+    run(as_superuser(start_embedded_server(folder)), "CREATE TABLE kept (n int)")
     release_embedded_server(folder)
     code = (
         "import resource, sys\nfrom pathlib import Path\n"
@@ -148,7 +149,7 @@ def test_a_full_disk_is_reported_at_every_attempt_and_harms_nothing(folder: Path
     assert len(done.stdout.splitlines()) == 2
     # It runs, with that limit.
     kill_server(folder)
-    assert run(start_embedded_server(folder), "SELECT count(*) FROM kept") == [(0,)]
+    assert run(as_superuser(start_embedded_server(folder)), "SELECT count(*) FROM kept") == [(0,)]
 
 
 def test_a_folder_with_other_contents_is_not_touched(folder: Path):

@@ -16,6 +16,7 @@ import pytest
 
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster_tests.databases import as_superuser
 from aperture_dagster_tests.forks import Fork, run_fork
 from aperture_dagster_tests.holders import Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
@@ -265,6 +266,6 @@ def test_a_server_that_a_person_started_is_refused_and_its_data_used_once_it_has
     with pytest.raises(DatabaseError, match=r"did not start uses .*: stop it, then try again"):
         start_embedded_server(folder)
     kill_server(folder)
-    url = start_embedded_server(folder)
+    url = as_superuser(start_embedded_server(folder))
     assert run(url, "SELECT n FROM kept") == [(42,)]
     assert run(url, "SELECT DISTINCT auth_method FROM pg_hba_file_rules") == [("peer",)]

@@ -158,7 +158,7 @@ def test_roots_server_exposes_no_folder_and_accepts_only_root(folder: Path):
         path.chmod(0o700)
     url = start_embedded_server(home / "postgres")
     try:
-        assert run(url, "SELECT current_user") == [("postgres",)]
+        assert run(url, "SELECT current_user") == [("aperture",)]
         for path in (home, home.parent, folder.parent):
             assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) == (0o700, 0)
         is_private(url)

@@ -31,6 +31,7 @@ from aperture_dagster.postgres.backup.dump import (
     SHOWN,
     BackupError,
     Fingerprint,
+    UnexpectedContent,
     differences,
     read_fingerprint,
     read_sequences,
@@ -38,7 +39,7 @@ from aperture_dagster.postgres.backup.dump import (
     write_dump,
 )
 from aperture_dagster.postgres.connection import product_database_url
-from aperture_dagster.postgres.databases import EXTENSION, CannotCreate, exclusive_maintenance, scratch_database
+from aperture_dagster.postgres.databases import CannotCreate, exclusive_maintenance, scratch_database
 from aperture_dagster.postgres.errors import (
     DatabaseError,
     describe_connection_error,
@@ -223,7 +224,6 @@ def _dump(url: str, file: Path) -> _Expected:
             url,
             file,
             f"--snapshot={name}",
-            f"--exclude-extension={EXTENSION}",
             f"--lock-wait-timeout={LOCK_WAIT_SECONDS * 1000}",
             server_major=int(read_value(snapshot, "SHOW server_version_num")) // 10_000,
         )
@@ -248,8 +248,9 @@ def _prove(settings: Settings, server: Connection, url: str, file: Path, expecte
                 problems = expected.problems(connection)
     except CannotCreate as error:
         return str(error)
+    except UnexpectedContent as error:
+        return f"Something was added to the database, and a restore would refuse it: {error}"
     except BackupError as error:
-        # Of an extension that only an administrator may install, for example.
         if is_full_disk(str(error)) or any(words in str(error) for words in LACKS_RIGHT):
             return f"The server could not restore it: {error}"
         raise

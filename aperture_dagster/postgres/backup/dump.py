@@ -19,6 +19,7 @@ from secrets import token_hex
 from sqlalchemy import Connection
 
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.backup.statements import UnexpectedStatement, harmless_lines
 from aperture_dagster.postgres.cluster import ENVIRONMENT, VERSION, embedded_tool, last_error
 from aperture_dagster.postgres.queries import execute
 
@@ -27,6 +28,10 @@ from aperture_dagster.postgres.queries import execute
 
 class BackupError(OperatorError):
     """A backup cannot be made, read or restored; the message says why, what was kept and what to do."""
+
+
+class UnexpectedContent(BackupError):
+    """A dump holds statements that no backup of this program has."""
 
 
 # PostgreSQL's client programs, run without a password in the process list.
@@ -137,8 +142,6 @@ _NEWER_SETTING = b"SET transaction_timeout = 0;\n"
 # leaves it out. An older pg_dump writes it; servers that know it ignore the value, and all others refuse it.
 _COLUMN_VERSION = b"pg_attver="
 _COLUMN_OPTIONS = re.compile(rb"(ALTER (?:[A-Z]+ )+ONLY .* ALTER COLUMN .* SET \()(.*)\);\n")
-# After an odd number of backslashes; in data, a backslash is doubled.
-_UNRESTRICT = re.compile(rb"(?<!\\)(?:\\\\)*\\unrestrict")
 _OPTIONS = {
     # Building an index in the default 64 MB takes much longer.
     "maintenance_work_mem": "256MB",
@@ -171,35 +174,54 @@ def write_dump(url: str, file: Path, *arguments: str, server_major: int) -> None
         os.fsync(descriptor)
 
 
+def inspect_dump(file: Path) -> None:
+    """Read a compressed dump to its end, and run nothing of it.
+
+    Raises:
+        BackupError: the file is damaged, incomplete, or holds what no backup does.
+        OSError: the file cannot be read.
+    """
+    for _ in _lines_of(file):
+        pass
+
+
+def _lines_of(file: Path) -> Iterator[bytes]:
+    """Yield the lines of a compressed dump; raises as :func:`inspect_dump`, if it is cut off, after the last one."""
+    is_complete = False
+    try:
+        with gzip.open(file) as dump:
+            for line in harmless_lines(dump):
+                is_complete = line == END_MARK or (is_complete and not line.strip(b"-\n"))
+                yield line
+    except UnexpectedStatement as error:
+        raise UnexpectedContent(
+            f"{file} holds something that no backup of this program does, in {error}: it is not used, and nothing of "
+            "it was run."
+        ) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise BackupError(f"{file} is damaged, cut off, or not compressed with gzip: it is not used.") from None
+    if not is_complete:
+        raise BackupError(f"{file} is cut off: the mark at the end of a dump is missing. It is not used.")
+
+
 def restore_dump(url: str, file: Path) -> None:
-    """Restore a compressed dump into an empty database with the extensions that it needs, in one transaction.
+    """Restore a compressed dump into an empty database, in one transaction.
 
     psql commits whatever it has read, so a dump that was cut off must not come to its end; and it would run programs
-    that a dump names, so its commands are forbidden.
+    that a dump names, so its commands are forbidden, in addition to :func:`inspect_dump`.
 
     Raises:
         BackupError: the file is damaged, incomplete or unsafe, or psql refused it; nothing was restored.
         OSError: the file cannot be read; nothing was restored.
     """
     arguments = ["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--single-transaction", "--output", "/dev/null"]
-    is_complete = False
     with running_tool(embedded_tool("psql"), *arguments, "--file", "-", url=url, options=_OPTIONS) as psql:
         assert psql.stdin is not None
         # Until the one command that knows the key, psql obeys no other.
         psql.stdin.write(f"\\restrict {token_hex(16)}\n".encode())
-        try:
-            with gzip.open(file) as dump:
-                for line in dump:
-                    # It runs programs that are named where the key is expected.
-                    if b"unrestrict" in line and _UNRESTRICT.search(line):
-                        raise BackupError(f"{file} holds a command of psql, which no backup does: it is not used.")
-                    is_complete = line == END_MARK or (is_complete and not line.strip(b"-\n"))
-                    psql.stdin.write(line)
-        except (gzip.BadGzipFile, EOFError, zlib.error):
-            raise BackupError(f"{file} is damaged, cut off, or not compressed with gzip: it is not used.") from None
         # The end of the input commits: until here, an exception kills psql, and nothing is restored.
-        if not is_complete:
-            raise BackupError(f"{file} is cut off: the mark at the end of a dump is missing. It is not used.")
+        for line in _lines_of(file):
+            psql.stdin.write(line)
 
 
 def portable(line: bytes) -> bytes:

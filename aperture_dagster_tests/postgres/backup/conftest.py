@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from aperture_dagster.postgres.backup.create import BackupReport, create_backup
 from aperture_dagster.postgres.backup.dump import write_dump
-from aperture_dagster.postgres.cluster import VERSION
+from aperture_dagster.postgres.cluster import ROLE, VERSION
 from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.databases import database_copy, run_statements
@@ -28,7 +28,8 @@ FILL = [
     FROM generate_series(1, {ROWS}) i""",
     f"INSERT INTO works (media_type, tmdb_id) SELECT 'movie', i FROM generate_series(1, {ROWS}) i",
     "INSERT INTO embedding_models (model_key, dimensions, activated_at) VALUES ('m', 3, now())",
-    "INSERT INTO embeddings (model_key, work_id, text_hash, vector) SELECT 'm', work_id, 'h', '[1,2.5,-3]' FROM works",
+    "INSERT INTO embeddings (model_key, work_id, text_hash, vector) "
+    "SELECT 'm', work_id, 'h', decode('003c004100c2', 'hex') FROM works",
 ]
 
 
@@ -49,9 +50,13 @@ def database_url(postgres: str, filled: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def dump(postgres: str, filled: str, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The text of a dump of that database."""
-    url = make_url(postgres).set(drivername="postgresql", database=filled).render_as_string(hide_password=False)
+    url = (
+        make_url(postgres)
+        .set(drivername="postgresql", database=filled, username=ROLE)
+        .render_as_string(hide_password=False)
+    )
     file = tmp_path_factory.mktemp("dump") / "dump.sql.gz"
-    write_dump(url, file, "--exclude-extension=vector", server_major=VERSION)
+    write_dump(url, file, server_major=VERSION)
     return gzip.decompress(file.read_bytes())
 
 

@@ -1,4 +1,3 @@
-CREATE EXTENSION IF NOT EXISTS vector;
 CREATE SEQUENCE item_id_seq AS BIGINT;
 
 CREATE TABLE facts (
@@ -123,17 +122,6 @@ CREATE TABLE users (
 );
 COMMENT ON TABLE users IS 'One row per user ever seen on the media server; removed_at is set if the server no longer lists them.';
 
-CREATE TABLE embedding_models (
-    model_key TEXT NOT NULL,
-    dimensions INTEGER NOT NULL,
-    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    activated_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_embedding_models PRIMARY KEY (model_key),
-    CONSTRAINT ck_embedding_models_dimensions CHECK (dimensions >= 1)
-);
-COMMENT ON TABLE embedding_models IS 'Embedding models; the most recently activated one is in use.';
-COMMENT ON COLUMN embedding_models.activated_at IS 'the newest is in use; null until its vectors are complete';
-
 CREATE TABLE discovery_lists (
     request TEXT NOT NULL,
     media_type TEXT NOT NULL,
@@ -214,6 +202,17 @@ COMMENT ON COLUMN studio_logos.stored_path IS 'the logo_path of the stored file;
 COMMENT ON COLUMN studio_logos.file_name IS 'below APERTURE_HOME/logos';
 COMMENT ON COLUMN studio_logos.picture_kind IS 'png, jpeg or svg, by content';
 COMMENT ON COLUMN studio_logos.shown_sha256 IS 'the picture last uploaded to the media server';
+
+CREATE TABLE embedding_models (
+    model_key TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    activated_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_embedding_models PRIMARY KEY (model_key),
+    CONSTRAINT ck_embedding_models_dimensions CHECK (dimensions >= 1)
+);
+COMMENT ON TABLE embedding_models IS 'Embedding models; the most recently activated one is in use.';
+COMMENT ON COLUMN embedding_models.activated_at IS 'the newest is in use; null until its vectors are complete';
 
 CREATE TABLE ai_prices (
     provider TEXT NOT NULL,
@@ -479,159 +478,6 @@ CREATE TABLE history_syncs (
 COMMENT ON TABLE history_syncs IS 'How far each user''s history has been read.';
 COMMENT ON COLUMN history_syncs.watermark IS 'latest last_played_at seen';
 
-CREATE TABLE embeddings (
-    model_key TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    text_hash TEXT NOT NULL,
-    vector HALFVEC NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_embeddings PRIMARY KEY (model_key, work_id),
-    CONSTRAINT fk_embeddings_model_key FOREIGN KEY(model_key) REFERENCES embedding_models (model_key),
-    CONSTRAINT fk_embeddings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE embeddings IS 'One vector per model and work, with the hash of its text.';
-
-CREATE TABLE taste_profiles (
-    user_id TEXT NOT NULL,
-    media_type TEXT NOT NULL,
-    titles INTEGER NOT NULL,
-    liked INTEGER NOT NULL,
-    disliked INTEGER NOT NULL,
-    summary JSONB NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_taste_profiles PRIMARY KEY (user_id, media_type),
-    CONSTRAINT ck_taste_profiles_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_taste_profiles_titles CHECK (titles >= 0),
-    CONSTRAINT ck_taste_profiles_liked CHECK (liked >= 0),
-    CONSTRAINT ck_taste_profiles_disliked CHECK (disliked >= 0),
-    CONSTRAINT fk_taste_profiles_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE taste_profiles IS 'The taste of a user, per media type.';
-COMMENT ON COLUMN taste_profiles.titles IS 'titles that the taste is based on';
-COMMENT ON COLUMN taste_profiles.summary IS 'distinctive genres and keywords, and a sentence';
-
-CREATE TABLE taste_weights (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    media_type TEXT NOT NULL,
-    weight REAL NOT NULL,
-    CONSTRAINT pk_taste_weights PRIMARY KEY (user_id, work_id),
-    CONSTRAINT ck_taste_weights_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_taste_weights_weight CHECK (weight >= -10 AND weight <= 10),
-    CONSTRAINT fk_taste_weights_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_taste_weights_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-CREATE INDEX ix_taste_weights_media_type ON taste_weights (media_type);
-COMMENT ON TABLE taste_weights IS 'Weight of each work in a user''s history, positive or negative.';
-COMMENT ON COLUMN taste_weights.weight IS 'positive: liked, negative: disliked';
-
-CREATE TABLE more_like_this (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    title TEXT NOT NULL,
-    asked_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_more_like_this PRIMARY KEY (user_id, work_id),
-    CONSTRAINT fk_more_like_this_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_more_like_this_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE more_like_this IS 'Titles of which a user asked for more like them.';
-COMMENT ON COLUMN more_like_this.title IS 'as it was called then';
-
-CREATE TABLE recommendations (
-    user_id TEXT NOT NULL,
-    media_type TEXT NOT NULL,
-    rank SMALLINT NOT NULL,
-    work_id BIGINT NOT NULL,
-    item_id BIGINT NOT NULL,
-    score REAL NOT NULL,
-    components JSONB NOT NULL,
-    because BIGINT[] NOT NULL,
-    is_cold BOOLEAN NOT NULL,
-    listed_since DATE NOT NULL,
-    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_recommendations PRIMARY KEY (user_id, media_type, rank),
-    CONSTRAINT ck_recommendations_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_recommendations_rank CHECK (rank >= 1),
-    CONSTRAINT uq_recommendations_user_id_work_id UNIQUE (user_id, work_id),
-    CONSTRAINT fk_recommendations_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_recommendations_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE recommendations IS 'The current list of each user, replaced as a whole.';
-COMMENT ON COLUMN recommendations.item_id IS 'the copy to play';
-COMMENT ON COLUMN recommendations.components IS 'components of the score';
-COMMENT ON COLUMN recommendations.because IS 'the most similar works in the history';
-COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
-COMMENT ON COLUMN recommendations.listed_since IS 'the first of the days on which it has been on the list without a break';
-
-CREATE TABLE past_picks (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    left_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    listed_since DATE NOT NULL,
-    CONSTRAINT pk_past_picks PRIMARY KEY (user_id, work_id, left_at),
-    CONSTRAINT fk_past_picks_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_past_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE past_picks IS 'Titles that left the list of a user, and how long they had been on it.';
-
-CREATE TABLE first_places (
-    user_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
-    media_type TEXT NOT NULL,
-    since DATE NOT NULL,
-    rests_from DATE,
-    CONSTRAINT pk_first_places PRIMARY KEY (user_id, work_id),
-    CONSTRAINT ck_first_places_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT fk_first_places_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
-    CONSTRAINT fk_first_places_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE first_places IS 'Titles at the top of the list of each user, and those that rest after having been there.';
-COMMENT ON COLUMN first_places.since IS 'the day on which it came to the top of the list';
-COMMENT ON COLUMN first_places.rests_from IS 'the day from which it rests; null while it is at the top';
-
-CREATE TABLE computations (
-    user_id TEXT NOT NULL,
-    result TEXT NOT NULL,
-    made_from TEXT NOT NULL,
-    version TEXT NOT NULL,
-    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_computations PRIMARY KEY (user_id, result),
-    CONSTRAINT ck_computations_result CHECK (result IN ('taste_profiles', 'recommendations')),
-    CONSTRAINT fk_computations_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
-);
-COMMENT ON TABLE computations IS 'The last computation of each user''s taste and list: with equal inputs there is no other.';
-COMMENT ON COLUMN computations.result IS 'taste_profiles, recommendations';
-COMMENT ON COLUMN computations.made_from IS 'a version of all inputs';
-COMMENT ON COLUMN computations.version IS 'a hash of the rows that were made';
-
-CREATE TABLE top_picks (
-    day DATE NOT NULL,
-    media_type TEXT NOT NULL,
-    rank SMALLINT NOT NULL,
-    work_id BIGINT NOT NULL,
-    item_id BIGINT NOT NULL,
-    viewers INTEGER NOT NULL,
-    plays INTEGER NOT NULL,
-    completion REAL NOT NULL,
-    score REAL NOT NULL,
-    relaxed BOOLEAN NOT NULL,
-    source TEXT NOT NULL,
-    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_top_picks PRIMARY KEY (day, media_type, rank),
-    CONSTRAINT ck_top_picks_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_top_picks_rank CHECK (rank >= 1),
-    CONSTRAINT ck_top_picks_source CHECK (source IN ('local', 'mdblist', 'tmdb', 'hybrid')),
-    CONSTRAINT ck_top_picks_viewers CHECK (viewers >= 0),
-    CONSTRAINT ck_top_picks_plays CHECK (plays >= 0),
-    CONSTRAINT ck_top_picks_completion CHECK (completion >= 0 AND completion <= 1),
-    CONSTRAINT ck_top_picks_score CHECK (score >= 0 AND score <= 1),
-    CONSTRAINT uq_top_picks_day_media_type_work_id UNIQUE (day, media_type, work_id),
-    CONSTRAINT fk_top_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
-);
-COMMENT ON TABLE top_picks IS 'The most popular titles of the household, one list per day.';
-COMMENT ON COLUMN top_picks.relaxed IS 'the minimum number of viewers was lowered to fill the list';
-COMMENT ON COLUMN top_picks.source IS 'what the list was made from';
-
 CREATE TABLE discovery_pool (
     work_id BIGINT NOT NULL,
     media_type TEXT NOT NULL,
@@ -680,13 +526,14 @@ CREATE TABLE discovery_vectors (
     model_key TEXT NOT NULL,
     work_id BIGINT NOT NULL,
     text_hash TEXT NOT NULL,
-    vector HALFVEC NOT NULL,
+    vector BYTEA NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_discovery_vectors PRIMARY KEY (model_key, work_id),
     CONSTRAINT fk_discovery_vectors_model_key FOREIGN KEY(model_key) REFERENCES embedding_models (model_key),
     CONSTRAINT fk_discovery_vectors_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 COMMENT ON TABLE discovery_vectors IS 'One vector per model and title of the pool, made by the recipe of the library''s.';
+COMMENT ON COLUMN discovery_vectors.vector IS 'float16, little-endian';
 
 CREATE TABLE discovery_candidates (
     user_id TEXT NOT NULL,
@@ -1048,6 +895,160 @@ COMMENT ON COLUMN rating_removals.removed_on IS 'here, trakt: the side that the 
 COMMENT ON COLUMN rating_removals.had IS 'ratings of the user that were in step before';
 COMMENT ON COLUMN rating_removals.passed_at IS 'when it was decided to remove it on the other side, too; null: held back';
 COMMENT ON COLUMN rating_removals.accepted_at IS 'by the operator; those that were removed by then no longer count';
+
+CREATE TABLE embeddings (
+    model_key TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    text_hash TEXT NOT NULL,
+    vector BYTEA NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_embeddings PRIMARY KEY (model_key, work_id),
+    CONSTRAINT fk_embeddings_model_key FOREIGN KEY(model_key) REFERENCES embedding_models (model_key),
+    CONSTRAINT fk_embeddings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE embeddings IS 'One vector per model and work, with the hash of its text.';
+COMMENT ON COLUMN embeddings.vector IS 'float16, little-endian';
+
+CREATE TABLE taste_profiles (
+    user_id TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    titles INTEGER NOT NULL,
+    liked INTEGER NOT NULL,
+    disliked INTEGER NOT NULL,
+    summary JSONB NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_taste_profiles PRIMARY KEY (user_id, media_type),
+    CONSTRAINT ck_taste_profiles_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_taste_profiles_titles CHECK (titles >= 0),
+    CONSTRAINT ck_taste_profiles_liked CHECK (liked >= 0),
+    CONSTRAINT ck_taste_profiles_disliked CHECK (disliked >= 0),
+    CONSTRAINT fk_taste_profiles_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE taste_profiles IS 'The taste of a user, per media type.';
+COMMENT ON COLUMN taste_profiles.titles IS 'titles that the taste is based on';
+COMMENT ON COLUMN taste_profiles.summary IS 'distinctive genres and keywords, and a sentence';
+
+CREATE TABLE taste_weights (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    weight REAL NOT NULL,
+    CONSTRAINT pk_taste_weights PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_taste_weights_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_taste_weights_weight CHECK (weight >= -10 AND weight <= 10),
+    CONSTRAINT fk_taste_weights_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_taste_weights_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_taste_weights_media_type ON taste_weights (media_type);
+COMMENT ON TABLE taste_weights IS 'Weight of each work in a user''s history, positive or negative.';
+COMMENT ON COLUMN taste_weights.weight IS 'positive: liked, negative: disliked';
+
+CREATE TABLE more_like_this (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    title TEXT NOT NULL,
+    asked_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_more_like_this PRIMARY KEY (user_id, work_id),
+    CONSTRAINT fk_more_like_this_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_more_like_this_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE more_like_this IS 'Titles of which a user asked for more like them.';
+COMMENT ON COLUMN more_like_this.title IS 'as it was called then';
+
+CREATE TABLE recommendations (
+    user_id TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    score REAL NOT NULL,
+    components JSONB NOT NULL,
+    because BIGINT[] NOT NULL,
+    is_cold BOOLEAN NOT NULL,
+    listed_since DATE NOT NULL,
+    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_recommendations PRIMARY KEY (user_id, media_type, rank),
+    CONSTRAINT ck_recommendations_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_recommendations_rank CHECK (rank >= 1),
+    CONSTRAINT uq_recommendations_user_id_work_id UNIQUE (user_id, work_id),
+    CONSTRAINT fk_recommendations_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_recommendations_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE recommendations IS 'The current list of each user, replaced as a whole.';
+COMMENT ON COLUMN recommendations.item_id IS 'the copy to play';
+COMMENT ON COLUMN recommendations.components IS 'components of the score';
+COMMENT ON COLUMN recommendations.because IS 'the most similar works in the history';
+COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
+COMMENT ON COLUMN recommendations.listed_since IS 'the first of the days on which it has been on the list without a break';
+
+CREATE TABLE past_picks (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    left_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    listed_since DATE NOT NULL,
+    CONSTRAINT pk_past_picks PRIMARY KEY (user_id, work_id, left_at),
+    CONSTRAINT fk_past_picks_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_past_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE past_picks IS 'Titles that left the list of a user, and how long they had been on it.';
+
+CREATE TABLE first_places (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    since DATE NOT NULL,
+    rests_from DATE,
+    CONSTRAINT pk_first_places PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_first_places_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT fk_first_places_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_first_places_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE first_places IS 'Titles at the top of the list of each user, and those that rest after having been there.';
+COMMENT ON COLUMN first_places.since IS 'the day on which it came to the top of the list';
+COMMENT ON COLUMN first_places.rests_from IS 'the day from which it rests; null while it is at the top';
+
+CREATE TABLE computations (
+    user_id TEXT NOT NULL,
+    result TEXT NOT NULL,
+    made_from TEXT NOT NULL,
+    version TEXT NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_computations PRIMARY KEY (user_id, result),
+    CONSTRAINT ck_computations_result CHECK (result IN ('taste_profiles', 'recommendations')),
+    CONSTRAINT fk_computations_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE computations IS 'The last computation of each user''s taste and list: with equal inputs there is no other.';
+COMMENT ON COLUMN computations.result IS 'taste_profiles, recommendations';
+COMMENT ON COLUMN computations.made_from IS 'a version of all inputs';
+COMMENT ON COLUMN computations.version IS 'a hash of the rows that were made';
+
+CREATE TABLE top_picks (
+    day DATE NOT NULL,
+    media_type TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    viewers INTEGER NOT NULL,
+    plays INTEGER NOT NULL,
+    completion REAL NOT NULL,
+    score REAL NOT NULL,
+    relaxed BOOLEAN NOT NULL,
+    source TEXT NOT NULL,
+    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_top_picks PRIMARY KEY (day, media_type, rank),
+    CONSTRAINT ck_top_picks_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_top_picks_rank CHECK (rank >= 1),
+    CONSTRAINT ck_top_picks_source CHECK (source IN ('local', 'mdblist', 'tmdb', 'hybrid')),
+    CONSTRAINT ck_top_picks_viewers CHECK (viewers >= 0),
+    CONSTRAINT ck_top_picks_plays CHECK (plays >= 0),
+    CONSTRAINT ck_top_picks_completion CHECK (completion >= 0 AND completion <= 1),
+    CONSTRAINT ck_top_picks_score CHECK (score >= 0 AND score <= 1),
+    CONSTRAINT uq_top_picks_day_media_type_work_id UNIQUE (day, media_type, work_id),
+    CONSTRAINT fk_top_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE top_picks IS 'The most popular titles of the household, one list per day.';
+COMMENT ON COLUMN top_picks.relaxed IS 'the minimum number of viewers was lowered to fill the list';
+COMMENT ON COLUMN top_picks.source IS 'what the list was made from';
 
 CREATE TABLE shows_you_watch (
     user_id TEXT NOT NULL,
