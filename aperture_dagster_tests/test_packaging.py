@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -47,6 +48,25 @@ def test_every_dependency_is_pinned_within_its_range(project: dict[str, Any]):
     for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), text
+
+
+def test_no_dependency_may_be_of_any_later_version(project: dict[str, Any]):
+    extras = project["optional-dependencies"].values()
+    build = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    for text in [*project["dependencies"], *itertools.chain(*extras), *build]:
+        operators = {one.operator for one in Requirement(text).specifier}
+        assert operators == {">=", "<"}, f"{text}: a range from the oldest to below the first version not tried"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "docs/installation.md"])
+def test_a_page_installs_the_versions_that_were_tested(page: str):
+    text = (PROJECT / page).read_text(encoding="utf-8")
+    commands = re.findall(r"(?:pipx|uv tool) install (?!`)[^`\n]*", text)
+    assert commands
+    for command in commands:
+        assert re.search(r'--pip-args "--constraint [./\w-]*constraints.txt"|--constraints constraints.txt', command), (
+            command
+        )
 
 
 def test_the_versions_that_are_promised_are_those_that_are_tested(project: dict[str, Any]):

@@ -1,6 +1,7 @@
 """A release from its tag: ``make release TAG=v0.1.0`` fills ``dist/`` with what is published.
 
-That is the wheel, the sdist, the image as a file, a list of what is in the image (CycloneDX), the notes, and checksums.
+That is the wheel, the sdist, the versions of packages that they were tested with (``constraints.txt``), the image as a
+file, a list of what is in the image (CycloneDX), the notes, and checksums.
 """
 
 from __future__ import annotations
@@ -141,6 +142,7 @@ def main(tag: str) -> int:
     folder.mkdir()
     build_meta.build_sdist(str(folder))
     build_meta.build_wheel(str(folder))
+    shutil.copy(PROJECT / "constraints.txt", folder)
     write_image(version, folder)
     (folder / "notes.md").write_text(notes, encoding="utf-8")
     write_checksums(folder)
