@@ -22,6 +22,7 @@ from aperture_dagster.postgres.databases import server_connection
 from aperture_dagster.postgres.embedded import full_disk_explained, start_embedded_server
 from aperture_dagster.postgres.errors import DatabaseError, describe_connection_error
 from aperture_dagster.postgres.migrate import ensure_schema, forget_schema, schema_lock
+from aperture_dagster.postgres.pool import replace_dead_connections
 from aperture_dagster.postgres.queries import define, execute, read_rows, read_value
 from aperture_dagster.settings import Settings
 
@@ -75,7 +76,8 @@ def close_engine(url: str) -> None:
 def _new_engine(url: str, settings: Settings) -> Engine:
     # A small pool: the in-process executor works one step at a time, and home servers have few connections. A step that
     # asks a service holds its lease, stores answers, and takes from the quota at the same time.
-    engine = create_engine(url, pool_size=3, max_overflow=8, pool_pre_ping=True, pool_recycle=300)
+    engine = create_engine(url, pool_size=3, max_overflow=8, pool_recycle=300)
+    replace_dead_connections(engine)
 
     @event.listens_for(engine, "do_connect")
     def _open(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]

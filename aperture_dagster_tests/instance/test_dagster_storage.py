@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 from aperture_dagster.postgres.cluster import ROLE, server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.postgres.migrate import KEY
 from aperture_dagster.settings import Settings, load_settings
@@ -108,6 +109,15 @@ def connections(home: Path) -> tuple[int, int]:
         ).fetchone()
     assert row is not None
     return row[0], row[1]
+
+
+def test_dagsters_events_do_not_wait_for_the_disk_and_what_the_product_stores_does(home: Path):
+    with dg.DagsterInstance.get() as instance:
+        with instance.event_log_storage.index_connection() as connection:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "off"
+        with Database(load_settings()).transaction() as connection:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+            assert connection.exec_driver_sql("SHOW fsync").scalar() == "on"
 
 
 def test_of_processes_that_start_at_once_on_a_new_database_one_creates_dagsters_tables(

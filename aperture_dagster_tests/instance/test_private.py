@@ -17,7 +17,7 @@ PACKAGE = Path(aperture_dagster.__file__).parent
 PRIVATE = PACKAGE / "instance" / "private.py"
 OVERRIDDEN = {
     PostgresRunStorage: ("add_run", "handle_run_event", "add_daemon_heartbeat"),
-    PostgresEventLogStorage: ("store_event", "_has_asset_key_col_on_connection"),
+    PostgresEventLogStorage: ("store_event", "has_table", "_has_asset_key_col_on_connection"),
     PostgresScheduleStorage: (
         "has_built_index", "has_secondary_index_table", "_has_instigators_table",
         "_has_asset_daemon_asset_evaluations_table", "_deserialize_rows", "_ticks_query",
