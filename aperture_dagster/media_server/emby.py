@@ -222,6 +222,10 @@ class EmbyWriter(MediaServerWriter):
         """Raise RequestRejected."""
         raise RequestRejected("Emby shares what was watched between copies itself, so none was written.")
 
+    def forget_play(self, user_id: str, item_id: str) -> None:
+        """Raise RequestRejected."""
+        raise RequestRejected("Emby shares what was watched between copies itself, so none was taken off them.")
+
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
         """Raise RequestRejected."""
         raise RequestRejected("Emby keeps no ratings from 0 to 10, so none was written.")

@@ -193,7 +193,8 @@ def apply_library_tags(user: ServerUser, tags: Mapping[str, tuple[str, ...]]) ->
 # - Entries of a playlist can be removed with an API key from 10.11 on.
 # - ``Rating: null`` leaves a rating as it is; only ``DELETE /UserItems/{id}/Rating`` removes it. A user's token may
 #   write to its own user instead of ``userId`` (jellyfin/jellyfin#15733).
-# - ``POST /UserPlayedItems`` makes the user active, ``POST /UserItems/{id}/UserData`` does not.
+# - ``POST`` and ``DELETE /UserPlayedItems`` make the user active, ``POST /UserItems/{id}/UserData`` does not. It leaves
+#   a date of a play that is left out, or null, as it is.
 # - ``DisplayOrder`` Default exists since 10.10, and 10.11.0 to 10.11.4 ignored it (jellyfin/jellyfin#15179).
 
 
@@ -256,6 +257,12 @@ class JellyfinWriter(MediaServerWriter):
         path = route("/UserItems/{}/UserData", item_id)
         request = self._request("POST", path, {"UserId": user_id}, json=dict(data), repeatable=True)
         self._write("user_data", f"change {', '.join(data)} of {item_id} for user {user_id}", request)
+
+    def forget_play(self, user_id: str, item_id: str) -> None:
+        """Take a user's plays off an item; see :meth:`MediaServerWriter.forget_play`."""
+        path = route("/UserPlayedItems/{}", item_id)
+        request = self._request("DELETE", path, {"UserId": user_id}, repeatable=True)
+        self._write("user_data", f"take the plays of user {user_id} off {item_id}", request)
 
     def _artwork_paths(self, item_id: str) -> Mapping[str, str]:
         what = "Jellyfin's list of images"

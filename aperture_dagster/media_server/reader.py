@@ -85,6 +85,8 @@ STATES_PER_PAGE = 200
 STATE_OVERLAP = timedelta(days=1)
 # Of the activity log. Whoever is not among its newest 2,500 entries waits for the next reading of all histories.
 ENTRIES_PER_PAGE, MOST_PAGES_OF_LOG = 500, 5
+# More series than anybody follows.
+NEXT_UP = 500
 SINGLE_TYPES, ALL_TYPES = "Movie,Episode", "Movie,Series,Episode"
 
 
@@ -184,6 +186,26 @@ class MediaServerReader(ServiceClient, ABC):
             if len(entries) < ENTRIES_PER_PAGE:
                 break
         return found
+
+    def playing(self) -> set[tuple[str, str]]:
+        """Return what clients are playing at this moment: pairs of ids of a user and an item."""
+        what, found = f"{self.product}'s list of sessions", set[tuple[str, str]]()
+        for session in expect(self.transport.get_json("/Sessions"), list, what):
+            item = expect(session, dict, what).get("NowPlayingItem")
+            if item is None:
+                continue
+            viewers = [session, *expect(session.get("AdditionalUsers") or [], list, what)]
+            item_id = parse_id(expect(item, dict, what).get("Id"))
+            found |= {(parse_id(one["UserId"], "UserId"), item_id) for one in viewers if one.get("UserId")}
+        return found
+
+    def next_up(self, user_id: str) -> list[str]:
+        """Return the ids of the episodes that a user's home screen offers next, one for each series."""
+        query = {"userId": user_id, "limit": NEXT_UP, "enableImages": "false", "enableUserData": "false"}
+        what = f"{self.product}'s list of next episodes"
+        answer = expect(self.transport.get_json("/Shows/NextUp", query), dict, what)
+        items = expect(answer.get("Items"), list, what)
+        return [parse_id(expect(item, dict, what).get("Id")) for item in items]
 
     def libraries(self) -> list[ServerLibrary]:
         """Return all libraries.

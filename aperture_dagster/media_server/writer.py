@@ -387,6 +387,18 @@ class MediaServerWriter(ListWriter):
         """
 
     @abstractmethod
+    def forget_play(self, user_id: str, item_id: str) -> None:
+        """Take a user's plays off an item: mark, position, count and date. Favourite and rating stay.
+
+        The server notes the user as active. No other request takes the date away, without which a home screen would
+        offer the series of an episode for ever.
+
+        Raises:
+            NotFound: there is no such item, or the user does not see it.
+            RequestRejected: it is not known how to do that on this server.
+        """
+
+    @abstractmethod
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
         """Set a user's rating (0-10) of an item, or (None) remove it, and read it back.
 

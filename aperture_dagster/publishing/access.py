@@ -30,8 +30,9 @@ class AccessRules:
 
     Args:
         strict: whether users who may see all libraries get a list.
-        hide_own_from_latest: whether a user's own published library stays out of Latest and Resume, too, because the
-            server shows what was watched on both copies.
+        hide_own_from_latest: whether all published libraries of a user stay out of the home screen (Latest, Continue
+            Watching, Next Up), because the server shows what was watched on both copies. *Shows You Watch* does in any
+            case: it holds what these rows offer from the originals.
         viewers_of: the users who may see a library that is not published in this run.
     """
 
@@ -49,6 +50,11 @@ class OwnLibrary:
     viewers: frozenset[str]
     name: str = ""
     list_key: str = ""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it holds what its user is watching."""
+        return self.list_key.startswith("shows_you_watch/")
 
 
 @dataclass(slots=True)
@@ -149,8 +155,7 @@ def plan_access(user: Mapping[str, Any], libraries: Libraries, rules: AccessRule
     hide: list[tuple[OwnLibrary, SettingKind]] = []
     if policy.get("EnableAllFolders"):
         hide.extend((library, kind) for library in foreign for kind in HIDDEN_IN)
-    if rules.hide_own_from_latest:
-        hide.extend((library, "latest") for library in theirs)
+    hide.extend((library, "latest") for library in theirs if rules.hide_own_from_latest or library.is_watched)
     _plan_settings(change, configuration, hide, retired, libraries.hidden)
     if configuration != (user.get("Configuration") or {}):
         change.configuration = configuration

@@ -170,13 +170,7 @@ def write_copies(connection: Connection, copies: Mapping[str, int]) -> int:
 
 
 def note_shown(connection: Connection, folders: Mapping[str, str]) -> None:
-    """Record that published libraries show copies, by their ids on the server: the folders of the libraries.
-
-    Those that return have yet to agree with their originals.
-    """
-    returning = """
-        UPDATE shared_states SET original = NULL, pending = NULL WHERE copy_id = ANY(:ids)
-        AND NOT EXISTS (SELECT 1 FROM published_copies p WHERE p.server_item_id = copy_id)"""
+    """Record that published libraries show copies, by their ids on the server: the folders of the libraries."""
     statement = """
         INSERT INTO published_copies AS old (server_item_id, list_key)
         SELECT id, l.list_key FROM unnest(CAST(:ids AS text[]), CAST(:folders AS text[])) AS copy (id, folder)
@@ -184,5 +178,4 @@ def note_shown(connection: Connection, folders: Mapping[str, str]) -> None:
         ON CONFLICT (server_item_id) DO UPDATE SET list_key = excluded.list_key
         WHERE old.list_key <> excluded.list_key"""
     if folders:
-        execute(connection, returning, ids=list(folders))
         execute(connection, statement, ids=list(folders), folders=list(folders.values()))

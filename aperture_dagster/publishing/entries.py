@@ -71,6 +71,7 @@ class ListedTitle:
         because: the liked titles for which it is recommended, by work, the most important first; None: it is on the
             list for another reason.
         poster_path: a picture at TMDb, for titles without one on the server.
+        playing: the episodes of which a copy in this list is being played: they stay in it.
     """
 
     work_id: int
@@ -82,6 +83,7 @@ class ListedTitle:
     watched: Number | None = None
     because: Mapping[int, str] | None = None
     poster_path: str | None = None
+    playing: frozenset[Number] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +224,12 @@ def _entry(spec: ListSpec, title: ListedTitle, kept: _Identity, how: EntryForm) 
         nfo = _text("movie.nfo", film_nfo(facts, lock=how.lock, premiered=how.premiered))
     else:
         copy, episodes, rest = _episodes(spec, title)
+        playing = [one for one in rest if (one[0].season, one[0].number) in title.playing]
         # No row of a home screen shows what its user is in the middle of.
         dated = DATED_EPISODES if spec.most_episodes is None else 0
-        files = _episode_files(episodes, facts, how, dates=[kept.date_added] * dated, others=kept.episodes_added)
+        files = _episode_files(
+            [*episodes, *playing], facts, how, dates=[kept.date_added] * dated, others=kept.episodes_added
+        )
         note = _season_note(copy, episodes, rest, texts) if spec.most_episodes is None else None
         facts = replace(facts, official_rating=copy.official_rating, overview=_above(note, facts.overview))
         nfo = _text("tvshow.nfo", series_nfo(facts, lock=how.lock, premiered=how.premiered))
@@ -353,7 +358,11 @@ def _usable_episodes(title: ListedTitle, copy: Original) -> list[_Playable]:
         source = best_source(episode.sources)
         if source is None or number in found:
             continue
-        if title.start is None or (episode.season > 0 and (number >= title.start or _reaches(episode, title.start))):
+        if (
+            number in title.playing
+            or title.start is None
+            or (episode.season > 0 and (number >= title.start or _reaches(episode, title.start)))
+        ):
             found[number] = episode, source
     return list(found.values())
 

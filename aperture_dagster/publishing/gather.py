@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +12,9 @@ from aperture_dagster.media_server.records import Artwork, MediaSource
 from aperture_dagster.publishing.entries import ListedTitle, ListSpec, Number, Original, OriginalEpisode
 from aperture_dagster.publishing.nfo import TitleFacts
 from aperture_dagster.publishing.publishable import (
+    BeingPlayed,
     ShownCopy,
+    being_played,
     copies_of,
     episodes_of,
     furthest_watched,
@@ -35,14 +37,14 @@ if TYPE_CHECKING:
 # New subtitles of an original are noticed after so long.
 FILES_TTL = timedelta(days=7)
 FILES_BATCH = 500
-# What somebody is in the middle of stays in the list for so long after the last look at it.
-UNTOUCHED = timedelta(days=14)
 EPISODE_COLUMNS = tuple(one.name for one in fields(OriginalEpisode) if one.name != "sources")
 FACTS = (
     "title", "original_title", "overview", "tagline", "year", "premiere_date", "community_rating", "critic_rating",
     "status",
 )  # fmt: skip
 FACTS_IN_LISTS = ("genres", "studios", "countries", "tags", "directors", "writers")
+# Later than any episode.
+AFTER_ALL: Number = (1_000_000, 0)
 NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -68,7 +70,10 @@ class _Files(NamedTuple):
 
 @dataclass(slots=True)
 class _Raw:
-    """Rows from the database: by list, what its titles are, start with, and are there for; then by work and series."""
+    """Rows from the database: by list, what its titles are, start with, and are there for; then by work and series.
+
+    ``played`` are the episodes and films that are being played, by list and work.
+    """
 
     works: dict[str, list[tuple[int, int]]]
     starts: dict[str, dict[int, Number]]
@@ -77,6 +82,7 @@ class _Raw:
     facts: dict[int, dict[str, Any]]
     copies: dict[int, list[ShownCopy]]
     episodes: dict[int, list[dict[str, Any]]]
+    played: dict[str, dict[int, list[BeingPlayed]]]
 
 
 def gather(
@@ -85,6 +91,8 @@ def gather(
     database: Database,
     server: MediaServerWriter,
     now: datetime,
+    *,
+    playing: Collection[tuple[str, str]] = (),
 ) -> Gathered:
     """Read the titles of lists. The server is asked only about files that are not known yet.
 
@@ -94,9 +102,10 @@ def gather(
         database: the catalogue and the lists.
         server: where the files are; unless it is a dry run, its answers are stored.
         now: the time in the household's time zone.
+        playing: what is being played at this moment, as pairs of ids of users and items on the server.
     """
     with database.transaction() as connection:
-        raw = _read(connection, specs, now)
+        raw = _read(connection, specs, playing, now)
         empty = (spec.list_key for spec in specs if spec.user_id is not None and not raw.works[spec.list_key])
         hidden = {key for key in empty if has_hidden_all(connection, key)}
     visible = {spec.list_key: _visible(spec, raw, access) for spec in specs}
@@ -108,8 +117,13 @@ def gather(
     return result
 
 
-def _read(connection: Connection, specs: Sequence[ListSpec], now: datetime) -> _Raw:
-    works = {spec.list_key: _works(connection, spec.list_key, now) for spec in specs}
+def _read(
+    connection: Connection, specs: Sequence[ListSpec], playing: Collection[tuple[str, str]], now: datetime
+) -> _Raw:
+    played: dict[str, dict[int, list[BeingPlayed]]] = {}
+    for one in being_played(connection, playing):
+        played.setdefault(one.list_key, {}).setdefault(one.work_id, []).append(one)
+    works = {spec.list_key: _works(connection, spec, played.get(spec.list_key, {}), now) for spec in specs}
     watching = [spec for spec in specs if spec.most_episodes is not None and spec.user_id is not None]
     starts = {spec.list_key: next_episodes(connection, spec.user_id) for spec in watching if spec.user_id is not None}
     picked = {spec.list_key: spec.user_id for spec in specs if spec.user_id is not None and spec not in watching}
@@ -125,18 +139,23 @@ def _read(connection: Connection, specs: Sequence[ListSpec], now: datetime) -> _
     episodes: dict[int, list[dict[str, Any]]] = {}
     for row in episodes_of(connection, series):
         episodes.setdefault(row["series_item_id"], []).append(row)
-    return _Raw(works, starts, watched, because, title_facts(connection, listed), copies, episodes)
+    return _Raw(works, starts, watched, because, title_facts(connection, listed), copies, episodes, played)
 
 
-def _works(connection: Connection, list_key: str, now: datetime) -> list[tuple[int, int]]:
-    """Read a list as (rank, work id), with what its user is in the middle of at the end, if it has left the list."""
-    works = listed_works(connection, list_key, today=now.date())
+def _works(connection: Connection, spec: ListSpec, played: Collection[int], now: datetime) -> list[tuple[int, int]]:
+    """Read a list as (rank, work id).
+
+    What its user is in the middle of leaves a list of recommendations: *Continue Watching* has it. What is being played
+    at this moment stays in any list, at the end if it has left it.
+    """
+    works = listed_works(connection, spec.list_key, today=now.date())
     if not works:
         return []
-    listed = {work_id for _, work_id in works}
-    begun = works_in_progress(connection, list_key, since=now - UNTOUCHED)
-    kept = [work_id for work_id in begun if work_id not in listed]
-    return works + list(enumerate(kept, start=works[-1][0] + 1))
+    last, listed = works[-1][0], {work_id for _, work_id in works}
+    if spec.user_id is not None and spec.most_episodes is None:
+        begun = works_in_progress(connection, spec.user_id, listed) - set(played)
+        works = [(rank, work_id) for rank, work_id in works if work_id not in begun]
+    return works + list(enumerate((one for one in played if one not in listed), start=last + 1))
 
 
 def _visible(spec: ListSpec, raw: _Raw, access: Mapping[str, Access]) -> dict[int, list[ShownCopy]]:
@@ -219,7 +238,8 @@ def _titles(
         if not visible[work_id]:
             skipped.append(f"{facts['title']}: not everybody who sees this list may see it")
             continue
-        if starts is not None and work_id not in starts:
+        played = raw.played.get(spec.list_key, {}).get(work_id, ())
+        if starts is not None and work_id not in starts and not played:
             # Every episode has been watched; it returns with the next one.
             continue
         originals, episodes = [], {}
@@ -227,7 +247,7 @@ def _titles(
             found = files.get(copy.item_id, _Files())
             originals.append(Original(copy.item_id, server_item_id, *found, official_rating=rating, library=library))
             episodes[copy.item_id] = [_episode(row, files) for row in raw.episodes.get(copy.item_id, ())]
-        start = starts[work_id] if starts is not None else None
+        start = starts.get(work_id, AFTER_ALL) if starts is not None else None
         titles.append(
             ListedTitle(
                 work_id,
@@ -239,6 +259,7 @@ def _titles(
                 raw.watched.get(spec.list_key, {}).get(work_id),
                 raw.because.get(spec.list_key, {}).get(work_id),
                 facts["poster_path"],
+                frozenset(one.number for one in played if one.number is not None),
             )
         )
     return titles, skipped

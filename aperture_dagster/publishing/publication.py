@@ -21,6 +21,7 @@ from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec
 from aperture_dagster.publishing.gather import Gathered, gather
 from aperture_dagster.publishing.lists import DesiredList, ListKind, ListPublisher
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary, PlacedList
+from aperture_dagster.publishing.moving import StateMover
 from aperture_dagster.publishing.names import choose_form, merges_versions, shares_history
 from aperture_dagster.publishing.pictures import Posters
 from aperture_dagster.publishing.plan import DesiredLibrary
@@ -29,7 +30,6 @@ from aperture_dagster.publishing.publishable import work_titles
 from aperture_dagster.publishing.published import Manifest
 from aperture_dagster.publishing.publisher import Build, Hooks, Publisher
 from aperture_dagster.publishing.roots import Roots, root_choice
-from aperture_dagster.publishing.sharing import WatchStateSharing
 from aperture_dagster.publishing.work import Outcome, PublishingError, Session
 from aperture_dagster.texts import texts_of
 
@@ -142,7 +142,7 @@ class Publication:
         self._version = server.server()
         self._shares_history = shares_history(self._version.product, self._version.version)
         self._tmdb_images, self._accept_root = tmdb_images, accept_root
-        self._sharing = WatchStateSharing(database, clock, server, log)
+        self._mover = StateMover(database, clock, server, log)
         waiting = "Another run is publishing: waiting for it, for up to a quarter of an hour."
         self.manifest = Manifest(
             database.transaction, database.connection, dry_run=server.dry_run, waiting=lambda: log.info(waiting)
@@ -181,7 +181,7 @@ class Publication:
         specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
         access = {user.user_id: user.access for user in self.users}
         now = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone))
-        gathered = gather(specs, access, self._database, self._server, now)
+        gathered = gather(specs, access, self._database, self._server, now, playing=self._server.reader.playing())
         records, how = self.manifest.libraries(), self._form(Places(self._server, session.roots))
         wanted = {
             spec.list_key: self._build(spec, gathered, how)
@@ -196,9 +196,8 @@ class Publication:
         outcomes = publisher.publish(wanted, retired=self._retired(kinds, records))
         lists, stale = self._lists(specs, gathered, kinds, grouped=preflight.hides_members)
         outcomes += ListPublisher(session, self._names).publish(lists, retired=stale)
-        if self._settings.share_watch_state:
-            for user in self.users:
-                self._sharing.share_or_warn(user)
+        for user in self.users:
+            self._mover.move_or_warn(user)
         return self._result(session, publisher, outcomes)
 
     def publish_all(self) -> Published:
@@ -378,7 +377,7 @@ class Publication:
     # What was watched on published copies
 
     def _credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry], library: PublishedLibrary | None) -> None:
-        """Read the plays on copies that are about to disappear, and share them, so that they are not lost.
+        """Read the plays on copies that are about to disappear, and move them, so that they are not lost.
 
         The server is asked which copies there are: an earlier run may have ended before it recorded their ids.
         """
@@ -401,8 +400,7 @@ class Publication:
                 if user_id in self._server.user_objects():
                     raise
                 continue
-            if self._settings.share_watch_state:
-                self._sharing.share(user_id, copies=copies)
+            self._mover.move(user_id, leaving=copies)
 
 
 def _list_item(title: ListedTitle, as_episode: bool) -> str | None:

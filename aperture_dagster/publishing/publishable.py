@@ -92,33 +92,47 @@ def has_hidden_all(connection: Connection, list_key: str) -> bool:
     return read_value(connection, statement, key=list_key, user=list_key.split("/")[1])
 
 
-def works_in_progress(connection: Connection, list_key: str, *, since: datetime) -> list[int]:
-    """List the published works of a user's recommendations that the user is in the middle of, by rank.
+def works_in_progress(connection: Connection, user_id: str, works: Collection[int]) -> set[int]:
+    """Return those of some works that a user is in the middle of: a film, or an episode, with a position.
 
-    That is a film with a position, and a series with an episode that was touched and one that was not watched; only
-    those that were touched since then, be it on the original or on a copy.
+    Of several copies of it, the one that was watched last counts.
     """
-    statement = f"""
-        WITH published AS (SELECT work_id, min(rank) AS rank FROM published_entries l
-          WHERE list_key = :key AND state <> 'leaving' AND work_id IS NOT NULL AND {_NOT_HIDDEN} GROUP BY 1),
-        latest AS (SELECT DISTINCT ON (w.work_id, e.season, e.number) w.work_id, e.season, e.number, w.is_episode,
-          w.position_share > 0 AS is_begun, w.last_played_at
-          FROM watch_state w JOIN published USING (work_id) LEFT JOIN item_versions v USING (item_id)
+    statement = """
+        SELECT work_id FROM (SELECT DISTINCT ON (w.work_id, e.season, e.number)
+          w.work_id, w.position_share > 0 AS is_begun FROM watch_state w LEFT JOIN item_versions v USING (item_id)
           LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)
-          WHERE w.user_id = :user AND w.last_played_at IS NOT NULL AND (w.played OR w.position_share > 0)
-          ORDER BY w.work_id, e.season, e.number, w.last_played_at DESC, w.position_share),
-        unwatched AS (SELECT DISTINCT e.work_id FROM present_episodes e JOIN published USING (work_id)
-          WHERE e.season > 0 AND e.number IS NOT NULL AND NOT EXISTS (SELECT 1 FROM latest l
-            WHERE (l.work_id, l.season, l.number) = (e.work_id, e.season, e.number)))
-        SELECT work_id FROM published p WHERE EXISTS (
-          SELECT 1 FROM latest l WHERE l.work_id = p.work_id AND l.last_played_at >= :since
-          AND (l.is_begun OR (l.is_episode AND EXISTS (SELECT 1 FROM unwatched u WHERE u.work_id = p.work_id))))
-        ORDER BY rank, work_id"""
-    kind, user_id, *_ = list_key.split("/")
-    if kind != "recommendations":
-        # Shows You Watch has what its user is in the middle of, and Top Picks belong to nobody.
+          WHERE w.user_id = :user AND w.work_id = ANY(:works) AND (w.played OR w.position_share > 0)
+          ORDER BY w.work_id, e.season, e.number, w.last_played_at DESC NULLS LAST, w.position_share) latest
+        WHERE is_begun"""
+    return set(execute(connection, statement, user=user_id, works=list(works)).scalars())
+
+
+class BeingPlayed(NamedTuple):
+    """A title or episode of which a copy in a list is being played. ``number`` is that of an episode."""
+
+    list_key: str
+    work_id: int
+    item_id: int
+    number: tuple[int, int] | None
+
+
+def being_played(connection: Connection, playing: Collection[tuple[str, str]]) -> list[BeingPlayed]:
+    """Return which copies in lists are being played, given pairs of ids of users and items on the server."""
+    statement = """
+        SELECT DISTINCT p.list_key, coalesce(e.work_id, t.work_id) AS work_id, v.primary_item_id, e.season, e.number
+        FROM published_copies p JOIN item_versions v USING (server_item_id)
+        LEFT JOIN episodes e ON e.item_id = v.primary_item_id LEFT JOIN titles t ON t.item_id = v.primary_item_id
+        WHERE p.server_item_id = ANY(:items) ORDER BY 1, 2, 3"""
+    if not playing:
         return []
-    return list(execute(connection, statement, key=list_key, user=user_id, since=since).scalars())
+    rows = execute(connection, statement, items=[item_id for _, item_id in playing])
+    return [
+        BeingPlayed(
+            row.list_key, row.work_id, row.primary_item_id, (row.season, row.number) if row.number is not None else None
+        )
+        for row in rows
+        if row.work_id is not None
+    ]
 
 
 def next_episodes(connection: Connection, user_id: str) -> dict[int, tuple[int, int]]:

@@ -158,8 +158,7 @@ class Manifest:
     def write_library(self, library: PlacedLibrary) -> None:
         """Record a library."""
         with self._transaction() as connection:
-            row = asdict(library)
-            upsert(connection, published_libraries, [row], columns=list(row))
+            upsert(connection, published_libraries, [asdict(library)])
 
     def write_entries(self, list_key: str, entries: Iterable[PlacedEntry], *, removed: Iterable[str] = ()) -> int:
         """Record entries, and forget those whose files are gone; return the rows written."""

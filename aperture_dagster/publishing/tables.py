@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Index, Integer, SmallInteger, Table, Text, text
+from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Index, Integer, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
@@ -21,7 +21,7 @@ published_libraries = Table(
     Column("policy_id", Text, comment="the same in users' policies"),
     Column("missing", Integer, nullable=False, comment="entries that the server did not show after its last scan"),
     Column("changed", Integer, nullable=False, comment="entries that the last run added, changed or removed"),
-    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("created_at", Moment, nullable=False, comment="the moment from which the dates of its titles are counted"),
     Column("unverified_since", Moment, comment="when something was placed that the server has not shown yet"),
     Column("root", Text, nullable=False, comment="APERTURE_PUBLISH_ROOT when it was placed"),
     Column("root_on_server", Text, nullable=False, comment="the same folder, as the media server sees it"),
@@ -38,7 +38,7 @@ published_entries = Table(
     Column("folder", Text, nullable=False, comment="below the library's folder"),
     Column("rank", SmallInteger, nullable=False),
     Column("state", Text, nullable=False, comment="planned: files may be there; placed: they are; leaving: may be"),
-    Column("date_added", Moment, nullable=False, comment="as the server shows it; kept while the entry stays"),
+    Column("date_added", Moment, nullable=False, comment="as the server shows it; in the order of the ranks"),
     Column("nfo_changed_at", Moment, comment="when an NFO was last replaced; null: not since it was placed"),
     Column("files", JSONB, nullable=False, comment="path below the folder -> kind, digest, size, mtime, item"),
     Column("because", ARRAY(BigInteger), nullable=False, comment="the works that its reason names on the server"),
@@ -56,23 +56,6 @@ published_copies = Table(
     comment="Titles and episodes that published libraries show, by their ids on the media server, as long as they do. "
     "item_versions says which originals they are copies of.",
 )
-
-shared_states = Table(
-    "shared_states",
-    metadata,
-    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
-    Column(
-        "copy_id", Text, ForeignKey("item_versions.server_item_id", ondelete="CASCADE"), primary_key=True,
-        comment="its id on the media server",
-    ),
-    Column("original_id", Text, nullable=False, comment="the same of the original"),
-    Column("original", JSONB, comment="played, position as a share, last played, favourite; null: they never agreed, "
-           "or not since the copy returned to its list"),
-    Column("copy", JSONB, comment="the same of the copy, or that in which it left its list"),
-    Column("pending", JSONB, comment="what is being written: both states, and to which of the two; null: nothing"),
-    Index("ix_shared_states_copy_id", "copy_id"),
-    comment="The watch states of users in which originals and published copies last agreed, also of copies that left.",
-)  # fmt: skip
 
 published_lists = Table(
     "published_lists",

@@ -282,10 +282,6 @@ class PublishingSettings(SettingsGroup):
     """Whether users who may see all libraries get a list of them instead, so that they cannot find the published
     libraries of others. Libraries that you add are added to it. If not, those of others are hidden in their views.
     """
-    share_watch_state: bool = True
-    """Whether published copies and originals share what was watched, in both directions, where the media server does
-    not do so itself: played, position, favourite.
-    """
     publish_reasons: Literal["tagline", "overview", "off"] = "tagline"
     """Where the page of a recommended title says why: in place of its tagline, above its overview, or nowhere."""
     publish_lists: Annotated[tuple[PublishedAs, ...], NoDecode, BeforeValidator(split_names)] = (

@@ -12,7 +12,8 @@ import pytest
 from aperture_dagster.cli import backup as command
 from aperture_dagster.postgres import database, migrate, migrations, restore
 
-REVISION = "v2"
+REVISION = f"v{int(migrations.HEAD_REVISION[1:]) + 1}"
+SCRIPT = f"{REVISION}_made_up.py"
 NEW_TABLE = "CREATE TABLE made_up"
 MIGRATION = f'''"""Made up."""
 
@@ -31,7 +32,7 @@ def next_release(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     """Be the next release during the block; yields the revision of its schema."""
     scripts = folder / "migrations"
     shutil.copytree(migrate.MIGRATIONS, scripts)
-    (scripts / "versions" / "v2_made_up.py").write_text(MIGRATION)
+    (scripts / "versions" / SCRIPT).write_text(MIGRATION)
     with monkeypatch.context() as patch:
         patch.setattr(migrate, "MIGRATIONS", scripts)
         for module in (migrations, migrate, database, restore, command):

@@ -92,8 +92,8 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any], tmp_path: Pa
             execute(
                 connection,
                 "INSERT INTO published_libraries (list_key, media_type, name, folder, missing, changed, root, "
-                "root_on_server, unverified_since) "
-                "VALUES ('top_picks/movie', 'movie', 'Top Picks', 'top-picks', 0, 0, '/', '/', now())",
+                "root_on_server, created_at, unverified_since) "
+                "VALUES ('top_picks/movie', 'movie', 'Top Picks', 'top-picks', 0, 0, '/', '/', now(), now())",
             )
         found = read_status(settings, now=datetime.now(UTC))
         subjects = {one.subject for one in find_wrong(found)}
@@ -237,11 +237,11 @@ def test_an_installed_package_looks_where_it_is_told_with_the_settings_from_ther
 
 def test_reading_neither_writes_nor_migrates(settings: Settings, database: Database):
     with database.transaction() as connection:
-        execute(connection, "UPDATE alembic_version SET version_num = 'v2'")
-    with pytest.raises(DatabaseError, match="has the schema v2"), read_only(settings):
+        execute(connection, "UPDATE alembic_version SET version_num = 'v99'")
+    with pytest.raises(DatabaseError, match="has the schema v99"), read_only(settings):
         pass
     with database.transaction() as connection:
-        assert read_value(connection, "SELECT version_num FROM alembic_version") == "v2"
+        assert read_value(connection, "SELECT version_num FROM alembic_version") == "v99"
         execute(connection, f"UPDATE alembic_version SET version_num = '{HEAD_REVISION}'")
     with read_only(settings) as connection, pytest.raises(InternalError, match="read-only"):
         execute(connection, "DELETE FROM users")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from aperture_dagster.postgres.migrations import HEAD_REVISION
-from aperture_dagster_tests.cli.next_release import MIGRATION, REVISION
+from aperture_dagster_tests.cli.next_release import MIGRATION, REVISION, SCRIPT
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.deploy import engine
 from aperture_dagster_tests.deploy.asking import (
@@ -231,9 +231,9 @@ MIGRATIONS = "aperture_dagster/postgres/migrations/versions"
 def next_image(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image of a made-up next release, whose schema has one more migration."""
     folder = tmp_path_factory.mktemp("next")
-    (folder / "v2_made_up.py").write_text(MIGRATION)
-    (folder / "v2_made_up.py").chmod(0o644)
-    with engine.derived_image(image, f"COPY v2_made_up.py {PACKAGES}/{MIGRATIONS}/", folder) as name:
+    (folder / SCRIPT).write_text(MIGRATION)
+    (folder / SCRIPT).chmod(0o644)
+    with engine.derived_image(image, f"COPY {SCRIPT} {PACKAGES}/{MIGRATIONS}/", folder) as name:
         yield name
 
 

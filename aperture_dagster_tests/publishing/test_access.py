@@ -68,6 +68,20 @@ def test_what_a_user_shows_again_stays_shown():
     assert change.configuration is None
 
 
+def test_shows_you_watch_is_kept_out_of_the_home_screen_of_its_owner_until_they_want_it_there():
+    watched = OwnLibrary("4" * 32, "4" * 32, frozenset({ANNA}), list_key=f"shows_you_watch/{ANNA}")
+    own, anna = [ANNAS, SHARED, watched], user(folders=[ANNAS.policy_id, watched.policy_id, SHARED.policy_id])
+    first = plan(anna, own=own)
+    assert first.configuration is not None and first.configuration["LatestItemsExcludes"] == [watched.item_id]
+    assert first.configuration["PlayDefault"] is True and first.configuration["MyMediaExcludes"] == []
+    once = after(anna, first)
+    assert plan(once, own=own, hidden=set(first.noted)).configuration is None
+    # They took it off the list themselves.
+    assert plan(anna, own=own, hidden=set(first.noted)).configuration is None
+    gone = plan(once, own=[ANNAS, SHARED], retired={watched.item_id: "Watched"}, hidden=set(first.noted))
+    assert gone.configuration == anna["Configuration"] and gone.forgotten == first.noted
+
+
 @pytest.mark.parametrize("kept", [[], ["own choice"]])
 def test_ids_of_retired_libraries_leave_policy_and_settings(kept: list[str]):
     gone = "9" * 32

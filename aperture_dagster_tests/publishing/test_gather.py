@@ -11,6 +11,7 @@ import pytest
 
 from aperture_dagster.catalogue.access import Access
 from aperture_dagster.media_server.records import MediaSource, OriginalFiles
+from aperture_dagster.publishing.copies import note_shown, write_copies
 from aperture_dagster.publishing.entries import ListSpec
 from aperture_dagster.publishing.gather import gather
 from aperture_dagster.publishing.publishable import best_source, furthest_watched, listed_works, works_in_progress
@@ -53,8 +54,9 @@ def pick(shelf: Shelf, day: date, *films: str) -> None:
 
 def publish(shelf: Shelf, list_key: str, *server_ids: str) -> None:
     shelf.do(
-        "INSERT INTO published_libraries (list_key, media_type, name, folder, missing, changed, root, root_on_server) "
-        "VALUES (:key, 'movie', :key, :key, 0, 0, '/', '/')",
+        "INSERT INTO published_libraries (list_key, media_type, name, folder, missing, changed, root, root_on_server, "
+        "created_at) "
+        "VALUES (:key, 'movie', :key, :key, 0, 0, '/', '/', now())",
         key=list_key,
     )
     for rank, one in enumerate(server_ids, start=1):
@@ -112,12 +114,33 @@ def test_a_shared_list_has_only_what_each_of_its_viewers_may_see(shelf: Shelf, s
     assert titles(shelf, server, EVERYBODYS, {"ann": limits["ann"]}) == ["Film 1", "Film 3"]
 
 
-def test_what_somebody_is_in_the_middle_of_stays_at_the_end_for_two_weeks(shelf: Shelf, server: Server):
-    recommend(shelf, "ann", "film-2", "film-3")
-    publish(shelf, ANNS.list_key, "film-1", "film-3")
-    shelf.history("ann", touched("film-1", 1, 0.4), touched("film-3", 1, 0.4))
-    assert titles(shelf, server, ANNS) == ["Film 2", "Film 3", "Film 1"]
-    assert titles(shelf, server, ANNS, days=14) == ["Film 2", "Film 3"]
+def show_copies(shelf: Shelf, list_key: str, **originals: str) -> None:
+    """Record that a published library shows copies: their ids on the server, and the originals."""
+    with shelf.open() as connection:
+        write_copies(connection, {copy: shelf.item(original)["item_id"] for copy, original in originals.items()})
+        note_shown(connection, dict.fromkeys(originals, list_key))
+
+
+def test_what_somebody_is_in_the_middle_of_leaves_their_recommendations_unless_it_is_being_played(
+    shelf: Shelf, server: Server
+):
+    recommend(shelf, "ann", "film-2", "film-3", "film-4")
+    pick(shelf, NOW.date(), "film-3")
+    shelf.history("ann", touched("film-3", 1, 0.4), touched("film-1", 1, 0.4))
+    shelf.history("bob", touched("film-2", 1, 0.4))
+    assert titles(shelf, server, ANNS) == ["Film 2", "Film 4"]
+    assert titles(shelf, server, EVERYBODYS) == ["Film 3"], "everybody sees these, seen or not"
+    publish(shelf, ANNS.list_key, "film-3", "film-1")
+    show_copies(shelf, ANNS.list_key, copy3="film-3", copy1="film-1")
+
+    def while_playing(*items: str) -> list[str]:
+        playing = {("ann", one) for one in items}
+        found = gather([ANNS], {}, shelf.database, server, NOW, playing=playing)  # pyright: ignore[reportArgumentType]
+        return [one.facts.title for one in found.titles[ANNS.list_key]]
+
+    assert while_playing("film-3", "film-1") == ["Film 2", "Film 4"], "the originals are being played"
+    assert while_playing("copy3") == ["Film 2", "Film 3", "Film 4"]
+    assert while_playing("copy1") == ["Film 2", "Film 4", "Film 1"], "it has left the list"
 
 
 def test_picks_of_a_day_to_come_are_those_of_a_wrong_clock(shelf: Shelf, server: Server):
@@ -141,51 +164,29 @@ def test_a_special_says_nothing_of_how_far_somebody_is(shelf: Shelf, server: Ser
     assert furthest() == {work: (1, 3)}
 
 
-# What a user is in the middle of, of the titles in their published recommendations
+# What a user is in the middle of
 
 
-def in_progress(shelf: Shelf, *server_ids: str, key: str = "recommendations/ann/movie") -> bool:
-    """Whether exactly these are in progress."""
+def in_progress(shelf: Shelf, *server_ids: str) -> bool:
+    """Whether Ann is in the middle of exactly these."""
+    works = [row["work_id"] for row in shelf.rows("SELECT work_id FROM works")]
     with shelf.open() as connection:
-        works = works_in_progress(connection, key, since=NOW - 14 * DAY)
-    return works == [shelf.item(one)["work_id"] for one in server_ids]
+        found = works_in_progress(connection, "ann", works)
+    return found == {shelf.item(one)["work_id"] for one in server_ids}
 
 
-def test_a_film_is_in_progress_until_it_is_finished_or_was_untouched_for_long(shelf: Shelf):
+def test_what_has_a_position_is_in_progress_until_it_is_finished_in_any_copy(shelf: Shelf):
     furnish(shelf)
-    publish(shelf, "recommendations/ann/movie", "film-3", "film-1", "film-2", "film-0")
     shelf.history("bob", touched("film-0", 1, 0.5))
-    shelf.history("ann", touched("film-1", 2, 0.5), touched("film-3", 13, 0.1), touched("film-2", 15, 0.5))
-    assert in_progress(shelf, "film-3", "film-1"), "in the order of the list"
-    shelf.history("ann", touched("film-4", 1, 0.5))
-    assert in_progress(shelf, "film-3", "film-1"), "it is not published"
+    shelf.history("ann", touched("film-1", 2, 0.5), touched("film-3", 13, 0.1), touched("film-2", 1))
+    assert in_progress(shelf, "film-1", "film-3")
     # It has another copy in the library, which was finished since.
     shelf.history("ann", touched("film-100", 1))
     assert in_progress(shelf, "film-3")
-    publish(shelf, "shows_you_watch/ann", "film-3")
-    publish(shelf, "top_picks/movie", "film-3")
-    for key in ("shows_you_watch/ann", "top_picks/movie"):
-        assert in_progress(shelf, key=key)
-
-
-def test_a_series_is_in_progress_while_there_is_an_episode_to_watch(shelf: Shelf):
-    furnish(shelf)
-    publish(shelf, "recommendations/ann/series", "show")
-    key = "recommendations/ann/series"
-
-    def watch(*numbers: str, days_ago: float = 1, **how: Any) -> None:
-        shelf.history("ann", *(touched(f"show-{one}", days_ago, is_episode=True, **how) for one in numbers))
-
-    assert in_progress(shelf, key=key)
-    watch("1-1", days_ago=20)
-    assert in_progress(shelf, key=key)
-    watch("1-2")
-    assert in_progress(shelf, "show", key=key)
-    watch("1-3", "2-1")
-    shelf.history("ann", touched("show-copy-2-2", 1, is_episode=True))
-    assert in_progress(shelf, key=key), "all but the special were watched, one of them in another copy"
-    watch("2-2", days_ago=0, position=0.5)
-    assert in_progress(shelf, "show", key=key), "it is watched again"
+    shelf.history("ann", touched("show-1-2", 1, is_episode=True))
+    assert in_progress(shelf, "film-3"), "of a series, the next episode is to be recommended or not"
+    shelf.history("ann", touched("show-1-3", 1, 0.5, is_episode=True))
+    assert in_progress(shelf, "film-3", "show")
 
 
 # Which version is published: the best one that consists of files

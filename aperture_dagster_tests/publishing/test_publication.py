@@ -81,17 +81,18 @@ def test_a_playlist_has_films_and_the_first_episode_of_a_series_and_keeps_them_w
     assert playlists()[ADA[0]] == films
 
 
-def test_what_is_watched_of_a_film_is_the_same_on_its_published_copy(
+def test_what_is_in_progress_on_a_published_copy_is_on_the_original_when_the_copy_leaves(
     place: Place, shelf: Shelf, publish: Callable[[str], None]
 ):
     ada, original = place.user("ada"), place.items["Merged"].server_item_id
     publish("libraries")
-    place.state.play_item("ada", original, 0.5)
+    copy = place.ids(ADA[0])["Merged"]
+    place.state.play_item("ada", copy, 0.5)
     shelf.read_history(place.writer.reader, ada, Clock().now())
     publish("libraries")
-    copy = place.ids(ADA[0])["Merged"]
-    (states,) = place.writer.reader.states_of(ada, [original, copy])
-    assert [one.position_share for one in states] == [0.5, 0.5]
+    ((state,),) = place.writer.reader.states_of(ada, [original, copy])
+    assert (state.server_item_id, state.position_share) == (original, 0.5)
+    assert list(place.ids(ADA[0])) == ["Alone"], "she continues on the original"
 
 
 @pytest.mark.parametrize("form", ["libraries", "playlists"])

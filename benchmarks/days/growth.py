@@ -32,7 +32,6 @@ STAYS = {
     "product quota": "counts are kept for 90 days",
     "product item_versions": "a row for each copy that was published once, so that what was watched on it counts",
     "product first_places": "30 titles of a list at most",
-    "product shared_states": "what somebody has watched on a published copy is never deleted",
     "Dagster's job_ticks": "turns of schedules are kept for 90 days",
     "Dagster's snapshots": "jobs and their plans, as they were in past runs, are kept",
     "files home/postgres/pg_wal": "PostgreSQL keeps 1 GB at most",

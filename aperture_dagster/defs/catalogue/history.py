@@ -26,7 +26,7 @@ from aperture_dagster.partitions import contiguous_ranges, range_tags, user_part
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.publishing.copies import record_states
-from aperture_dagster.publishing.sharing import WatchStateSharing
+from aperture_dagster.publishing.moving import StateMover
 from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.wishes import said_hashes
@@ -59,8 +59,8 @@ def watch_history(
     """What each user has watched and rated: one row per user and item for the state, and an append-only log of plays.
 
     Read from the media server every two hours if anybody was active; once a day everything is compared. If the server
-    suddenly reports no history for a user who had one, the stored history is kept. Originals and their published copies
-    then get the same state on the server, where it does not share that itself.
+    suddenly reports no history for a user who had one, the stored history is kept. What was watched on published copies
+    then moves to the originals on the server, where it does not share that itself.
     """
     with operator_errors(context, settings), media_servers.open_writer() as writer:
         with database.transaction() as connection:
@@ -69,7 +69,7 @@ def watch_history(
                 raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
         server = writer.reader
         reader = HistoryReader(server, database, clock, record_states)
-        sharing = WatchStateSharing(database, clock, writer, context.log)
+        mover = StateMover(database, clock, writer, context.log)
 
         def serve(user: User) -> UserOutcome:
             before = server.requests
@@ -79,9 +79,9 @@ def watch_history(
                 if has_left(server.users(), user.user_id):
                     raise UserLeft(user.name) from error
                 raise
-            shared = sharing.share_or_warn(user) if settings.share_watch_state else 0
+            moved = mover.move_or_warn(user)
             outcome = _outcome(user, read, settings, database, clock)
-            outcome.metadata["states_shared"] = shared
+            outcome.metadata["states_moved"] = moved
             outcome.requests = server.requests - before
             return outcome
 
