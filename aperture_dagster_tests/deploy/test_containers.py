@@ -132,7 +132,7 @@ def test_services_have_no_rights_that_they_do_not_need(compose: dict[str, Any]):
 
 def test_the_household_and_the_services_have_the_same_folders_and_rights(compose: dict[str, Any]):
     one, code = read_compose({}, HOUSEHOLD)["services"]["aperture"], compose["services"]["code"]
-    differs = {"ports", "stop_grace_period", "command", "depends_on", "environment", "healthcheck"}
+    differs = {"ports", "stop_grace_period", "command", "depends_on", "environment", "healthcheck", "networks"}
     assert {key: value for key, value in one.items() if key not in differs} == {
         key: value for key, value in code.items() if key not in differs
     }
@@ -142,7 +142,7 @@ def test_one_service_alone_migrates_and_the_others_wait_for_it(compose: dict[str
     commands = {name: shlex.join(one["command"]) for name, one in ours(compose).items()}
     assert [name for name, command in commands.items() if "aperture migrate &&" in command] == ["code"]
     for name in ("webserver", "daemon"):
-        assert "aperture_dagster.cli.health code --host code --wait" in commands[name]
+        assert "aperture_dagster.cli.health code --host code-inner --wait" in commands[name]
         assert compose["services"][name]["depends_on"] == {"code": {"condition": "service_started"}}
     assert compose["services"]["code"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
 

@@ -269,12 +269,18 @@ def test_a_new_image_makes_a_backup_before_it_migrates_and_the_old_one_can_go_ba
 # Services
 
 
-def test_services_of_their_own_give_the_same_lists_and_end_in_time(services: Deployment, undisturbed: Lists, say: Say):
+def test_services_of_their_own_give_the_same_lists_and_end_in_time(
+    services: Deployment, undisturbed: Lists, stand_ins: str, say: Say
+):
     names = ("postgres", "code", "webserver", "daemon")
     services.wait_until_healthy(*names)
     wait_for_lists(services, external, "code")
     wait_for_the_same(services, undisturbed, "code")
     say(f"services take {'; '.join(services.memory().splitlines())}")
+    for host, port in (("code", 4000), ("code-inner", 4000), ("postgres", 5432)):
+        knock = f"import socket; socket.create_connection(({host!r}, {port}), 5)"
+        with pytest.raises(AssertionError, match=r"gaierror|ConnectionRefusedError|TimeoutError"):
+            docker("exec", stand_ins, "python", "-c", knock)
     for name in names:
         docker("kill", "--signal", "KILL", services.container(name))
     services.compose("up", "--detach")
