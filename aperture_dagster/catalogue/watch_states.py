@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -322,17 +322,18 @@ def count_marked_items(connection: Connection, user_id: str) -> int:
     return read_value(connection, f"SELECT count(*) FROM ({_MARKED}) m", user=user_id)
 
 
-def read_plays(connection: Connection, *, since: datetime, until: datetime) -> pd.DataFrame:
-    """Read the log of plays in (since, until]: ``user_id``, ``work_id``, ``played_at``, ``plays``, ``completion``,
-    ``episode_id`` (the same for all copies of an episode; null for films and specials). Only of present users.
+def read_plays(connection: Connection, user_ids: Collection[str], *, since: datetime, until: datetime) -> pd.DataFrame:
+    """Read the log of plays of users in (since, until]: ``user_id``, ``work_id``, ``played_at``, ``plays``,
+    ``completion``, ``episode_id`` (the same for all copies of an episode; null for films and specials). Users who left
+    are skipped.
     """
     statement = """
         SELECT user_id, p.work_id, p.played_at, p.play_count AS plays, p.completion,
         CASE WHEN p.is_episode AND e.season IS DISTINCT FROM 0
           THEN coalesce('S' || coalesce(e.season, 1) || 'E' || e.number, p.item_id::text) END AS episode_id
         FROM plays p JOIN present_users USING (user_id) LEFT JOIN episodes e ON e.item_id = p.item_id
-        WHERE p.played_at > :since AND p.played_at <= :until"""
-    return read_frame(connection, statement, since=since, until=until)
+        WHERE user_id = ANY(:users) AND p.played_at > :since AND p.played_at <= :until"""
+    return read_frame(connection, statement, users=list(user_ids), since=since, until=until)
 
 
 def plays_by_week(connection: Connection, *, since: date, timezone: str) -> dict[date, int]:

@@ -250,7 +250,9 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
             days = [*missed_days(made_before, today, within=HISTORY), today]
         with operator_errors(context, settings):
             with database.transaction() as connection:
-                picker = Picker(settings, today, read_items(connection))
+                taking_part = users_of_partitions(connection, user_partitions(context.instance)).values()
+                user_ids = [user.user_id for user in taking_part]
+                picker = Picker(settings, today, read_items(connection), user_ids)
                 began = first_play(connection)
             if days[-1] >= picker.today:
                 services = {TMDB.name: tmdb, MDBLIST.name: mdblist}

@@ -22,6 +22,8 @@ TOP_PICKS_WEIGHTS = {"viewers": 0.5, "plays": 0.3, "completion": 0.2}
 PRIOR_VIEWERS = 1.0
 """Average viewers mixed into a title's plays per viewer and completion, so that one person's ten evenings with a film
 do not make it a favourite of the household."""
+LEAST_VIEWERS = 2
+"""A title with fewer would show everybody what one person watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,9 @@ class PickRules:
 
     Args:
         window_days: length of the window of plays. A play that is half the window older counts half.
-        min_viewers: distinct viewers that a title needs. Titles with fewer follow at the end, those with more viewers
-            first, until the list is full; they are marked ``relaxed``.
+        min_viewers: distinct viewers that a title needs. Titles with fewer, but at least ``LEAST_VIEWERS``, follow at
+            the end, those with more viewers first, until the list is full; they are marked ``relaxed``. With 1, plays
+            of a single viewer count as well; else they do not, not even for a title on a list from outside.
         limit: maximum number of rows.
         local_weight: weight of the household's plays (0-1); a list from outside has the rest. With 0, only titles on
             that list are picked.
@@ -71,6 +74,8 @@ def top_picks(
         and work_id. The order of the plays makes no difference.
     """
     picks = _household(plays, titles, as_utc(as_of), rules.window_days)
+    is_private = picks["viewers"] < min(rules.min_viewers, LEAST_VIEWERS)
+    picks.loc[is_private, ["viewers", "plays", "completion", "score"]] = 0
     place = _place_scores(works, picks["work_id"])
     if len(works):
         score = picks["score"].to_numpy(dtype=np.float64)

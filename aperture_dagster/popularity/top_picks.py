@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,7 @@ class Picker:
         settings: sources, window and lengths.
         today: in the operator's time zone; only its lists can be made from outside.
         items: of :func:`aperture_dagster.taste.lists.read_items`, read once for all days.
+        user_ids: the users who take part; the plays of others do not count.
         outside: works of the library on today's lists from outside, or why there are none.
         requests: how many were sent to read these lists.
     """
@@ -89,6 +90,7 @@ class Picker:
     settings: Settings
     today: date
     items: pd.DataFrame
+    user_ids: Collection[str]
     outside: dict[MediaType, list[int] | str] = field(default_factory=dict)
     requests: int = 0
 
@@ -177,7 +179,7 @@ class Picker:
             for pick in found.to_dict("records")
         ]
         if not rows:
-            return Made(None, window_days=window, notes=["Nobody has watched anything: there is nothing to rank."])
+            return Made(None, window_days=window, notes=[self._why_nothing(media_type)])
         written = replace_top_picks(connection, day, media_type, rows).written
         made = Made(kind, picks=len(rows), written=written, window_days=window)
         made.relaxed = sum(row["relaxed"] for row in rows)
@@ -186,6 +188,16 @@ class Picker:
             few = f"{made.relaxed} of {len(rows)} picks have fewer than {minimum} viewers"
             made.notes.append(f"{few}, because too few titles have that many.")
         return made
+
+    def _why_nothing(self, media_type: MediaType) -> str:
+        from aperture_dagster.popularity.ranking import LEAST_VIEWERS
+
+        if self.settings.top_picks_rules[media_type].minimum_viewers < LEAST_VIEWERS:
+            return "Nobody has watched anything: there is nothing to rank."
+        return (
+            f"No title was watched by {LEAST_VIEWERS} people who take part, and Top Picks do not show what one person "
+            "watches, unless their rule minimum_viewers is 1."
+        )
 
     def _items(self, media_type: MediaType) -> Any:
         return self.items[self.items["media_type"] == media_type]
@@ -203,7 +215,7 @@ class Picker:
         widest = window * (WIDEST if kind == "local" else 1)
         while True:
             rules = PickRules(window, given.minimum_viewers, given.per_list, weight)
-            plays = read_plays(connection, since=until - timedelta(days=window), until=until)
+            plays = read_plays(connection, self.user_ids, since=until - timedelta(days=window), until=until)
             found = top_picks(plays, self._items(media_type), rules, as_of=until, works=works)
             if len(found) or window >= widest:
                 return found, window

@@ -178,7 +178,8 @@ class TopPicksRules(BaseModel):
         source: the household's plays (``local``), a list of which the library's titles are taken, or both.
         per_list: number of titles.
         window_days: days of plays that they are based on.
-        minimum_viewers: viewers that a pick needs; lowered when too few titles have them.
+        minimum_viewers: viewers that a pick needs; lowered to 2 when too few titles have them. With 1, everybody sees
+            what one person watched.
         local_weight: weight of the household's plays where they are combined with a list; the list has the rest.
         mdblist_sort: order of a list of MDBList, such as score.desc; None: that of the list.
         name: what they are called where they are published; None: as in ``publish_names``.
@@ -204,11 +205,12 @@ class TopPicksSettings(SettingsGroup):
     top_picks_movies: Rules = TopPicksRules()
     """How the films are picked, as a JSON object of what is not the default:
     `{"window_days": 14, "per_list": 20}`. There are `window_days`, the days of plays that count; `per_list`, the number
-    of titles; `minimum_viewers`, lowered automatically when too few titles have them; and `source`: `local` (the
-    household's plays), or a list, of which the library's titles are taken: `tmdb:popular`, `tmdb:trending` (of the
-    week), `tmdb:top_rated`, or `mdblist:` and its number, user/slug or address; both together: `local+tmdb:popular`,
-    in which the plays have `local_weight` (0 to 1) and the list the rest. `mdblist_sort` is the order of a list of
-    MDBList, such as `score.desc`; `name` is what they are called where they are published.
+    of titles; `minimum_viewers`, lowered to 2 when too few titles have them (with 1, everybody sees what one person
+    watched); and `source`: `local` (the household's plays), or a list, of which the library's titles are taken:
+    `tmdb:popular`, `tmdb:trending` (of the week), `tmdb:top_rated`, or `mdblist:` and its number, user/slug or address;
+    both together: `local+tmdb:popular`, in which the plays have `local_weight` (0 to 1) and the list the rest.
+    `mdblist_sort` is the order of a list of MDBList, such as `score.desc`; `name` is what they are called where they
+    are published.
     """
     top_picks_series: Rules = TopPicksRules()
     """How the series are picked, likewise."""

@@ -79,11 +79,14 @@ def test_a_user_who_left_keeps_their_history_which_counts_for_nothing_meanwhile(
         write_users(connection, [user_row("bob")], still_there=["bob"], key_for=lambda name, *_: name)
     assert shelf.value("SELECT count(*) FROM plays WHERE user_id = 'ann'") == 1
     with shelf.open() as connection:
-        assert read_plays(connection, since=NOW - DAY, until=NOW).empty, "but they count for nobody's Top Picks"
+        assert read_plays(connection, ["ann"], since=NOW - DAY, until=NOW).empty, (
+            "but they count for nobody's Top Picks"
+        )
     assert set(histories(shelf).user_id) == {"bob"}
     shelf.users("ann", "bob")
     with shelf.open() as connection:
-        assert len(read_plays(connection, since=NOW - DAY, until=NOW)) == 1
+        assert len(read_plays(connection, ["ann"], since=NOW - DAY, until=NOW)) == 1
+        assert read_plays(connection, ["bob"], since=NOW - DAY, until=NOW).empty, "who does not take part is left out"
 
 
 # How far it has been read
@@ -152,7 +155,7 @@ def test_plays_are_read_by_time_excluding_the_start(shelf: Shelf):
         shelf.history("ann", played(f"film-{number}", last_played_at=when))
     shelf.history("ann", played("show-1-1", is_episode=True, last_played_at=NOW - DAY))
     with shelf.open() as connection:
-        frame = read_plays(connection, since=NOW - 2 * DAY, until=NOW - DAY)
+        frame = read_plays(connection, ["ann"], since=NOW - 2 * DAY, until=NOW - DAY)
     assert len(frame) == 2
     assert frame.episode_id.notna().sum() == 1
 

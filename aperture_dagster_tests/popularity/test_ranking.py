@@ -83,11 +83,20 @@ def test_plays_outside_the_window_are_ignored():
 
 def test_titles_with_fewer_viewers_fill_the_list_and_are_marked_as_relaxed():
     plays = log(("a", 1, 1), ("b", 1, 1), ("c", 1, 1), ("a", 2, 1), ("b", 2, 1), ("a", 3, 1))
-    found = picks(plays, min_viewers=3, limit=2)
-    assert found["work_id"].tolist() == [1, 2] and found["relaxed"].tolist() == [False, True]
-    found = picks(plays, min_viewers=3, limit=10)
-    assert found["work_id"].tolist() == [1, 2, 3] and found["relaxed"].tolist() == [False, True, True]
+    for limit in (2, 10):
+        found = picks(plays, min_viewers=3, limit=limit)
+        assert found["work_id"].tolist() == [1, 2] and found["relaxed"].tolist() == [False, True]
     assert not picks(plays, min_viewers=1)["relaxed"].any()
+
+
+def test_nobody_sees_what_one_person_alone_watched_unless_the_operator_wants_that():
+    plays = log(*(("a", 3, 1) for _ in range(30)), ("a", 1, 1), ("b", 1, 1), ("b", 2, 1))
+    assert picks(plays)["work_id"].tolist() == [1]
+    assert sorted(picks(plays, min_viewers=1)["work_id"]) == [1, 2, 3]
+    # On a list from outside such a title stands where that list has it.
+    found = hybrid([2, 3], plays).set_index("work_id")
+    assert found.loc[[2, 3], ["viewers", "plays", "completion"]].to_numpy().sum() == 0
+    assert found.loc[2, "score"] > found.loc[3, "score"]
 
 
 def test_a_title_below_the_minimum_of_viewers_never_outranks_one_that_meets_it():
@@ -148,7 +157,7 @@ def hybrid(works: list[int], plays: pd.DataFrame, **rules) -> pd.DataFrame:
 def test_in_a_hybrid_list_the_best_of_both_sides_weigh_the_same():
     # The household's best score is far below 1: one viewer of many, long ago, who gave up.
     plays = log(("a", 1, 29, {"completion": 0.1}))
-    assert picks(plays)["score"][0] < 0.9
+    assert picks(plays, min_viewers=1)["score"][0] < 0.9
     found = hybrid([2], plays, min_viewers=1).set_index("work_id")
     assert found.loc[1, "score"] == found.loc[2, "score"] == 0.5
 
@@ -162,8 +171,8 @@ def test_a_hybrid_list_is_weighted():
 
 
 def test_in_a_hybrid_list_only_titles_that_are_not_on_the_list_need_the_minimum_of_viewers():
-    plays = log(*(("z", 1, 0.1) for _ in range(20)), ("a", 2, 29))
-    found = hybrid([3, 4, 2], plays)
+    plays = log(*((user, 1, 0.1) for user in "yz" for _ in range(20)), ("a", 2, 29), ("b", 2, 29))
+    found = hybrid([3, 4, 2], plays, min_viewers=3)
     assert found["work_id"].tolist()[-1] == 1 and found["relaxed"].tolist() == [False, False, False, True]
 
 
