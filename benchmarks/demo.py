@@ -2,9 +2,9 @@
 
     python benchmarks/demo.py
 
-Runs ``aperture demo`` twice on the same home, as ``make demo`` does, and loads the definitions in a fresh process before
-and after. Times are what a person waits, so the machine should have nothing else to do; they are judged as multiples of
-loading the definitions once. See docs/performance.md.
+Runs ``aperture demo`` twice on the same home, as ``make demo`` does, and loads the definitions in a fresh process
+before and after. Times are what a person waits, so the machine should have nothing else to do; they are judged as
+multiples of loading the definitions once. See docs/performance.md.
 """
 
 from __future__ import annotations
