@@ -4,10 +4,9 @@ Sources (the media server, TMDb, OMDb, MDBList) have schedules. What is derived 
 reads changes.
 """
 
-import functools
 from collections.abc import Sequence
 
-from dagster import AssetKey, AssetSelection, asset_check
+from dagster import AssetKey, AssetSelection
 from dagster import AutomationCondition as Condition
 
 from aperture_dagster.settings.home import RunSettings
@@ -17,7 +16,6 @@ from aperture_dagster.settings.types import span_of
 FROM_AUTOMATION = "dagster/from_automation_condition"
 RETRY_CRON = "17 * * * *"
 HOURLY_CRON = "41 * * * *"
-DAILY_CRON = "30 8 * * *"
 
 
 def on_upstream_change(
@@ -92,16 +90,3 @@ def minutes_of(span: str) -> list[str]:
             minutes = max(begin, 60 * hour) % 60, min(stop, 60 * hour + 60) - 1 - 60 * hour
             crons.append(f"{minutes[0]}-{minutes[1]} {hour} * * *")
     return crons
-
-
-def daily() -> Condition:
-    """Request a check once a day, after the night's jobs: one of all users, or of answers that age by themselves.
-
-    ``on_cron`` would wait for a materialization, and never run for assets that found nothing new. With
-    ``since_last_handled()``, a result that is dated in the future would hold up the check until that date.
-    """
-    # An evaluation at the very moment of the tick and the next one both see it.
-    return (Condition.cron_tick_passed(DAILY_CRON) & ~Condition.newly_requested()).with_label("daily")
-
-
-daily_check = functools.partial(asset_check, automation_condition=daily())

@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 from sqlalchemy.dialects import postgresql
 
-from aperture_dagster.automation import DAILY_CRON
 from aperture_dagster.defs import (
     catalogue,
     discovery,
@@ -24,17 +23,16 @@ from aperture_dagster.defs import (
     taste,
 )
 from aperture_dagster.defs.resources import RESOURCES, build_resources
-from aperture_dagster.defs.schedules import build_schedule
+from aperture_dagster.defs.schedules import build_schedule, daily_checks_job, daily_checks_schedule
 from aperture_dagster.instance.runs import blocking_checks, upstream_keys
 from aperture_dagster.jobs import Group, Job, describe_job, executor
-from aperture_dagster.model import Clock, often
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.tables import metadata
 from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, SettingsError, load_settings
 
 # Whom to ask about an asset, on an instance that has other programs, too.
 OWNER = "team:aperture"
-DAILY_CHECKS = "run_daily_checks"
 
 
 def build_definitions(
@@ -68,25 +66,20 @@ def build_definitions(
     ]
     checks = [check for group in groups for check in group.checks]
     specs = [spec for check in checks for spec in check.check_specs]
-    daily = dg.AssetSelection.checks(*(spec.key for spec in specs if spec.automation_condition is not None))
     _refuse_unknown_jobs(settings, jobs)
-    built = {job.name: job.build(without=daily, description=describe_job(job, settings)) for job in jobs}
+    built = {job.name: job.build(description=describe_job(job, settings)) for job in jobs}
     blocking = blocking_checks(checks)
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=[
-            *built.values(),
-            dg.define_asset_job(
-                DAILY_CHECKS,
-                selection=daily,
-                description=f"Run now the checks that automation runs {often(DAILY_CRON)}, after the night's jobs.",
-            ),
-        ],
+        jobs=[*built.values(), daily_checks_job(specs)],
         schedules=[
-            build_schedule(job, settings, clock, upstream_keys(assets, job.assets), blocking)
-            for job in jobs
-            if job.cron is not None
+            *(
+                build_schedule(job, settings, clock, upstream_keys(assets, job.assets), blocking)
+                for job in jobs
+                if job.cron is not None
+            ),
+            daily_checks_schedule(settings),
         ],
         sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=clock.now()),
         resources={"io_manager": dg.IOManagerDefinition.hardcoded_io_manager(NothingPasses()), **parts},

@@ -68,14 +68,14 @@ class Job:
     priority: int = 0
     one_at_a_time: str | None = None
 
-    def build(self, *, without: dg.AssetSelection, description: str | None = None) -> Any:
-        """Define the Dagster job (whose type Dagster does not export), ``without`` the checks of another rhythm."""
+    def build(self, *, description: str | None = None) -> Any:
+        """Define the Dagster job, whose type Dagster does not export, with all checks of its assets."""
         tags = {"dagster/priority": str(self.priority)}
         if self.one_at_a_time is not None:
             tags[ONE_AT_A_TIME] = self.one_at_a_time
         return dg.define_asset_job(
             self.name,
-            selection=dg.AssetSelection.assets(*self.assets) - without,
+            selection=dg.AssetSelection.assets(*self.assets),
             description=description or self.description,
             tags=tags,
         )

@@ -11,7 +11,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 from rich.table import Column
 from rich.text import Text
 
-from aperture_dagster.build import DAILY_CHECKS, all_jobs, build_definitions
+from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.cli.common import Terminal, print_titles
 from aperture_dagster.cli.show import print_page, read_names, read_page
 from aperture_dagster.instance.dead_runs import end_dead_runs
@@ -102,7 +102,7 @@ class ProgressHandler(logging.Handler):
 
 
 def run_cycle(settings: Settings, console: Terminal) -> None:
-    """Run every job and then every daily check once.
+    """Run every job once.
 
     Raises:
         OperatorError: a run failed; with the step and the reason.
@@ -115,8 +115,6 @@ def run_cycle(settings: Settings, console: Terminal) -> None:
         end_dead_runs(instance, settings)
         for job in jobs:
             run_one(definitions, instance, job, settings)
-        # Automation would run them only on the next day.
-        run_now(definitions, instance, dg.RunRequest(job_name=DAILY_CHECKS))
 
 
 def show_lists(settings: Settings, console: Terminal) -> None:

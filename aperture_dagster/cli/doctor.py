@@ -40,7 +40,7 @@ from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.media_server.records import ServerLibrary, ServerUser
 from aperture_dagster.model import SKEW, Clock, counted, describe_future, duration, listed
 from aperture_dagster.model.errors import MissingPrerequisite, OperatorError
-from aperture_dagster.postgres.backup import backup_folder, is_in_container, read_backups, why_overdue
+from aperture_dagster.postgres.backup import backup_folder, is_in_container, read_backups, why_lost, why_overdue
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
@@ -236,7 +236,10 @@ def _time_zone(settings: Settings) -> Iterator[Finding]:
 def _backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
     """Whether the backups last, and the newest proven one is recent."""
     folder = backup_folder(settings)
-    kept = read_backups(folder)
+    kept, lost = read_backups(folder), why_lost(settings)
+    if lost is not None:
+        yield Finding("backups", "failed", lost)
+        return
     if not kept:
         yield Finding("backups", "off", f"none in {folder} yet; database_backup makes the first")
         return

@@ -45,7 +45,7 @@ from aperture_dagster.maintenance.status import (
 from aperture_dagster.maintenance.updates import find_update, is_address
 from aperture_dagster.model import Clock, counted, describe_future, elapsed
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.postgres.backup import backup_folder, read_backups, why_overdue
+from aperture_dagster.postgres.backup import backup_folder, read_backups, why_lost, why_overdue
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import NothingYet, read_only
 from aperture_dagster.postgres.errors import DatabaseError
@@ -109,6 +109,7 @@ def read_status(settings: Settings, *, now: datetime) -> Status:
         # The first one is made in the night after the installation.
         is_new = all(elapsed(user.first_seen_at, now) < timedelta(days=1) for user in state["users"])
         state["backups_wrong"] = None if is_new and not backups else why_overdue(settings, backups, now)
+        state["backups_wrong"] = why_lost(settings) or state["backups_wrong"]
         instance = _read_instance(settings, now)
         state |= instance | {"dated_in_future": state["dated_in_future"] + instance["dated_in_future"]}
     except NothingYet as error:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from aperture_dagster.automation import daily_check, on_upstream_change
+from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import TMDB_METADATA, enriched_metadata
@@ -21,7 +21,7 @@ from aperture_dagster.defs.reporting import (
     skipped,
     table,
 )
-from aperture_dagster.defs.schedules import fresh_for_every_user
+from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.defs.taste.lists import embedder as embedder_service
 from aperture_dagster.defs.taste.lists import embeddings, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
@@ -372,10 +372,7 @@ def suit_their_users(
     )
 
 
-CHECKS = (
-    suit_their_users,
-    fresh_for_every_user(discovery_candidates, "generate_discovery_suggestions"),
-)
+CHECKS = (suit_their_users,)
 
 
 GROUP = Group(

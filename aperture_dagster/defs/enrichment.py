@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.automation import daily_check, on_upstream_change
+from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.reporting import is_brief, log_waiting, materialized, skipped, table, warn_unless
+from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
 from aperture_dagster.enrichment.queries import (
     ask_for_changed_logos,
@@ -257,7 +258,7 @@ def covers_the_library(source: TitleSource) -> dg.AssetChecksDefinition:
     description += ", and at most 10 % of the titles have no id that it knows" if knows_every_id else ""
     description += ". What failed is retried with growing pauses; the page of the asset says what, and why."
 
-    @daily_check(asset=source.table, name="covers_the_library", description=description)
+    @dg.asset_check(asset=source.table, name="covers_the_library", description=description)
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
             rows = outcome_summary(connection, source)

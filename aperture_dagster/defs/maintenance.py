@@ -7,12 +7,12 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.alerts import Notifier
-from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.discovery import discovery_pool
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import materialized, table, warn_unless
+from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.defs.taste import embedder, embeddings, recommendations
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.home import LOCATION
@@ -33,7 +33,7 @@ from aperture_dagster.maintenance import KEEP_UNUSED, Freed, forget_pictures, si
 from aperture_dagster.maintenance.status import JOB as SUMMARY
 from aperture_dagster.maintenance.status import weekly_summary, why_no_summary
 from aperture_dagster.model import Clock
-from aperture_dagster.postgres.backup import backup_folder, read_backups, why_overdue
+from aperture_dagster.postgres.backup import backup_folder, read_backups, why_lost, why_overdue
 from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.postgres.database import Database
@@ -122,7 +122,7 @@ def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
 def is_recent_and_proven(settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
     """Warn if the newest proven backup is old."""
     backups = read_backups(backup_folder(settings))
-    found = why_overdue(settings, backups, clock.now()) or ""
+    found = why_lost(settings) or why_overdue(settings, backups, clock.now()) or ""
     return warn_unless(not found, found, {"proven": sum(one.is_proven for one in backups)})
 
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.automation import HOURLY_CRON, daily_check, on_upstream_change
+from aperture_dagster.automation import HOURLY_CRON, on_upstream_change
 from aperture_dagster.catalogue.histories import note_log_of_plays
 from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.catalogue.watch_states import first_play
@@ -164,7 +164,7 @@ def shows_you_watch(
     yield from for_each_user(context, settings, database, serve)
 
 
-@daily_check(
+@dg.asset_check(
     asset=shows_you_watch,
     description="Every next episode is in the library, and had not been watched when the list was made. If not, "
     "materialize shows_you_watch again.",
@@ -399,10 +399,19 @@ JOBS = (
 )
 
 
+# What each user has of their own, and the nightly job that makes it.
+MADE_BY = {
+    "taste_profiles": "generate_recommendations",
+    "recommendations": "generate_recommendations",
+    "shows_you_watch": "sync_watching_libraries",
+    "discovery_candidates": "generate_discovery_suggestions",
+}
+
+
 def group(settings: Settings) -> Group:
     """The group, with days of the operator's time zone, and Top Picks from the configured sources."""
     return Group(
         assets=(top_picks_asset(settings), shows_you_watch, household_overview),
-        checks=(lead_to_unwatched_episodes, fresh_for_every_user(shows_you_watch, "sync_watching_libraries")),
+        checks=(lead_to_unwatched_episodes, fresh_for_every_user(household_overview, MADE_BY)),
         jobs=JOBS,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from aperture_dagster.postgres.errors import DatabaseError
 
 OPERATE = "/operate"
 """Path of Dagster's UI, which has to be created with it: it serves, and links to, full paths."""
+# Dagster's UI gives the page of a run an icon for its status, such as `/favicon-run-failed.svg`, and forgets its path.
+ICONS = re.compile(r"/favicon[\w-]*\.(svg|png|ico)")
 
 
 def members_pages(house: House, *others: BaseRoute) -> Starlette:
@@ -45,6 +48,9 @@ class FrontDoor:
         """Answer a request, WebSocket or lifespan."""
         if scope["type"] not in ("http", "websocket"):
             await self._operate(scope, receive, send)
+            return
+        if scope["type"] == "http" and ICONS.fullmatch(scope["path"]):
+            await RedirectResponse(f"{self._path}{scope['path']}")(scope, receive, send)
             return
         if not f"{scope['path']}/".startswith(f"{self._path}/"):
             await self._members(scope, receive, send)

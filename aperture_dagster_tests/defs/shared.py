@@ -33,7 +33,7 @@ def definitions_of(**overrides: Any) -> dg.Definitions:
 def build_sensor(settings: Settings, name: str, *, loaded_at: datetime | None = None) -> dg.SensorDefinition:
     """Return one of the project's sensors, of a program that was started at a time (default: now)."""
     jobs = all_jobs(settings)
-    built = {job.name: job.build(without=dg.AssetSelection.checks()) for job in jobs}
+    built = {job.name: job.build() for job in jobs}
     checks = [key for group in build_groups(settings) for check in group.checks for key in check.check_keys]
     sensors = build_sensors(settings, jobs, built, checks, loaded_at=loaded_at or datetime.now(UTC))
     return next(sensor for sensor in sensors if sensor.name == name)

@@ -17,10 +17,10 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._core.storage.tags import AUTOMATION_CONDITION_TAG
 
 from aperture_dagster.automation import FROM_AUTOMATION, minutes_of
-from aperture_dagster.build import build_definitions
+from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.defs.shared import BLOCKING, checked, definitions_of, planned
 from aperture_dagster_tests.settled import copy_instance
 from aperture_dagster_tests.shelf import Shelf, film
@@ -251,23 +251,31 @@ def test_what_a_first_run_makes_is_left_to_the_sensors(automation: Automation):
         assert not {"enriched_metadata", "embeddings", "taste_profiles", "shows_you_watch"} & made.keys()
 
 
-def test_checks_of_everything_run_once_a_day_also_when_users_failed_or_nothing_was_recorded(automation: Automation):
-    """They must not wait for a materialization."""
-    tick = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
-    automation.materialized("watch_history", "recommendations", users=("Bruno",))
-    graph = automation.definitions.resolve_asset_graph()
-    daily = {key for key in graph.asset_check_keys if graph.get(key).automation_condition is not None}
-    assert {check.name for check in daily} >= {
+def test_every_check_runs_with_its_asset_and_those_of_what_ages_once_a_day_as_well(automation: Automation):
+    """A check with a condition, or one that a job leaves out, would be shown as not evaluated after its asset's run."""
+    definitions = automation.definitions
+    graph = definitions.resolve_asset_graph()
+    assert not [key for key in graph.asset_check_keys if graph.get(key).automation_condition is not None]
+    for job in all_jobs(load_settings()):
+        layer = definitions.resolve_job_def(job.name).asset_layer
+        assert layer.asset_graph.asset_check_keys >= {
+            check for asset in job.assets for check in graph.get_check_keys_for_assets({dg.AssetKey(asset)})
+        }, job.name
+    # It waits for no materialization: that there is none may be what is wrong.
+    schedule = definitions.resolve_schedule_def("run_daily_checks_schedule")
+    assert (schedule.cron_schedule, schedule.job_name) == ("30 8 * * *", "run_daily_checks")
+    daily = definitions.resolve_job_def("run_daily_checks").asset_layer.asset_graph
+    assert {check.name for check in daily.asset_check_keys} == {
         "is_fresh_for_every_user",
-        "hold_nothing_watched",
-        "has_sources_that_answer",
+        "suit_their_users",
+        "crowd_is_usable",
+        "is_recent_and_proven",
+        "are_shown_completely",
         "is_fresh",
+        "has_sources_that_answer",
+        "reach_trakt_within_a_day",
+        "have_working_connections",
     }
-    requested = []
-    for minutes in (-2, -1, 0, 1, 24 * 60):
-        result = automation.evaluate(tick + timedelta(minutes=minutes), dg.AssetSelection.all_asset_checks())
-        requested.append({one.key for one in result.results if one.key in daily and one.true_subset.size})
-    assert requested == [set(), set(), daily, set(), daily]
 
 
 def test_new_logos_are_published(settled: Automation):

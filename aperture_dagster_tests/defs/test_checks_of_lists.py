@@ -71,10 +71,35 @@ def hold_nothing_watched(bench: Bench, check: str) -> None:
     bench.passes(check, watched=0)
 
 
-def fresh_for_every_user(bench: Bench, check: str, asset: str) -> None:
+EVERYBODY_IS_SERVED = "household_overview.is_fresh_for_every_user"
+
+
+def history_is_fresh(bench: Bench, look: str) -> None:
+    """Expect the check to name those whose history was not read for a day, whatever was made of it."""
+    read = "UPDATE history_syncs SET synced_at = :at WHERE user_id = :user"
+    said = "watch_history is older than a day for {}: see the last run of sync_watch_history."
+    bench.configure(schedules=dict.fromkeys(FRESH.values(), "off"))
+    bench.passes(look, "Off in APERTURE_SCHEDULES", stale_users=0)
+    bench.users("Alma", "Bruno")
+    bench.fails(look, said.format("Alma, Bruno"), stale_users=2)
+    bench.do("UPDATE users SET first_seen_at = :at", at=NOW - HOUR)
+    bench.passes(look, "Off in", stale_users=0)
+    bench.do("UPDATE users SET first_seen_at = :at", at=NOW - 2 * DAY)
+    bench.add("history_syncs", {"user_id": "Alma"}, {"user_id": "Bruno"})
+    bench.passes(look, "Off in", stale_users=0)
+    bench.do(read, user="Alma", at=NOW - DAY - SECOND)
+    bench.fails(look, said.format("Alma"), stale_users=1)
+    bench.instance.delete_dynamic_partition("users", "Alma")
+    bench.passes(look, "Off in")
+
+
+def fresh_for_every_user(bench: Bench, asset: str) -> None:
     """By the real clock, as Dagster's events are."""
-    job = FRESH[asset]
-    said = f"Not made for more than a day: {{}}. See the last run of {job}."
+    job, check = FRESH[asset], EVERYBODY_IS_SERVED
+    # The others are no part of this.
+    others = dict.fromkeys({"sync_watch_history", *FRESH.values()} - {job}, "off")
+    also = [other for other in FRESH if FRESH[other] == job and other != asset]
+    said = f"{asset} is older than a day for {{}}: see the last run of {job}."
 
     def after(time: timedelta) -> None:
         """So much time has passed."""
@@ -83,31 +108,44 @@ def fresh_for_every_user(bench: Bench, check: str, asset: str) -> None:
     def made(*partitions: str) -> None:
         bench.made(asset, *partitions)
 
+    def passes(says: str = "Off in APERTURE_SCHEDULES") -> None:
+        if also and partitions():
+            # Of the two assets that the job makes, the other one is made all the time.
+            bench.made(*also, *partitions())
+        bench.passes(check, says, stale_users=0)
+
+    def fails(users: str, count: int) -> None:
+        bench.fails(check, said.format(users), stale_users=count)
+
+    def partitions() -> list[str]:
+        return list(bench.instance.get_dynamic_partitions("users"))
+
     def seen(ago: timedelta) -> None:
         bench.do("UPDATE users SET first_seen_at = :at", at=datetime.now(UTC) - ago)
 
+    bench.configure(schedules=others)
     after(timedelta())
-    bench.passes(check, stale_users=0)
+    passes()
     bench.users("Alma", "Bruno")
     seen(LIMIT - HOUR)
-    bench.passes(check, stale_users=0)
+    passes()
     seen(LIMIT + HOUR)
-    bench.fails(check, said.format("Alma, Bruno"), stale_users=2)
+    fails("Alma, Bruno", 2)
     made("Alma", "Bruno")
-    bench.passes(check, stale_users=0)
+    passes()
     after(LIMIT)
     made("Bruno")
-    bench.fails(check, said.format("Alma"), stale_users=1)
+    fails("Alma", 2 if also else 1)
     after(LIMIT + HOUR)
-    bench.fails(check, said.format("Alma, Bruno"), stale_users=2)
-    bench.configure(schedules={job: "off"})
-    bench.passes(check, f"{job} is off in APERTURE_SCHEDULES")
-    bench.configure()
+    fails("Alma, Bruno", 2)
+    bench.configure(schedules=others | {job: "off"})
+    passes(job)
+    bench.configure(schedules=others)
     leave_out(bench, "Alma")
     leave_out(bench, "Bruno")
-    bench.passes(check, stale_users=0)
+    passes()
     bench.users(*"cdefgh")
-    bench.fails(check, said.format("c, d, e, f, g and others"), stale_users=6)
+    fails("c, d, e, f, g and others", 6)
 
 
 def lead_to_unwatched_episodes(bench: Bench, check: str) -> None:
@@ -296,14 +334,13 @@ def beats_popularity(bench: Bench, check: str) -> None:
     bench.fails(check, "The lists of films reach 0.75 of the NDCG@10")
 
 
-FRESHNESS = {f"{asset}.is_fresh_for_every_user": (WARN, fresh_for_every_user, asset) for asset in FRESH}
 KINDS = {"recommendation": "recommendations", "top_picks": "top_picks", "shows_you_watch": "shows_you_watch"}
 CHECKS: dict[str, tuple[Any, ...]] = {
     "embeddings.cover_the_library": (ERROR, cover_the_library),
     "recommendations.hold_nothing_watched": (ERROR, hold_nothing_watched),
     "recommendation_quality.beats_popularity": (WARN, beats_popularity),
-    "recommendations.crowd_is_usable": (WARN, crowd_is_usable),
-    **FRESHNESS,
+    "recommendation_quality.crowd_is_usable": (WARN, crowd_is_usable),
+    EVERYBODY_IS_SERVED: (WARN, history_is_fresh),
     "shows_you_watch.lead_to_unwatched_episodes": (WARN, lead_to_unwatched_episodes),
     "discovery_candidates.suit_their_users": (ERROR, stay_within_parental_limits),
     **{f"{name}_libraries.are_shown_completely": (WARN, are_shown_completely, kind) for name, kind in KINDS.items()},
@@ -316,6 +353,11 @@ CHECKS: dict[str, tuple[Any, ...]] = {
 def test_a_check_fails_for_its_reason_and_passes_otherwise(bench: Bench, name: str):
     bench.severity, look, *arguments = CHECKS[name]
     look(bench, name, *arguments)
+
+
+@pytest.mark.parametrize("asset", FRESH)
+def test_users_are_named_for_whom_the_last_nights_made_nothing(bench: Bench, asset: str):
+    fresh_for_every_user(bench, asset)
 
 
 def test_what_was_requested_or_became_known_since_the_night_is_no_trouble(bench: Bench):

@@ -87,19 +87,6 @@ def match_the_settings(bench: Bench, check: str) -> None:
     bench.passes(check, "'Alma', who is no longer on the server.")
 
 
-def history_is_fresh(bench: Bench, check: str) -> None:
-    read = "UPDATE history_syncs SET synced_at = :at WHERE user_id = :user"
-    bench.passes(check, stale_users=0)
-    bench.users("Alma", "Bruno")
-    bench.fails(check, "Not read for more than a day: Alma, Bruno.", stale_users=2)
-    bench.add("history_syncs", {"user_id": "Alma"}, {"user_id": "Bruno"})
-    bench.passes(check, stale_users=0)
-    bench.do(read, user="Alma", at=NOW - DAY - SECOND)
-    bench.fails(check, "more than a day: Alma.", stale_users=1)
-    bench.instance.delete_dynamic_partition("users", "Alma")
-    bench.passes(check)
-
-
 def covers_the_library(bench: Bench, check: str, source: TitleSource) -> None:
     fail = "UPDATE fetches SET outcome = 'error' WHERE source = :source AND item <= :n"
     ids = {"tmdb_id": None, "imdb_id": None, "tvdb_id": None}
@@ -189,7 +176,6 @@ CHECKS: dict[str, tuple[Any, ...]] = {
     **{f"{asset}.is_readable": (WARN, is_readable, asset) for asset in WHAT},
     "movies.have_provider_ids": (WARN, have_provider_ids),
     "users.match_the_settings": (WARN, match_the_settings),
-    "watch_history.is_fresh_for_every_user": (WARN, history_is_fresh),
     **{f"{one.table}.covers_the_library": (WARN, covers_the_library, one) for one in SOURCES},
     **{f"{one.table}.is_fresh": (WARN, is_fresh, one) for one in SOURCES},
     "enriched_metadata.has_every_title": (ERROR, has_every_title),

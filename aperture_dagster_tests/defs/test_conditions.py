@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import StepMaterializationData
 
-from aperture_dagster.automation import FROM_AUTOMATION, HOURLY_CRON, daily, on_upstream_change
+from aperture_dagster.automation import FROM_AUTOMATION, HOURLY_CRON, on_upstream_change
 from aperture_dagster_tests.defs.shared import checked, planned
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
@@ -289,12 +289,3 @@ def test_changes_wait_for_their_hour_which_stands_for_all_of_them(graph):
         home.made(asset)
         assert home.tick() == set()
     assert [home.tick(HOUR), home.tick(), home.tick(HOUR)] == [{DOWN}, set(), set()]
-
-
-def test_a_daily_check_is_requested_once_at_its_hour(graph):
-    home = graph(condition=daily())
-    home.made(UP)
-    home.tick()
-    home.now = datetime(2026, 3, 2, 8, 28, tzinfo=UTC)
-    assert [home.tick() for _ in range(4)] == [set(), {DOWN}, set(), set()]
-    assert [home.tick(timedelta(hours=12)), home.tick(timedelta(hours=12))] == [set(), {DOWN}]

@@ -122,7 +122,7 @@ def scheduler(
             _loaded.append(
                 dg.Definitions(
                     assets=[probe],
-                    jobs=[job.build(without=dg.AssetSelection.checks()) for job in jobs],
+                    jobs=[job.build() for job in jobs],
                     schedules=[build_schedule(job, settings, Clock(), (), {}) for job in jobs],
                 )
             )

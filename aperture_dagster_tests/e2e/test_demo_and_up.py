@@ -5,6 +5,7 @@ All processes are real. One demo and one start serve all tests, in this order.
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import dagster_webserver
+import httpx
 import pytest
 
 from aperture_dagster.cli.heartbeats import up_is_running
@@ -252,6 +255,15 @@ def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(account:
             assert answer.startswith(f"HTTP/1.1 {status} "), (request, head, answer)
     assert ask(up.port, RUNS % "sync_users") == runs
     assert account.nobody_connected() and "is ignored" in up.log.read_text()
+
+
+def test_every_icon_that_the_ui_asks_for_is_there(up: Up):
+    scripts = (Path(dagster_webserver.__file__).parent / "webapp/build/_next/static/chunks").glob("*.js")
+    icons = {icon for script in scripts for icon in re.findall(r'"(/favicon[^"]*)"', script.read_text())}
+    assert {"/favicon.svg", "/favicon-run-failed.svg", "/favicon-run-success.svg"} <= icons
+    for icon in icons:
+        answer = httpx.get(f"http://127.0.0.1:{up.port}{icon}", follow_redirects=True, timeout=PATIENCE)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml"), icon
 
 
 @pytest.mark.nightly(

@@ -78,6 +78,11 @@ def test_a_list_follows_a_play_of_its_user_and_nobody_elses_history_is_read(view
     assert set(assets) == set(LISTS), "nothing is published here"
     run = viewers.home.must("follow_plays", users=[ADA], assets=assets)
     assert metadata_of(run, "watch_history", ADA)["plays_logged"] == 1
+    # Dagster shows a check as not evaluated after a run that made its asset without it.
+    checked = {(one.asset_key.to_user_string(), one.check_name) for one in run.get_asset_check_evaluations()}
+    graph = viewers.home.definitions.resolve_asset_graph()
+    of_lists = {key for asset in LISTS for key in graph.get_check_keys_for_assets({dg.AssetKey(asset)})}
+    assert checked == {(key.asset_key.to_user_string(), key.name) for key in of_lists} != set()
     assert title not in viewers.home.titles_for(ADA)
     assert viewers.home.titles_for(BELA) == before
     assert viewers.look().skip_message == NOBODY, "the play has been told"

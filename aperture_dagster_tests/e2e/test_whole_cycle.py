@@ -305,7 +305,7 @@ def test_after_a_clock_that_was_ahead_every_job_works_as_if_it_had_been_right(se
         state.play(Play(name, key, now - timedelta(minutes=1)))
         synced = metadata_of(home.must("sync_watch_history", users=home.everyone()), "watch_history", user)
         assert synced["compared_in_full"] is True and synced["plays_logged"] == 1
-        assert run_check(home, "watch_history", "is_fresh_for_every_user").passed
+        assert run_check(home, "household_overview", "is_fresh_for_every_user").passed
 
         # The list of today is the one that is shown, and files are looked up again.
         home.must("refresh_top_picks", partition=now.date().isoformat())

@@ -71,6 +71,10 @@ def test_only_administrators_reach_the_operators_ui(open_door: Callable[..., Any
         assert ben.get("/operate").status_code == ben.post("/operate/graphql").status_code == 403
         assert anna.get("/operate/runs/1").text == anna.post("/operate/graphql").text == "Dagster"
         assert [socket(one) for one in (stranger, ben, anna)] == [False, False, True]
+        # Dagster's UI asks for the icon of a run at the root.
+        icon = anna.get("/favicon-run-failed.svg").headers["location"]
+        assert (icon, ben.get(icon).status_code) == ("/operate/favicon-run-failed.svg", 403)
+        assert anna.get("/favicon.txt").status_code == anna.get("/x/favicon.svg").status_code == 404
         # A program of this home, such as a health check, has a key.
         key = read_secret(door.settings, OPERATOR)
         assert door.browser(authorization=f"Bearer {key}").get("/operate/x").status_code == 200

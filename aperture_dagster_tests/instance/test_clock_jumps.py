@@ -21,7 +21,6 @@ from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
-from aperture_dagster.automation import daily
 from aperture_dagster.instance import storage
 from aperture_dagster.instance.dead_runs import MOST_SET_BACK_SECONDS, future_dates, watch_clock
 from aperture_dagster.instance.purge import Retention, purge
@@ -37,7 +36,11 @@ MINUTE = timedelta(minutes=1)
 def films() -> None: ...
 
 
-@dg.asset_check(asset=films, automation_condition=daily())
+# With `since_last_handled()`, a result that is dated in the future would hold up the check until that date.
+DAILY = dg.AutomationCondition.cron_tick_passed("30 8 * * *") & ~dg.AutomationCondition.newly_requested()
+
+
+@dg.asset_check(asset=films, automation_condition=DAILY)
 def are_fresh() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=True)
 

@@ -2,9 +2,7 @@
 
 import dagster as dg
 
-from aperture_dagster.automation import daily_check
 from aperture_dagster.catalogue.queries import catalogue_size, has_library_for, titles_without_ids
-from aperture_dagster.catalogue.watch_states import stale_histories
 from aperture_dagster.defs.catalogue.assets import (
     episodes,
     match_the_settings,
@@ -19,10 +17,7 @@ from aperture_dagster.defs.reporting import latest_numbers, warn_unless
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.jobs import Group, Job
 from aperture_dagster.media_server.records import MediaType
-from aperture_dagster.model import Clock
-from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.settings import Settings
 
 __all__ = ["GROUP", "episodes", "media_server", "movies", "series", "users", "watch_history"]
 
@@ -80,27 +75,6 @@ def have_provider_ids(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
 
 
 # It looks at all users, so it does not belong to a run that serves one; and it runs when some users failed.
-@daily_check(
-    asset=watch_history,
-    description="Every user's history has been read within a day. If not, their lists ignore what they have "
-    "watched since: see the last runs of sync_watch_history.",
-)
-def is_fresh_for_every_user(
-    context: dg.AssetCheckExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    database: dg.ResourceParam[Database],
-    clock: dg.ResourceParam[Clock],
-) -> dg.AssetCheckResult:
-    """Name the users whose history has not been read for more than a day."""
-    if settings.schedules.get("sync_watch_history") == "off":
-        return dg.AssetCheckResult(passed=True, description="sync_watch_history is off in APERTURE_SCHEDULES.")
-    participants = set(user_partitions(context.instance))
-    with database.transaction() as connection:
-        stale = [row for row in stale_histories(connection, now=clock.now()) if row["partition"] in participants]
-    found = f"Not read for more than a day: {', '.join(row['name'] for row in stale[:5])}." if stale else ""
-    return warn_unless(not stale, found, {"stale_users": len(stale), "users": markdown_table(stale)})
-
-
 CHECKS = [
     _is_not_empty(movies, "movies", "films", "movie"),
     _is_not_empty(series, "series", "series", "series"),
@@ -108,7 +82,6 @@ CHECKS = [
     *(_is_readable(asset, what) for asset, what in ((movies, "films"), (series, "series"), (episodes, "episodes"))),
     have_provider_ids,
     match_the_settings,
-    is_fresh_for_every_user,
 ]
 
 

@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from aperture_dagster.automation import daily_check
 from aperture_dagster.catalogue.people import users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import latest_materialization, materialized, table, warn_unless
-from aperture_dagster.defs.schedules import fresh_for_every_user
-from aperture_dagster.defs.taste.lists import embeddings, recommendations, taste_profiles
+from aperture_dagster.defs.schedules import daily_check
+from aperture_dagster.defs.taste.lists import embeddings, recommendations
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.model import Clock, sentence
@@ -139,7 +138,7 @@ def cover_the_library(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
 
 
 # It looks at all users, so it does not belong to a run that serves one; and it runs when some users failed.
-@daily_check(
+@dg.asset_check(
     asset=recommendations,
     description="No list holds what its user had watched when it was made. If one does, materialize "
     "recommendations again, and please report it.",
@@ -161,7 +160,7 @@ def hold_nothing_watched(
 
 
 @daily_check(
-    asset=recommendations,
+    asset=recommendation_quality,
     description="What other people watched can be read, if `aperture crowd use` provides it. Lists are made without it "
     "otherwise; build the table again and use it, and materialize recommendations.",
 )
@@ -186,5 +185,4 @@ CHECKS = (
     cover_the_library,
     hold_nothing_watched,
     crowd_is_usable,
-    *(fresh_for_every_user(asset, "generate_recommendations") for asset in (taste_profiles, recommendations)),
 )

@@ -12,6 +12,8 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import make_url
+
 from aperture_dagster.files.open_folder import Marker, OpenFolder
 from aperture_dagster.files.private import FileError, prepare_home, write_file
 from aperture_dagster.postgres.backup.dump import BackupError
@@ -28,6 +30,7 @@ MARKER = Marker(".aperture-backups", "Marks the folder of the backups of apertur
 ACCEPT = "aperture backup create --accept-folder"
 SPARE_BYTES = 1 << 30
 PROVEN_WITHIN = timedelta(days=2)
+LOCAL = ("", "localhost", "127.0.0.1", "::1")
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _NAME = re.compile(
     r"aperture-backup-(?P<day>\d{4}-\d\d-\d\d)(?:-(?P<time>\d{6}))?(?:-schema-(?P<schema>\w+))?(?P<not>\.unproven)?\.sql\.gz"
@@ -136,9 +139,12 @@ def open_folder(settings: Settings, owner: Callable[[], str], *, accept: bool) -
     share that is not mounted leaves an empty folder. The marker is made when the folder is accepted.
 
     Raises:
-        BackupError: the marker is missing, or another installation's; nothing was written.
+        BackupError: the folder is lost with the container, or its marker is missing or another installation's;
+            nothing was written.
     """
     folder = backup_folder(settings)
+    if (lost := why_lost(settings)) is not None:
+        raise BackupError(f"{lost} Nothing was written.")
     try:
         if settings.backup_folder is None:
             prepare_home(settings.home_path)
@@ -164,6 +170,31 @@ def is_in_container(folder: Path) -> bool:
     with contextlib.suppress(OSError):
         return in_container() and folder.stat().st_dev == Path("/").stat().st_dev
     return False
+
+
+def why_lost(settings: Settings) -> str | None:
+    """Say that backups would be lost with the container while the database is not; None if they are on a volume.
+
+    Where the database is in the container as well, backups last as long as what they are of.
+    """
+    folder = backup_folder(settings)
+    if settings.database_url is None:
+        database_lasts = not is_in_container(_existing(settings.home_path))
+    else:
+        host = make_url(settings.database_url.get_secret_value()).host or ""
+        database_lasts = host not in LOCAL and not host.startswith("/")
+    if not database_lasts or not is_in_container(_existing(folder)):
+        return None
+    return (
+        f"The folder {folder} is inside the container, and lost when that is updated: mount a volume there "
+        f"(`backups:{folder}` among the volumes in the file of Compose), or set APERTURE_BACKUP_FOLDER to a folder on "
+        "one."
+    )
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists, on whose disk it will be made."""
+    return next((path for path in (folder, *folder.parents) if path.exists()), folder)
 
 
 def require_room(folder: Path, last_bytes: int) -> None:

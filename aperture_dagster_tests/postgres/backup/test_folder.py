@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from aperture_dagster.cli.doctor import _backups
+from aperture_dagster.defs.maintenance import is_recent_and_proven
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres import backup as module
-from aperture_dagster.postgres.backup import expired, is_in_container, new_path, read_backups, why_overdue
+from aperture_dagster.postgres.backup import (
+    backup_folder,
+    expired,
+    is_in_container,
+    new_path,
+    read_backups,
+    why_overdue,
+)
+from aperture_dagster.postgres.backup.dump import BackupError
 from aperture_dagster.settings import load_settings
 
 NOW = datetime(2026, 5, 17, 1, 0, tzinfo=UTC)
@@ -92,3 +105,47 @@ def test_a_folder_in_a_container_is_on_a_volume_or_lost(tmp_path: Path, monkeypa
     assert not is_in_container(Path("/"))
     monkeypatch.setattr(module, "CONTAINER_FILES", (tmp_path,))
     assert is_in_container(Path("/")) and not is_in_container(Path("/proc")) and not is_in_container(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("home", "database", "folder", "lost"),
+    [
+        # `VOLUME` is a disk of its own, as a volume is; "/" is what a container keeps until it is updated.
+        ("VOLUME", None, "/nowhere/backups", True),
+        ("VOLUME", None, None, False),
+        ("VOLUME", None, "VOLUME", False),
+        ("/nowhere", "postgresql://me@postgres.lan/db", None, True),
+        ("/nowhere", "postgresql://me@postgres.lan/db", "VOLUME", False),
+        ("VOLUME", "postgresql://me@postgres.lan/db", "/nowhere/backups", True),
+        # The database is in the container as well.
+        ("/nowhere", None, None, False),
+        ("/nowhere", "postgresql://me@127.0.0.1/db", None, False),
+        ("/nowhere", "postgresql:///db?host=/run/postgresql", None, False),
+    ],
+)
+def test_a_backup_that_the_container_takes_along_while_the_database_stays_is_not_made(
+    home: str, database: str | None, folder: str | None, lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as volume:
+        settings = load_settings(
+            home=Path(home.replace("VOLUME", volume)),
+            database_url=database,
+            backup_folder=folder and Path(folder.replace("VOLUME", volume)),
+            timezone="UTC",
+        )
+        monkeypatch.setattr(module, "CONTAINER_FILES", ())
+        assert module.why_lost(settings) is None
+        monkeypatch.setattr(module, "CONTAINER_FILES", (tmp_path,))
+        why = module.why_lost(settings)
+        assert (why is not None) is lost
+        for accept in (False, True):
+            if why is not None:
+                where = backup_folder(settings)
+                assert f"{where} is inside the container" in why and f"`backups:{where}`" in why
+                with pytest.raises(BackupError, match=r"inside the container.* Nothing was written"):
+                    module.open_folder(settings, lambda: "me", accept=accept)
+                assert not Path("/nowhere").exists()
+                (found,) = _backups(settings, Clock())
+                assert (found.state, found.message) == ("failed", why)
+                check = is_recent_and_proven(settings, Clock())
+                assert isinstance(check, dg.AssetCheckResult) and (check.passed, check.description) == (False, why)
