@@ -50,12 +50,15 @@ class Household:
         config: dict[str, Any] | None = None,
         assets: Sequence[str] = (),
         scheduled: bool = False,
+        resources: dict[str, Any] | None = None,
+        also_tagged: dict[str, str] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Run a job or some of its assets, for one partition or for the range from the first to the last user.
 
-        ``scheduled``: tag the run like one of the job's schedule.
+        ``scheduled``: tag the run like one of the job's schedule. ``config`` and ``resources`` configure assets and
+        resources for this run.
         """
-        tags = {REPOSITORY_TAG: repository(LOCATION)}
+        tags = {REPOSITORY_TAG: repository(LOCATION)} | (also_tagged or {})
         tags |= {SCHEDULE_TAG: f"{job}_schedule"} if scheduled else {}
         if users is not None:
             tags |= range_tags(users[0], users[-1])
@@ -63,7 +66,10 @@ class Household:
             instance=self.instance,
             partition_key=partition,
             tags=tags,
-            run_config={"ops": {asset: {"config": values} for asset, values in (config or {}).items()}},
+            run_config={
+                "ops": {asset: {"config": values} for asset, values in (config or {}).items()},
+                "resources": {name: {"config": values} for name, values in (resources or {}).items()},
+            },
             asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
             raise_on_error=False,
         )

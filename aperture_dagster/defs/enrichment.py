@@ -6,6 +6,7 @@ from datetime import UTC, timedelta
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.catalogue import movies, series
@@ -21,13 +22,16 @@ from aperture_dagster.enrichment.queries import (
     write_enriched,
 )
 from aperture_dagster.enrichment.queries import coverage as shares_filled
+from aperture_dagster.enrichment.refetch import refetch
 from aperture_dagster.enrichment.sources import SERVICES, SOURCES, TitleSource, merge_plan, nothing_is_due
 from aperture_dagster.enrichment.tmdb import TMDB, TMDB_IMAGES, TmdbImages, logos
 from aperture_dagster.files.private import clear_unfinished
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import markdown_table
+from aperture_dagster.instance.runs import requested_by
 from aperture_dagster.jobs import Group, Job
-from aperture_dagster.model import Clock, elapsed
+from aperture_dagster.model import Clock, counted, elapsed
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import change_version, content_version
 from aperture_dagster.settings import Settings
@@ -87,6 +91,40 @@ def source_metadata(
 NAME = "enrichment"
 
 
+class RefetchConfig(dg.Config):
+    """Run configuration of a source."""
+
+    refetch: list[str] = Field(
+        default=[],
+        description="What to ask about again, although its facts are not old: `all`, or titles of the library by name, "
+        "`Alien (1979)`, or id, `tmdb:movie:348`, `imdb:tt0078748`, `tvdb:81189`. Rate limits and quotas hold; what a "
+        "run does not get to, the next ones do.",
+    )
+
+
+def _ask_again(
+    context: dg.AssetExecutionContext, config: RefetchConfig, source: TitleSource[Any], database: Database, clock: Clock
+) -> None:
+    """Make due what the run is to ask about again."""
+    if not config.refetch:
+        return
+    run_config: Any = context.run.run_config
+    given = run_config["ops"][source.table]["config"]["refetch"]
+    if not all(isinstance(one, str) for one in given):
+        # Its value, which may be a secret, would be in the message that no title has that name.
+        raise OperatorError("refetch takes titles or `all`, and no environment variables. Nothing is asked again.")
+    request = requested_by(context.instance, context.run)
+    with database.transaction() as connection:
+        made = refetch(connection, source, config.refetch, request=request, now=clock.now())
+    if made is None:
+        context.log.info("An earlier attempt of this run has noted what is asked again; this one goes on with it.")
+        return
+    message = f"Asking {source.label} again about {counted(made.due, 'items')}"
+    if made.unknown:
+        message += f", but not about {counted(made.unknown, 'titles')} without an id that it knows"
+    context.log.info(f"{message}.")
+
+
 def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
     """Return the asset that asks a source about the titles that are due."""
 
@@ -105,7 +143,7 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
         required_resource_keys={"settings", "database", "clock", source.name},
         metadata={"dagster/table_name": source.table},
     )
-    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def asset(context: dg.AssetExecutionContext, config: RefetchConfig) -> dg.MaterializeResult:
         given: Any = context.resources
         settings: Settings = given.settings
         database: Database = given.database
@@ -113,6 +151,9 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
         service: MeteredService[Any] = getattr(given, source.name)
         if not service.configured:
             return skipped(context, source, version(database))
+        with operator_errors(context, settings):
+            # Before another run is waited for: it stays due, whatever happens then.
+            _ask_again(context, config, source, database, clock)
         with operator_errors(context, settings), service.open(waiting=log_waiting(context, source)) as client:
             work = source.work_list(settings, service, client)
             tally = work_through(work, database, clock, context.log)

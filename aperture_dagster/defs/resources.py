@@ -36,13 +36,13 @@ SHOWN_AS_SET = frozenset({"trakt_client_id"})
 
 
 def shown(what: str) -> Any:
-    """Declare a field that shows a setting, and that no run can change."""
-    return Field(description=f"{what} {SHOWN_ONLY}")
+    """Declare a field that shows a setting, and that no run can change or has to name."""
+    return Field(default=None, description=f"{what} {SHOWN_ONLY}")
 
 
 def number(what: str, *, least: float | None = None, most: float | None = None, above: float | None = None) -> Any:
-    """Declare a field for a number, which a run can change for itself within these limits."""
-    return Field(description=f"{what} {CHANGEABLE}", ge=least, le=most, gt=above)
+    """Declare a field for a number, which a run can change for itself within these limits; None: as in the settings."""
+    return Field(default=None, description=f"{what} {CHANGEABLE}", ge=least, le=most, gt=above)
 
 
 def attempts() -> Any:
@@ -109,15 +109,15 @@ class MediaServersResource(_Documented, dg.ConfigurableResource[MediaServers]):
     connection first verifies that it is the server that this home belongs to.
     """
 
-    media_server_url: str = shown("Address of the server.")
-    media_server_type: str = shown("Type of the server; auto detects it.")
-    media_server_api_key: str = shown("Whether there is an API key.")
-    media_server_headers: str = shown("Whether there are headers for a reverse proxy.")
-    media_server_verify_tls: bool = shown("Whether the server's certificate is verified.")
-    media_server_ca_file: str = shown("File of the authority that signed the certificate.")
-    media_server_timeout_seconds: float = number("Time limit of one request, in seconds.", above=0)
-    http_attempts: int = attempts()
-    http_retry_wait_seconds: float = first_wait()
+    media_server_url: str | None = shown("Address of the server.")
+    media_server_type: str | None = shown("Type of the server; auto detects it.")
+    media_server_api_key: str | None = shown("Whether there is an API key.")
+    media_server_headers: str | None = shown("Whether there are headers for a reverse proxy.")
+    media_server_verify_tls: bool | None = shown("Whether the server's certificate is verified.")
+    media_server_ca_file: str | None = shown("File of the authority that signed the certificate.")
+    media_server_timeout_seconds: float | None = number("Time limit of one request, in seconds.", above=0)
+    http_attempts: int | None = attempts()
+    http_retry_wait_seconds: float | None = first_wait()
     settings: dg.ResourceDependency[Settings]
     database: dg.ResourceDependency[Database]
 
@@ -130,8 +130,8 @@ class _MeteredResource(_Documented, dg.ConfigurableResource[MeteredService[Any]]
     """A service that is used by one run at a time, within its rate limit and daily quota."""
 
     service: ClassVar[Service[Any]]
-    http_attempts: int = attempts()
-    http_retry_wait_seconds: float = first_wait()
+    http_attempts: int | None = attempts()
+    http_retry_wait_seconds: float | None = first_wait()
     settings: dg.ResourceDependency[Settings]
     database: dg.ResourceDependency[Database]
     clock: dg.ResourceDependency[Clock]
@@ -147,10 +147,10 @@ class TmdbResource(_MeteredResource):
     """
 
     service = TMDB
-    tmdb_url: str = shown("Address of the API.")
-    tmdb_api_key: str = shown("Whether there is a key.")
-    tmdb_language: str = shown("Language of titles and texts.")
-    tmdb_requests: int = number("Requests allowed per 10 seconds.", least=1)
+    tmdb_url: str | None = shown("Address of the API.")
+    tmdb_api_key: str | None = shown("Whether there is a key.")
+    tmdb_language: str | None = shown("Language of titles and texts.")
+    tmdb_requests: int | None = number("Requests allowed per 10 seconds.", least=1)
 
 
 class TmdbImagesResource(_MeteredResource):
@@ -159,8 +159,8 @@ class TmdbImagesResource(_MeteredResource):
     """
 
     service = TMDB_IMAGES
-    tmdb_image_url: str = shown("Address of the images.")
-    tmdb_api_key: str = shown("Whether there is a key for TMDb.")
+    tmdb_image_url: str | None = shown("Address of the images.")
+    tmdb_api_key: str | None = shown("Whether there is a key for TMDb.")
 
 
 class OmdbResource(_MeteredResource):
@@ -169,9 +169,9 @@ class OmdbResource(_MeteredResource):
     """
 
     service = OMDB
-    omdb_url: str = shown("Address of the API.")
-    omdb_api_key: str = shown("Whether there is a key.")
-    omdb_daily_limit: int = number("Requests allowed per day (UTC), all runs together.", least=1)
+    omdb_url: str | None = shown("Address of the API.")
+    omdb_api_key: str | None = shown("Whether there is a key.")
+    omdb_daily_limit: int | None = number("Requests allowed per day (UTC), all runs together.", least=1)
 
 
 class MdblistResource(_MeteredResource):
@@ -180,8 +180,8 @@ class MdblistResource(_MeteredResource):
     """
 
     service = MDBLIST
-    mdblist_url: str = shown("Address of the API.")
-    mdblist_api_key: str = shown("Whether there is a key.")
+    mdblist_url: str | None = shown("Address of the API.")
+    mdblist_api_key: str | None = shown("Whether there is a key.")
 
 
 class SeerrResource(_MeteredResource):
@@ -190,8 +190,8 @@ class SeerrResource(_MeteredResource):
     """
 
     service = SEERR
-    seerr_url: str = shown("Address of Seerr.")
-    seerr_api_key: str = shown("Whether there is a key.")
+    seerr_url: str | None = shown("Address of Seerr.")
+    seerr_api_key: str | None = shown("Whether there is a key.")
 
 
 class TraktResource(_Documented, dg.ConfigurableResource[TraktAccounts]):
@@ -199,13 +199,13 @@ class TraktResource(_Documented, dg.ConfigurableResource[TraktAccounts]):
     the database. Without your own app, it is off.
     """
 
-    trakt_url: str = shown("Address of the API.")
-    trakt_client_id: str = shown("Whether there is a client id of your own app.")
-    trakt_client_secret: str = shown("Whether there is a secret of that app.")
-    secret_key: str = shown("Whether there is a key that encrypts tokens.")
-    trakt_sync_only: bool = shown("Whether ratings are only kept in step, and Trakt suggests nothing.")
-    http_attempts: int = attempts()
-    http_retry_wait_seconds: float = first_wait()
+    trakt_url: str | None = shown("Address of the API.")
+    trakt_client_id: str | None = shown("Whether there is a client id of your own app.")
+    trakt_client_secret: str | None = shown("Whether there is a secret of that app.")
+    secret_key: str | None = shown("Whether there is a key that encrypts tokens.")
+    trakt_sync_only: bool | None = shown("Whether ratings are only kept in step, and Trakt suggests nothing.")
+    http_attempts: int | None = attempts()
+    http_retry_wait_seconds: float | None = first_wait()
     settings: dg.ResourceDependency[Settings]
     database: dg.ResourceDependency[Database]
     clock: dg.ResourceDependency[Clock]
@@ -220,10 +220,10 @@ class EmbedderResource(_Documented, dg.ConfigurableResource[Embedders]):
     loaded at first use, once per process.
     """
 
-    embedder: str = shown("Kind of the embedder: static and fastembed are local, openai is an endpoint.")
-    embedder_model: str = shown("Its model, unless it is the usual one.")
-    embedder_url: str = shown("Address of the endpoint, which only openai uses.")
-    embedder_api_key: str = shown("Whether there is a key for the endpoint.")
+    embedder: str | None = shown("Kind of the embedder: static and fastembed are local, openai is an endpoint.")
+    embedder_model: str | None = shown("Its model, unless it is the usual one.")
+    embedder_url: str | None = shown("Address of the endpoint, which only openai uses.")
+    embedder_api_key: str | None = shown("Whether there is a key for the endpoint.")
     of_this_process: dg.ResourceDependency[Embedders]
 
     def create_resource(self, context: dg.InitResourceContext) -> Embedders:
@@ -236,9 +236,9 @@ class PriceListResource(_Documented, dg.ConfigurableResource[PriceList]):
     package are used.
     """
 
-    prices_url: str = shown("Address of the list.")
-    http_attempts: int = attempts()
-    http_retry_wait_seconds: float = first_wait()
+    prices_url: str | None = shown("Address of the list.")
+    http_attempts: int | None = attempts()
+    http_retry_wait_seconds: float | None = first_wait()
     settings: dg.ResourceDependency[Settings]
 
     def create_resource(self, context: dg.InitResourceContext) -> PriceList:
@@ -295,12 +295,13 @@ def shown_value(settings: Settings, name: str) -> str | bool | int | float:
 
 def with_numbers(resource: dg.ConfigurableResource[Any], settings: Settings) -> Settings:
     """Return the settings with the numbers of a resource, which a run may have changed, and nothing else of it."""
-    return settings.model_copy(update={name: getattr(resource, name) for name in changeable(type(resource))})
+    numbers = {name: getattr(resource, name) for name in changeable(type(resource))}
+    return settings.model_copy(update={name: value for name, value in numbers.items() if value is not None})
 
 
 def changeable(kind: type[dg.ConfigurableResource[Any]]) -> tuple[str, ...]:
     """Return the names of the fields that a run can change."""
-    return tuple(name for name, field in kind.model_fields.items() if field.annotation in (int, float))
+    return tuple(name for name, field in kind.model_fields.items() if field.annotation in (int | None, float | None))
 
 
 def changed_settings(settings: Settings) -> dict[str, str]:

@@ -137,6 +137,7 @@ class Filling:
 
         return WorkList(
             source=Source(name=POOL_SOURCE, label=TMDB.label, population=pool_population(wanted_at)),
+            language=client.language,
             ask=one_by_one(ask),
             store=store,
             ttl=lambda attempt, now: FRESH_FOR - SLACK,

@@ -33,5 +33,14 @@ def merge_plan() -> MergePlan:
 def nothing_is_due(sources: Sequence[Service[Any]], item: str, settings: Settings, clock: Clock) -> str | None:
     """Look at the work lists, and say why there is no need to ask; None if there may be."""
     with Database(settings).transaction() as connection:
-        due = [find_due(connection, source, now=clock.now()) for source in sources if source.key(settings) is not None]
+        due = [
+            find_due(
+                connection,
+                source,
+                now=clock.now(),
+                language=source.language(settings) if source.language is not None else None,
+            )
+            for source in sources
+            if source.key(settings) is not None
+        ]
     return None if any(due) else f"No {item} is due at {' or '.join(source.label for source in sources)}."

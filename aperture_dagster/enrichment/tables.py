@@ -26,9 +26,12 @@ fetches = sa.Table(
     sa.Column("attempted_at", Moment),
     sa.Column("due_at", Moment, nullable=False),
     sa.Column("found_id", sa.BigInteger, comment="the source's id, if it had to be looked up"),
+    sa.Column("language", sa.Text, comment="of the last answer, if the source has several; due in another one"),
+    sa.Column("asked_again", sa.Text, comment="named, all: the operator wants it now, though it is not due"),
     sa.Column("detail", sa.Text),
     one_of("kind", FETCH_KINDS),
     one_of("outcome", ("ok", "not_found", "error", "waiting")),
+    one_of("asked_again", ("named", "all")),
     between("attempts", 0),
     sa.Index(
         "ix_fetches_waiting",

@@ -83,7 +83,7 @@ class Tmdb(ServiceClient):
             address_setting="APERTURE_TMDB_URL",
             **options,
         )
-        self._language = language
+        self.language = language
 
     def check(self) -> None:
         """Request TMDb's configuration to verify the key.
@@ -170,7 +170,7 @@ class Tmdb(ServiceClient):
             ServiceUnavailable, ServiceRefused: see :class:`Transport`.
         """
         path = f"/discover{PATHS[media_type]}"
-        params = {"page": page, "language": self._language, **discover_params(media_type, filters, today=today)}
+        params = {"page": page, "language": self.language, **discover_params(media_type, filters, today=today)}
         try:
             answer = expect(self.transport.get_json(path, params), dict, f"TMDb's {path}")
         except NotFound as error:
@@ -185,7 +185,7 @@ class Tmdb(ServiceClient):
 
     def _complete(self, media_type: MediaType, title: dict[str, Any]) -> dict[str, Any]:
         """Add the overview in English if there is none in the operator's language, with one more request."""
-        if title["overview"] is None and not self._language.startswith("en"):
+        if title["overview"] is None and not self.language.startswith("en"):
             answer = self._get(PATHS[media_type], title["tmdb_id"], language=MAIN_LANGUAGE)
             title["overview"] = text_of(answer.get("overview"))
         return title
@@ -193,7 +193,7 @@ class Tmdb(ServiceClient):
     def _get(self, path: str, wanted: int, **params: str) -> dict[str, Any]:
         """Request something by its id. Raises BadAnswer for an answer about something else."""
         path = f"{path}/{wanted}"
-        answer = expect(self.transport.get_json(path, {"language": self._language, **params}), dict, "TMDb's answer")
+        answer = expect(self.transport.get_json(path, {"language": self.language, **params}), dict, "TMDb's answer")
         if answer.get("id") != wanted:
             raise BadAnswer(f"TMDb was asked for {path} and answered with {answer.get('id')!r:.40}")
         return answer
@@ -285,6 +285,7 @@ def _work_list(settings: Settings, service: MeteredService[Tmdb], client: Tmdb) 
 
     return WorkList(
         source=TMDB,
+        language=client.language,
         ask=lambda unit: ([_ask_title(client, title)] for title in unit),
         store=store_titles(TMDB.name),
         ttl=ttl,
@@ -299,6 +300,7 @@ def _collections(service: MeteredService[Tmdb], client: Tmdb) -> WorkList:
 
     return WorkList(
         source=TMDB_COLLECTIONS,
+        language=client.language,
         ask=one_by_one(lambda item: Attempt(item, "ok", answer=client.collection(item.item))),
         store=store,
         ttl=lambda attempt, now: TTL,
@@ -349,6 +351,7 @@ TMDB: TitleSource[Tmdb] = TitleSource(
     key=lambda settings: settings.tmdb_api_key,
     key_setting="TMDB_API_KEY",
     url=lambda settings: settings.tmdb_url,
+    language=lambda settings: settings.tmdb_language,
     without_key="titles keep what the media server says about them",
     concurrency=8,
     rate=lambda settings: (settings.tmdb_requests, 10),

@@ -13,6 +13,9 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 # Without those that were created and not yet queued: a tick that is resumed after a crash finds its own run so, and
 # then queues it.
 UNDER_WAY = [status for status in UNFINISHED if status != dg.DagsterRunStatus.NOT_STARTED]
+# On runs that Dagster starts again after a crash.
+RETRY_TAG = "dagster/retry_number"
+PARENT_TAG = "dagster/parent_run_id"
 SCHEDULE_TAG = "dagster/schedule_name"
 # By this tag the UI finds the runs of a job; Dagster adds it to those that it launches itself.
 REPOSITORY_TAG = ".dagster/repository"
@@ -37,6 +40,16 @@ def location_of(run: dg.DagsterRun) -> str | None:
     if origin is not None:
         return origin.repository_origin.code_location_origin.location_name
     return run.tags.get(REPOSITORY_TAG, "").partition("@")[2] or None
+
+
+def requested_by(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Return the id of the run that somebody started: of a run that crashed and was started again, the first one."""
+    while RETRY_TAG in run.tags and (before := run.tags.get(PARENT_TAG)) is not None:
+        parent = instance.get_run_by_id(before)
+        if parent is None:
+            return before
+        run = parent
+    return run.run_id
 
 
 def ended_at(record: dg.RunRecord) -> datetime:

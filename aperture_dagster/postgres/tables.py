@@ -56,6 +56,7 @@ services = sa.Table(
     sa.Column("answered_at", Moment, comment="last success"),
     sa.Column("failing_since", Moment, comment="first of the current failures; null while it works"),
     sa.Column("trouble", sa.Text, comment="the last error"),
+    sa.Column("asked_again_by", sa.Text, comment="the last run that wanted answers again although they are not due"),
     between("batch_size", 1),
     comment="State of external services between runs.",
 )

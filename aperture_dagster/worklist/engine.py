@@ -110,6 +110,7 @@ class WorkList:
         ttl: how long the answer of an attempt remains good.
         cancel: ends the requests that are under way when the run is stopped.
         note: called with all attempts, whatever their outcome, in the transaction of ``store``.
+        language: the one in which it is asked, if answers differ by language; those in another one are due.
         quota: the source's requests per day, if they are limited.
         unit_size: current number of items in a unit; None: one, for sources that are not asked in batches.
         group: items of different groups never share a unit.
@@ -122,6 +123,7 @@ class WorkList:
     store: Callable[[Connection, Sequence[Attempt]], int]
     ttl: Callable[[Attempt, datetime], timedelta]
     cancel: Callable[[], None]
+    language: str | None = None
     quota: QuotaLedger | None = None
     note: Callable[[Connection, Sequence[Attempt]], None] = lambda connection, attempts: None
     concurrency: int = 1
@@ -168,7 +170,7 @@ def work_through(work: WorkList, database: Database, clock: Clock, log: logging.
     """
     source, now = work.source, clock.now()
     with database.transaction() as connection:
-        due = find_due(connection, source, now=now)
+        due = find_due(connection, source, now=now, language=work.language)
     log.info(f"{source.label}: {counted(due, work.what)} {'is' if due == 1 else 'are'} due")
     run = _Run(database, clock, work, now, Progress(log, f"{work.what} from {source.label}", due))
     tally, stop = run.tally, run.work()
@@ -184,7 +186,7 @@ def work_through(work: WorkList, database: Database, clock: Clock, log: logging.
         # A pause after some answers is usual; without any answer since the last pause it is trouble.
         trouble = stop if tally.ok + tally.not_found == 0 else None
     with database.transaction() as connection:
-        tally.still_due = count_due(connection, source, now=clock.now())
+        tally.still_due = count_due(connection, source, now=clock.now(), language=work.language)
         if isinstance(trouble, ServiceError):
             note_trouble(connection, source.name, now=clock.now(), trouble=str(trouble))
         elif tally.ok + tally.not_found:
@@ -298,7 +300,14 @@ class _Run:
     def _read_more(self) -> None:
         source = self._list.source
         with self._database.transaction() as connection:
-            items = due_items(connection, source, now=self._now, limit=BATCH_OF_DUE_ITEMS, busy=self._busy)
+            items = due_items(
+                connection,
+                source,
+                now=self._now,
+                limit=BATCH_OF_DUE_ITEMS,
+                busy=self._busy,
+                language=self._list.language,
+            )
         for item in items:
             self._waiting[self._list.group(item)].append(item)
         self._busy |= {item.key for item in items}
@@ -421,5 +430,6 @@ def _fetch_row(attempt: Attempt, work: WorkList, now: datetime) -> dict[str, Any
         "attempted_at": now,
         "due_at": due_after(attempt.outcome, failures=failures, now=now, ttl=ttl),
         "found_id": attempt.found_id,
+        "language": work.language if attempt.outcome == "ok" else None,
         "detail": attempt.detail[:500] if attempt.detail else None,
     }

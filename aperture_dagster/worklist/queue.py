@@ -117,8 +117,14 @@ class Source:
 
 
 # Conditions on a row: its next attempt is due, or its last one is dated in the future, so that the due date means
-# nothing; and it is in the list of the source of :func:`_key`.
+# nothing; the operator wants it again, or its answer is in another language than is wanted now; and it is in the list
+# of the source of :func:`_key`.
 IS_DUE = "(f.due_at <= :now OR f.attempted_at > :latest)"
+_IS_NAMED = "f.asked_again IS NOT DISTINCT FROM 'named'"
+_IS_OUTDATED = (
+    "(f.asked_again IS NOT DISTINCT FROM 'all' "
+    "OR (f.outcome = 'ok' AND coalesce(f.language <> CAST(:language AS text), false)))"
+)
 _LISTED = "f.source = :source AND f.kind = ANY(:kinds)"
 
 
@@ -166,15 +172,33 @@ def enrol(connection: Connection, source: Source, *, now: datetime) -> int:
 
 
 def due_items(
-    connection: Connection, source: Source, *, now: datetime, limit: int, busy: Collection[tuple[str, int]] = ()
+    connection: Connection,
+    source: Source,
+    *,
+    now: datetime,
+    limit: int,
+    busy: Collection[tuple[str, int]] = (),
+    language: str | None = None,
 ) -> list[DueItem]:
-    """Return the next items to fetch: never fetched ones, newest first, then the most overdue. ``busy`` are skipped."""
+    """Return the next items to fetch; ``busy`` are skipped.
+
+    Named ones come first, then those that were never fetched, then those whose answer is wanted again, or is in another
+    language than ``language``, each the newest first; then the most overdue.
+    """
     found: list[DueItem] = []
-    values = {f"busy_{kind}": [item for busy_kind, item in busy if busy_kind == kind] for kind in source.kinds}
+    values: dict[str, Any] = {
+        f"busy_{kind}": [item for busy_kind, item in busy if busy_kind == kind] for kind in source.kinds
+    }
+    values["language"] = language
+    newest, known = "f.added_at DESC NULLS LAST, f.item", f"f.outcome <> 'waiting' AND NOT {_IS_NAMED}"
     for condition, order in (
-        ("f.outcome = 'waiting'", "f.added_at DESC NULLS LAST, f.item"),
-        (f"f.outcome <> 'waiting' AND {IS_DUE}", "f.due_at, f.item"),
+        (_IS_NAMED, newest),
+        (f"f.outcome = 'waiting' AND NOT {_IS_NAMED}", newest),
+        (f"{known} AND {_IS_OUTDATED}", newest),
+        (f"{known} AND NOT {_IS_OUTDATED} AND {IS_DUE}", "f.due_at, f.item"),
     ):
+        if len(found) >= limit:
+            break
         statement = _due_statement(source, condition, order)
         rows = read_rows(connection, statement, source=source.name, n=limit - len(found), **until(now), **values)
         found += [DueItem(**row) for row in rows]
@@ -197,33 +221,65 @@ def _due_statement(source: Source, condition: str, order: str) -> str:
         ORDER BY {order}"""
 
 
-def find_due(connection: Connection, source: Source, *, now: datetime) -> int:
-    """Add new items to the list of ``source``, and return how many items are due."""
+def find_due(connection: Connection, source: Source, *, now: datetime, language: str | None = None) -> int:
+    """Add new items to the list of ``source``, and return how many items are due; see :func:`count_due`."""
     enrol(connection, source, now=now)
-    return count_due(connection, source, now=now)
+    return count_due(connection, source, now=now, language=language)
 
 
-def count_due(connection: Connection, source: Source, *, now: datetime) -> int:
-    """Count the items that are due at ``source``."""
+def count_due(connection: Connection, source: Source, *, now: datetime, language: str | None = None) -> int:
+    """Count the items that are due at ``source``; ``language``: the one in which answers are wanted now."""
     statement = f"""
-        SELECT count(*) FROM fetches f
-        WHERE {_LISTED} AND (f.outcome = 'waiting' OR {IS_DUE}) AND {_may_be_asked(source)}"""
-    return read_value(connection, statement, **until(now), **_key(source))
+        SELECT count(*) FROM fetches f WHERE {_LISTED}
+        AND (f.outcome = 'waiting' OR {IS_DUE} OR {_IS_NAMED} OR {_IS_OUTDATED}) AND {_may_be_asked(source)}"""
+    return read_value(connection, statement, language=language, **until(now), **_key(source))
+
+
+def request_again(
+    connection: Connection, source: Source, works: Sequence[int] | None, *, request: str, now: datetime
+) -> int | None:
+    """Make these works, or with None everything that was fetched, due at ``source``, whenever it was fetched.
+
+    It stays due until it was asked about. A ``request`` counts once, so that a run that is started again after a crash
+    asks only about what is left.
+
+    Returns:
+        How many items are due because of this; None if the request was made before.
+    """
+    enrol(connection, source, now=now)
+    statement = """
+        INSERT INTO services AS s (service, asked_again_by) VALUES (:service, :request)
+        ON CONFLICT (service) DO UPDATE SET asked_again_by = :request
+        WHERE s.asked_again_by IS DISTINCT FROM :request"""
+    if not execute(connection, statement, service=source.name, request=request).rowcount:
+        return None
+    # In the same order as others write them.
+    chosen = "f.outcome <> 'waiting' AND f.asked_again IS NULL"
+    if works is not None:
+        chosen = f"f.kind = ANY(:kinds) AND f.item = ANY(:works) AND {_may_be_asked(source)}"
+    statement = f"""
+        WITH locked AS (SELECT kind, item FROM fetches f WHERE f.source = :source AND {chosen}
+          ORDER BY kind, item FOR UPDATE OF f)
+        UPDATE fetches f SET asked_again = :how FROM locked l
+        WHERE f.source = :source AND (f.kind, f.item) = (l.kind, l.item)"""
+    how = {"how": "all"} if works is None else {"how": "named", "works": list(works), "kinds": list(source.kinds)}
+    return execute(connection, statement, source=source.name, **how).rowcount
 
 
 def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[str, Any]]) -> None:
     """Record attempts. Each row has ``kind``, ``item``, ``outcome``, ``attempts``, ``attempted_at``, ``due_at``,
-    ``detail``, and ``fetched_at`` and ``found_id``, where None keeps the previous value.
+    ``detail``, and ``fetched_at``, ``found_id`` and ``language``, where None keeps the previous value.
     """
     written = [{"source": source.name, **row} for row in rows]
     # Always in the same order, so that concurrent writers of the same rows cannot deadlock.
-    columns = "source, kind, item, outcome, attempts, fetched_at, attempted_at, due_at, found_id, detail"
+    columns = "source, kind, item, outcome, attempts, fetched_at, attempted_at, due_at, found_id, language, detail"
     statement = f"""
         INSERT INTO fetches ({columns})
         SELECT {columns} FROM jsonb_populate_recordset(NULL::fetches, CAST(:rows AS jsonb)) ORDER BY kind, item
         ON CONFLICT (source, kind, item) DO UPDATE SET outcome = excluded.outcome, attempts = excluded.attempts,
         fetched_at = coalesce(excluded.fetched_at, fetches.fetched_at), attempted_at = excluded.attempted_at,
-        due_at = excluded.due_at, found_id = coalesce(excluded.found_id, fetches.found_id), detail = excluded.detail"""
+        due_at = excluded.due_at, found_id = coalesce(excluded.found_id, fetches.found_id),
+        language = coalesce(excluded.language, fetches.language), asked_again = NULL, detail = excluded.detail"""
     if written:
         execute(connection, statement, rows=as_json(written))
 

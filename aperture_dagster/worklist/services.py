@@ -129,6 +129,7 @@ class Service(Source, Generic[Client]):
         connect: makes a client from the settings, the key and options of the transport.
         key_setting: how an operator sets the key.
         without_key: what is missing without the key, as the end of a sentence.
+        language: in which it is asked, if answers differ by language.
         concurrency: requests that may be under way at once.
         rate: requests, and the seconds within which they may be sent, if that is limited.
         daily_limit: requests per day, if limited; with ``reports_quota`` only until the service reports its own.
@@ -139,6 +140,7 @@ class Service(Source, Generic[Client]):
     key_setting: str
     url: Callable[[Settings], str]
     without_key: str
+    language: Callable[[Settings], str] | None = None
     concurrency: int = 1
     rate: Callable[[Settings], tuple[int, float]] | None = None
     daily_limit: Callable[[Settings], int] | None = None

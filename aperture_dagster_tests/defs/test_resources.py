@@ -21,6 +21,7 @@ from aperture_dagster.defs.resources import (
     build_resources,
     changeable,
 )
+from aperture_dagster.enrichment.sources import SOURCES
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
@@ -247,7 +248,7 @@ def leaves(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
         yield from leaves(field.config_type, (*path, name))
 
 
-def test_a_run_can_be_given_no_text_but_for_its_log(settings: Settings):
+def test_a_run_can_be_given_no_text_but_for_its_log_and_the_titles_to_ask_about_again(settings: Settings):
     own = {("resources", name, "config", field) for name, kind in RESOURCES.items() for field in kind.model_fields}
     harmless = ("Int", "Float", "Bool", "IntSourceType", "BoolSourceType", "Noneable.BoolSourceType")
     text = set()
@@ -257,6 +258,7 @@ def test_a_run_can_be_given_no_text_but_for_its_log(settings: Settings):
             if path not in own and kind not in harmless and kind != "Any" and not kind.startswith("Shape."):
                 text.add(".".join(path))
     assert text == {
+        *(f"ops.{source.table}.config.refetch" for source in SOURCES),
         "loggers.console.config.log_level",
         "loggers.console.config.name",
         "execution.config.marker_to_close",

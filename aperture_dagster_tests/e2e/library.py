@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import dagster as dg
 
 from aperture_dagster.enrichment.sources import SOURCES
 from aperture_dagster.media_server.records import ServerTitle
+from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle
@@ -62,13 +64,20 @@ class Library:
 
     # Runs
 
-    def run(self, source: str) -> dg.ExecuteInProcessResult:
-        """Run a source's step."""
-        return self.home.run(JOBS[source], assets=[ASSETS[source]])
+    def run(self, source: str, *, refetch: Sequence[str] = (), **how: Any) -> dg.ExecuteInProcessResult:
+        """Run a source's step, which is to ask again about the titles in ``refetch``."""
+        if refetch:
+            how["config"] = {ASSETS[source]: {"refetch": list(refetch)}}
+        return self.home.run(JOBS[source], assets=[ASSETS[source]], **how)
 
-    def ask(self, source: str) -> dict[str, Any]:
-        """Run a source's step, which must succeed; return its metadata."""
-        result = self.run(source)
+    def use(self, **changed: Any) -> None:
+        """Go on with other settings."""
+        given = self.home.settings.model_dump(exclude_unset=True) | changed
+        self.home = Household(load_settings(**given), self.home.instance, clock=self.clock)
+
+    def ask(self, source: str, **how: Any) -> dict[str, Any]:
+        """Run a source's step, which must succeed; return its metadata. ``how``: as for :meth:`run`."""
+        result = self.run(source, **how)
         assert result.success, failures(result)
         return metadata_of(result, ASSETS[source])
 

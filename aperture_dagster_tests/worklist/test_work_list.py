@@ -22,6 +22,7 @@ from aperture_dagster.worklist.queue import (
     enrol,
     not_fetched,
     outcome_summary,
+    request_again,
     ttl_for,
     write_fetches,
 )
@@ -50,10 +51,38 @@ def attempt(shelf: Shelf, number: int, hours: float, source: Source = TMDB, **fa
         "attempted_at": NOW,
         "due_at": NOW + hours * HOUR,
         "found_id": None,
+        "language": None,
         "detail": None,
     }
     with shelf.open() as connection:
         write_fetches(connection, source, [row | facts])
+
+
+def test_named_items_come_first_then_new_ones_then_those_wanted_again_newest_first_then_the_overdue(shelf: Shelf):
+    shelf.films(*(film(number, added_at=NOW - number * HOUR) for number in range(8)))
+    with shelf.open() as connection:
+        enrol(connection, TMDB, now=NOW)
+    attempt(shelf, 1, 100, language="en-US")
+    attempt(shelf, 2, -5, language="en-US")
+    attempt(shelf, 3, 100, language="de-DE")
+    attempt(shelf, 4, 100, language="de-DE")
+    attempt(shelf, 5, 100, outcome="error", language="de-DE")
+    attempt(shelf, 6, 100)
+    attempt(shelf, 7, 100, language="en-US")
+    with shelf.open() as connection:
+        named = [shelf.item("film-7")["work_id"]]
+        assert request_again(connection, TMDB, named, request="a run", now=NOW) == 1
+        assert request_again(connection, TMDB, named, request="a run", now=NOW) is None
+        items = due_items(connection, TMDB, now=NOW, limit=10, language="en-US")
+        assert [item.name for item in items] == [f"Film {number}" for number in (7, 0, 3, 4, 2)]
+        assert count_due(connection, TMDB, now=NOW, language="en-US") == 5
+        # Whoever does not ask for a language wants none.
+        assert count_due(connection, TMDB, now=NOW) == 3
+        # All: those that were fetched, the newest first, after the new ones; what failed is tried now.
+        assert request_again(connection, TMDB, None, request="another", now=NOW) == 6
+        items = due_items(connection, TMDB, now=NOW, limit=10, language="en-US")
+        assert [item.name for item in items] == [f"Film {number}" for number in (7, 0, 1, 2, 3, 4, 5, 6)]
+        assert count_due(connection, OMDB, now=NOW) == 0, "another source"
 
 
 def test_new_items_come_first_newest_first_then_the_most_overdue(shelf: Shelf):
