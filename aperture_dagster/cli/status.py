@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import click
+from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
@@ -49,6 +50,8 @@ from aperture_dagster.postgres.backup import backup_folder, read_backups, why_lo
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import NothingYet, read_only
 from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.prices import read_offered
+from aperture_dagster.prices.refresh import estimate_usage, read_costs, shown, why_not_offered
 from aperture_dagster.publishing.published import unread_libraries
 from aperture_dagster.publishing.work import why_unread
 from aperture_dagster.ratings.merge import describe_held
@@ -70,7 +73,8 @@ MARKS = {"success": ("✓", "green"), "failure": ("✗", "red"), "canceled": ("-
 @click.command()
 @json_option
 @home_option
-def status(as_json: bool, home: str | None) -> None:
+@click.option("--prices", is_flag=True, help="Show instead what each embedding model costs for this library.")
+def status(as_json: bool, home: str | None, prices: bool) -> None:
     """Show what is there and what is wrong; the exit code is 1 if something is.
 
     It reads what is stored and asks no service. To find out why something is wrong: aperture doctor. The keys of the
@@ -78,6 +82,9 @@ def status(as_json: bool, home: str | None) -> None:
     """
     with operator_errors():
         settings = settings_of_home(home)
+        if prices:
+            _show_prices(settings, as_json=as_json)
+            return
         found = read_status(settings, now=Clock().now())
         wrong = find_wrong(found)
     if as_json:
@@ -329,6 +336,43 @@ def _facts(settings: Settings, found: Status, zone: ZoneInfo) -> list[tuple[str,
         ("database", f"{versions}, {found.database['bytes'] / 1e6:,.1f} MB"),
         ("backups", f"{len(found.proven_backups)} proven{newest}"),
     ]
+
+
+def _show_prices(settings: Settings, *, as_json: bool) -> None:
+    """Print what each embedding model that can be configured costs for the library."""
+    try:
+        with read_only(settings) as connection:
+            usage = estimate_usage(connection, Clock().now())
+            costs = read_costs(connection, settings, usage)
+            gone = why_not_offered(settings, read_offered(connection, settings.embedder_url))
+    except NothingYet as error:
+        raise OperatorError(f"{error} {how_to_begin(settings)}") from None
+    if as_json:
+        echo_json(
+            {
+                "format": FORMAT,
+                "texts": usage.texts,
+                "tokens": usage.tokens,
+                "tokens_per_month": usage.tokens_per_month,
+                "gone": gone,
+                "models": [asdict(one) for one in costs],
+            }
+        )
+        return
+    console = Terminal()
+    table = Table("Model", "Provider", box=None, padding=(0, 1))
+    for heading in ("USD per\nmillion", "for the\nlibrary", "per\nmonth"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in costs:
+        amounts = (shown(dollars) for dollars in (one.price, one.library, one.per_month))
+        table.add_row(Text(one.model, "bold" if one.is_configured else ""), Text(one.provider), *amounts)
+    console.print(table)
+    console.print()
+    own = next(one for one in costs if one.is_configured)
+    console.print_hanging(f"Configured is {own.model}. The library has {usage.texts:,} texts, {usage.tokens:,} tokens.")
+    console.print_hanging(f"Per month: {usage.why[:1].lower()}{usage.why[1:]}", "dim")
+    if gone is not None:
+        console.print_hanging(gone, "yellow")
 
 
 def _iso(moment: datetime | None) -> str | None:

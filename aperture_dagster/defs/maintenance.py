@@ -1,7 +1,6 @@
 """What keeps an installation in order: backups, housekeeping, prices of AI models, and when they take place."""
 
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import dagster as dg
@@ -38,14 +37,16 @@ from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
-from aperture_dagster.prices import Key, Price, cost, current_prices, read_offered, show
+from aperture_dagster.prices import listed_prices, read_offered
 from aperture_dagster.prices.refresh import (
     OFF,
     PriceList,
     estimate_usage,
     read_configured_model,
+    read_costs,
     refresh_offered,
     refresh_prices,
+    shown,
     why_not_offered,
 )
 from aperture_dagster.settings import Settings
@@ -187,7 +188,7 @@ def _report(freed: list[Freed], sizes: dict[str, int]) -> dict[str, Any]:
     }
 
 
-SHOWN_PRICES = 15
+SHOWN_PRICES = 25
 
 ai_price_list = dg.AssetSpec(
     "ai_price_list",
@@ -212,42 +213,44 @@ def ai_pricing(
     embedder: dg.ResourceParam[Embedders],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
-    """Prices of embedding and text models with their history, one row per model and change, in US dollars per million.
+    """Prices of embedding models in US dollars per million tokens, from a public price list, one row per model.
 
-    From a public price list; from the package for models that it never listed, and offline. Shows what the configured
-    embedding model costs for this library, and how many models its endpoint offers.
+    Shows what each model that can be configured costs for this library, once and per month, and how many models the
+    configured endpoint offers. Models that the list never had, and all of them offline, have a price of the package.
     """
     with operator_errors(context, settings):
-        changed, list_trouble = refresh_prices(ai_price_list, database, clock)
+        written, list_trouble = refresh_prices(ai_price_list, database, clock)
         offered_trouble = refresh_offered(settings, embedder, database)
-        configured = read_configured_model(settings, database, clock)
         with database.transaction() as connection:
-            known = len(current_prices(connection, now=clock.now()))
+            configured = read_configured_model(settings, connection)
             offered = len(read_offered(connection, settings.embedder_url))
             usage = estimate_usage(connection, clock.now())
-            version = content_version(connection, "ai_prices", columns=["provider", "model", "input_price"])
+            costs = read_costs(connection, settings, usage)
+            version = content_version(connection, "ai_prices", columns=["provider", "model", "price"])
+            rows = len(listed_prices(connection))
     notes = [f"{trouble.rstrip('.')}." for trouble in (list_trouble, offered_trouble) if trouble is not None]
     for note in notes:
         context.log.warning(f"{note} What was known before stays as it was.")
     if settings.prices_url is None:
         notes.append(OFF)
     metadata: dict[str, Any] = {
-        "dagster/row_count": known,
-        "rows_written": len(changed),
+        "dagster/row_count": rows,
+        "rows_written": written,
         "configured_model": configured.model,
-        "configured_price": f"{_shown(configured.price)}: {configured.why}",
+        "configured_price": f"{shown(configured.price)}: {configured.why}",
+        "costs": table([one.row() for one in costs[:SHOWN_PRICES]]),
+        "models": len(costs),
         "texts": usage.texts,
         "tokens": usage.tokens,
         "rate_of_change": usage.why,
         "offered": offered,
     }
     # Only what is known can be plotted.
-    if configured.price is not None:
-        metadata["usd_library"] = float(cost(usage.tokens, configured.price))
-        if usage.tokens_per_month is not None:
-            metadata["usd_per_month"] = float(cost(usage.tokens_per_month, configured.price))
-    if changed:
-        metadata["changes"] = table([_row(key, price) for key, price in list(changed.items())[:SHOWN_PRICES]])
+    own = next(one for one in costs if one.is_configured)
+    if own.library is not None:
+        metadata["usd_library"] = float(own.library)
+    if own.per_month is not None:
+        metadata["usd_per_month"] = float(own.per_month)
     if notes:
         metadata["note"] = " ".join(notes)
     return materialized(context, metadata, version=version)
@@ -259,10 +262,11 @@ def ai_pricing(
     "APERTURE_EMBEDDER_PRICE.",
 )
 def knows_the_configured_model(
-    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
     """Warn of a configured model whose price is unknown, and say what to set."""
-    configured = read_configured_model(settings, database, clock)
+    with database.transaction() as connection:
+        configured = read_configured_model(settings, connection)
     found = "" if configured.price is not None else f"The price of {configured.model} is unknown. {configured.why}"
     metadata = {"model": configured.model, "provider": configured.provider or "unknown", "why": configured.why}
     return warn_unless(not found, found, metadata)
@@ -280,15 +284,6 @@ def offers_the_configured_model(
         offered = read_offered(connection, settings.embedder_url)
     found = why_not_offered(settings, offered) or ""
     return warn_unless(not found, found, {"offered": len(offered)})
-
-
-def _row(key: Key, price: Price) -> dict[str, Any]:
-    provider, model = key
-    return {"model": model, "provider": provider, "usd_per_million": show(price.input)}
-
-
-def _shown(price: Decimal | None) -> str:
-    return "unknown" if price is None else show(price)
 
 
 PRICING_CHECKS = (knows_the_configured_model, offers_the_configured_model)
@@ -329,7 +324,7 @@ def household_summary(
 JOBS = (
     Job(
         "refresh_ai_pricing",
-        "Read current prices of AI models, and what the configured one costs for this library.",
+        "Read current prices of embedding models, and what each costs for this library.",
         ("ai_pricing",),
         cron="0 8 * * 1",
         why="Prices change rarely.",

@@ -1,4 +1,4 @@
-"""Prices of AI models: the public list, what the configured model costs, and whether its provider still offers it."""
+"""Prices of embedding models: a public list, what each model costs for this library, and what an endpoint offers."""
 
 from __future__ import annotations
 
@@ -8,37 +8,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from aperture_dagster.model import SKEW, past
+from aperture_dagster.model import past
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
-from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
-
-# Prices of AI models with their history, and the models that the configured endpoint offers.
-
-
-USAGES = ("embedding", "text")
-PRICE_SOURCES = ("list", "package")
+from aperture_dagster.postgres.tables import Moment, between, metadata
 
 ai_prices = sa.Table(
     "ai_prices",
     metadata,
     sa.Column("provider", sa.Text, primary_key=True),
     sa.Column("model", sa.Text, primary_key=True, comment="its name at that provider"),
-    sa.Column("valid_from", Moment, primary_key=True, comment="when it was first read; the newest row is in use"),
-    sa.Column("usage", sa.Text, nullable=False),
-    sa.Column("input_price", sa.Numeric, nullable=False, comment="US dollars per million tokens"),
-    sa.Column("output_price", sa.Numeric, comment="the same for generated tokens; null for embedding models"),
-    sa.Column("source", sa.Text, nullable=False, comment="list: the price list; package: shipped with the package"),
-    one_of("usage", USAGES),
-    one_of("source", PRICE_SOURCES),
-    between("input_price", 0, 200),
-    between("output_price", 0, 200),
-    comment="Prices of AI models, one row per change. Models without a known price are absent.",
+    sa.Column("valid_from", Moment, nullable=False, comment="when this price was first read"),
+    sa.Column("price", sa.Numeric, nullable=False, comment="US dollars per million tokens"),
+    between("price", 0, 5),
+    comment="Prices of embedding models in the price list. Models without a known price are absent.",
 )
 
 ai_offered_models = sa.Table(
@@ -51,20 +39,18 @@ ai_offered_models = sa.Table(
 )
 
 
-# Prices of AI models: what a price list says, which of it is usable, and what a library costs.
+# What a price list says, which of it is usable, and what a library costs.
 #
 # Prices are in US dollars per million tokens. A model is known by its provider and its name there: the same name costs
 # different amounts elsewhere. An unknown price is absent, never 0.
 
 
-Usage = Literal["embedding", "text"]
 Key = tuple[str, str]
 """Provider and model."""
 
 MILLION = 1_000_000
 # Higher prices are errors of unit: the dearest embedding models cost less than 1 USD.
-HIGHEST: Mapping[Usage, Decimal] = {"embedding": Decimal(5), "text": Decimal(200)}
-_USAGES: Mapping[str, Usage] = {"embedding": "embedding", "chat": "text", "completion": "text", "responses": "text"}
+HIGHEST = Decimal(5)
 LONGEST_NAME = 300
 _SMALLEST = Decimal("1E-9")
 _REMOTE = re.compile(r"(?:^|[-:])cloud$")
@@ -76,12 +62,12 @@ PROVIDERS = {
     "api.openai.com": "openai", "eu.api.openai.com": "openai", "openrouter.ai": "openrouter",
     "api.mistral.ai": "mistral", "generativelanguage.googleapis.com": "gemini", "api.voyageai.com": "voyage",
     "api.cohere.ai": "cohere", "api.cohere.com": "cohere", "api.together.xyz": "together_ai",
-    "api.together.ai": "together_ai", "api.fireworks.ai": "fireworks_ai", "api.novita.ai": "novita",
-    "api.studio.nebius.com": "nebius", "api.studio.nebius.ai": "nebius", "api.tokenfactory.nebius.com": "nebius",
+    "api.fireworks.ai": "fireworks_ai", "api.novita.ai": "novita", "api.tokenfactory.nebius.com": "nebius",
     "api.scaleway.ai": "scaleway", "api.perplexity.ai": "perplexity", "api.deepinfra.com": "deepinfra",
-    "ai-gateway.vercel.sh": "vercel_ai_gateway", "api.deepseek.com": "deepseek", "api.groq.com": "groq",
-    "api.anthropic.com": "anthropic",
+    "ai-gateway.vercel.sh": "vercel_ai_gateway",
 }  # fmt: skip
+CONFIGURABLE = frozenset({*PROVIDERS.values(), AZURE})
+"""Providers with an endpoint that can be configured."""
 _AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 # Their lists of models lack the embedding models, or the names that a deployment has.
 LISTS_SAY_NOTHING = (AZURE, "openrouter")
@@ -92,15 +78,6 @@ class PriceListRejected(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """What a model costs per million tokens that it reads and, if it writes texts, that it writes."""
-
-    usage: Usage
-    input: Decimal
-    output: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class OfferedModel:
     """A model in an endpoint's list. ``is_remote``: a server at home passes its requests on to somebody else's."""
 
@@ -108,11 +85,11 @@ class OfferedModel:
     is_remote: bool = False
 
 
-def parse_price_list(content: bytes) -> dict[Key, Price]:
-    """Parse a list in the format of LiteLLM's model cost map.
+def parse_price_list(content: bytes) -> dict[Key, Decimal]:
+    """Parse a list in the format of LiteLLM's model cost map; return the prices of embedding models that can be used.
 
-    Each entry is checked by itself. Those without a plausible price are left out, as are models of other uses
-    (pictures, speech): nothing is known of them.
+    Each entry is checked by itself. Left out are those without a plausible price, those that do not embed, and those
+    of providers without an endpoint that can be configured.
 
     Raises:
         PriceListRejected: it is not JSON, not an object, or holds no price.
@@ -124,17 +101,19 @@ def parse_price_list(content: bytes) -> dict[Key, Price]:
         raise PriceListRejected("the price list is not JSON, or was cut off") from None
     if not isinstance(entries, dict):
         raise PriceListRejected(f"the price list is not an object with models, but a {type(entries).__name__}")
-    prices: dict[Key, Price] = {}
+    prices: dict[Key, Decimal] = {}
     for name, entry in entries.items():
         provider = entry.get("litellm_provider") if isinstance(entry, dict) else None
-        if not isinstance(provider, str) or not provider or len(name) > LONGEST_NAME:
+        if not isinstance(provider, str) or len(name) > LONGEST_NAME:
             continue
-        price = _price_of(name, entry)
+        provider = provider.strip().removesuffix("-embedding-models")
+        # Some embedding models are filed as chat models.
+        embeds = entry.get("mode") == "embedding" or "embed" in name.lower()
+        price = _per_million(entry.get("input_cost_per_token")) if embeds and provider in CONFIGURABLE else None
         if price is not None:
-            provider = provider.strip().removesuffix("-embedding-models")
             prices[provider, name.removeprefix(f"{provider}/")] = price
     if not prices:
-        raise PriceListRejected("the price list holds no price")
+        raise PriceListRejected("the price list holds no price of an embedding model")
     return prices
 
 
@@ -183,33 +162,19 @@ def show(dollars: Decimal) -> str:
     return shown
 
 
-def _price_of(name: str, entry: Mapping[str, Any]) -> Price | None:
-    mode = entry.get("mode")
-    usage = _USAGES.get(mode) if isinstance(mode, str) else None
-    if usage is None:
-        return None
-    # Some embedding models are filed as chat models.
-    usage = "embedding" if "embed" in name.lower() else usage
-    read = _per_million(entry.get("input_cost_per_token"), HIGHEST[usage])
-    if usage == "embedding":
-        return Price(usage, read) if read is not None else None
-    written = _per_million(entry.get("output_cost_per_token"), HIGHEST[usage])
-    return Price(usage, read, written) if read is not None and written is not None else None
-
-
-def _per_million(value: Any, highest: Decimal) -> Decimal | None:
+def _per_million(value: Any) -> Decimal | None:
     """Convert dollars per token; None for what is no plausible price.
 
     A negative price means that it varies, and 0 that nobody entered one: no paid provider is free.
     """
     # Compared first: the exponents of JSON numbers have no bounds.
-    if not isinstance(value, Decimal) or not 0 < value <= highest / MILLION:
+    if not isinstance(value, Decimal) or not 0 < value <= HIGHEST / MILLION:
         return None
     per_million = value * MILLION
     return per_million.quantize(_SMALLEST, ROUND_HALF_EVEN).normalize() if per_million >= _SMALLEST else None
 
 
-# Prices of AI models, the offered models, and what is needed to estimate costs.
+# What is stored: listed prices, offered models, and what costs are estimated from.
 
 
 # The day after a model was first filled still belongs to that: discovery follows in the night.
@@ -218,11 +183,10 @@ RATE_WINDOW = timedelta(days=28)
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPrice:
-    """The price in use of a model, where it comes from, and since when it is known."""
+class ListedPrice:
+    """The price of a model in the price list, and when it was first read."""
 
-    price: Price
-    source: str
+    price: Decimal
     valid_from: datetime
 
 
@@ -234,36 +198,21 @@ class EmbeddingRate:
     days: float
 
 
-def current_prices(connection: Connection, *, now: datetime) -> dict[Key, StoredPrice]:
-    """Read the price in use of each model: the newest; one that is dated in the future only if there is no other."""
-    statement = """
-        SELECT DISTINCT ON (provider, model) * FROM ai_prices
-        ORDER BY provider, model, valid_from > :latest, valid_from DESC"""
-    return {
-        (row["provider"], row["model"]): StoredPrice(
-            Price(row["usage"], row["input_price"], row["output_price"]),
-            row["source"],
-            row["valid_from"],
-        )
-        for row in read_rows(connection, statement, latest=now + SKEW)
-    }
+def listed_prices(connection: Connection) -> dict[Key, ListedPrice]:
+    """Read the price of each model as the price list had it the last time that it named the model."""
+    rows = read_rows(connection, "SELECT provider, model, price, valid_from FROM ai_prices")
+    return {(row["provider"], row["model"]): ListedPrice(row["price"], row["valid_from"]) for row in rows}
 
 
-def add_prices(connection: Connection, prices: Mapping[Key, Price], source: str, valid_from: datetime) -> None:
-    """Add a row for each changed price."""
+def write_prices(connection: Connection, prices: Mapping[Key, Decimal], now: datetime) -> int:
+    """Store new and changed prices; return how many. Models that the list no longer has keep their last price."""
+    known = listed_prices(connection)
     rows = [
-        {
-            "provider": provider,
-            "model": model,
-            "valid_from": valid_from,
-            "usage": price.usage,
-            "input_price": price.input,
-            "output_price": price.output,
-            "source": source,
-        }
-        for (provider, model), price in prices.items()
+        {"provider": key[0], "model": key[1], "price": price, "valid_from": now}
+        for key, price in prices.items()
+        if key not in known or known[key].price != price
     ]
-    upsert(connection, ai_prices, rows)
+    return upsert(connection, ai_prices, rows).written
 
 
 def replace_offered(connection: Connection, endpoint: str, models: Iterable[OfferedModel]) -> None:

@@ -1,4 +1,4 @@
-"""Prices of AI models, read and stored; and what the configured embedding model costs for this library."""
+"""Prices of embedding models, read and stored; and what each model costs for this library."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ from aperture_dagster.prices import (
     LISTS_SAY_NOTHING,
     LOCAL,
     Key,
+    ListedPrice,
     OfferedModel,
-    Price,
     PriceListRejected,
-    StoredPrice,
-    add_prices,
-    current_prices,
+    cost,
     embedding_rate,
     estimate_tokens,
     is_same_model,
+    listed_prices,
     names_remote_model,
     parse_price_list,
     provider_of_host,
     read_offered,
     replace_offered,
+    show,
+    write_prices,
 )
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.embedder import ENDPOINT, Embedders
+from aperture_dagster.taste.embedder import ENDPOINT, FASTEMBED_MODEL, Embedders
 from aperture_dagster.taste.ranking.text import title_text
 from aperture_dagster.taste.vectors import text_rows
 
@@ -52,7 +53,7 @@ LARGEST_LIST = 20_000_000
 
 
 class PriceList:
-    """A public list of the prices of AI models, at the address of the settings."""
+    """A public list of prices, at the address of the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self.url = settings.prices_url
@@ -107,6 +108,8 @@ def _attempts(settings: Settings) -> dict[str, Any]:
 
 PACKAGED = Path(__file__).with_name("ai_prices.json")
 IN_PROCESS = "in this process"
+UNKNOWN = "unknown"
+LOCAL_MODELS = ("static", FASTEMBED_MODEL)
 OFF = "The price list is switched off (APERTURE_PRICES_URL): only the packaged prices are used."
 DEFAULT_MODEL = "text-embedding-3-small"
 LEAST_DAYS = 7
@@ -140,45 +143,55 @@ class Usage:
     why: str
 
 
-@cache
-def packaged_prices() -> dict[Key, Price]:
-    """Read the prices that ship with the package."""
-    content = json.loads(PACKAGED.read_text(encoding="utf-8"))
-    prices: dict[Key, Price] = {}
-    for provider, models in content["embedding"].items():
-        prices |= {(provider, model): Price("embedding", Decimal(price)) for model, price in models.items()}
-    for provider, models in content["text"].items():
-        prices |= {(provider, model): Price("text", Decimal(put), Decimal(out)) for model, (put, out) in models.items()}
-    return prices
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """What a model that can be configured costs for this library, in US dollars; None: unknown.
 
-
-def refresh_prices(price_list: PriceList, database: Database, clock: Clock) -> tuple[dict[Key, Price], str | None]:
-    """Read the price list and store what changed; return that, and why the list was not used if it was not.
-
-    Models of which the list never gave a price have the packaged one.
+    ``price`` is per million tokens, ``library`` for embedding the whole library once, ``per_month`` at the present rate
+    of change.
     """
-    listed: dict[Key, Price] = {}
-    trouble = None
+
+    model: str
+    provider: str
+    price: Decimal | None
+    library: Decimal | None
+    per_month: Decimal | None
+    is_configured: bool
+
+    def row(self) -> dict[str, str]:
+        """Return the columns of the table of costs."""
+        return {
+            "model": f"{self.model} (configured)" if self.is_configured else self.model,
+            "provider": self.provider,
+            "usd_per_million": shown(self.price),
+            "usd_library": shown(self.library),
+            "usd_per_month": shown(self.per_month),
+        }
+
+
+def shown(dollars: Decimal | None) -> str:
+    """Format dollars, or say that they are unknown."""
+    return UNKNOWN if dollars is None else show(dollars)
+
+
+@cache
+def packaged_prices() -> dict[Key, Decimal]:
+    """Read the prices that ship with the package."""
+    content = json.loads(PACKAGED.read_text(encoding="utf-8"))["prices"]
+    return {(provider, name): Decimal(price) for provider, models in content.items() for name, price in models.items()}
+
+
+def refresh_prices(price_list: PriceList, database: Database, clock: Clock) -> tuple[int, str | None]:
+    """Read the price list and store what changed; return how many prices, and why the list was not used, if so."""
     try:
         content = price_list.fetch()
         listed = parse_price_list(content) if content is not None else {}
     except (ServiceError, PriceListRejected) as error:
-        trouble = str(error)
+        return 0, str(error)
     with database.transaction() as connection:
         # Two runs at once would both write the same change.
         lock_until_commit(connection, "ai_prices")
-        stored = current_prices(connection, now=clock.now())
-        never_listed = {
-            key: price
-            for key, price in packaged_prices().items()
-            if key not in listed and (key not in stored or stored[key].source == "package")
-        }
-        changed = {}
-        for source, prices in (("list", listed), ("package", never_listed)):
-            new = {key: price for key, price in prices.items() if key not in stored or stored[key].price != price}
-            add_prices(connection, new, source, clock.now())
-            changed |= new
-    return changed, trouble
+        return write_prices(connection, listed, clock.now()), None
 
 
 def refresh_offered(settings: Settings, embedder: Embedders, database: Database) -> str | None:
@@ -194,20 +207,18 @@ def refresh_offered(settings: Settings, embedder: Embedders, database: Database)
     return None
 
 
-def read_configured_model(settings: Settings, database: Database, clock: Clock) -> ConfiguredModel:
+def read_configured_model(settings: Settings, connection: Connection) -> ConfiguredModel:
     """Return the configured embedding model with its price as it is stored."""
-    with database.transaction() as connection:
-        prices = current_prices(connection, now=clock.now())
-        return configured_model(settings, prices, read_offered(connection, settings.embedder_url))
+    return configured_model(settings, listed_prices(connection), read_offered(connection, settings.embedder_url))
 
 
 def configured_model(
-    settings: Settings, prices: Mapping[Key, StoredPrice], offered: Iterable[OfferedModel]
+    settings: Settings, listed: Mapping[Key, ListedPrice], offered: Iterable[OfferedModel]
 ) -> ConfiguredModel:
     """Return the configured embedding model with its price."""
     if settings.embedder != "openai":
-        model = settings.embedder_model if settings.embedder == "fastembed" else None
-        return ConfiguredModel(model or settings.embedder, IN_PROCESS, Decimal(0), "It runs in this process.")
+        model = settings.embedder_model or FASTEMBED_MODEL if settings.embedder == "fastembed" else settings.embedder
+        return ConfiguredModel(model, IN_PROCESS, Decimal(0), "It runs in this process.")
     model, provider = settings.embedder_model or DEFAULT_MODEL, _provider(settings)
     host = urlsplit(settings.embedder_url).hostname or ""
     if settings.embedder_price is not None:
@@ -221,12 +232,56 @@ def configured_model(
         return ConfiguredModel(model, provider, Decimal(0), f"It runs at home ({host}).")
     if provider is None:
         return ConfiguredModel(model, None, None, f"No price list knows the host {host}. {own}")
-    stored = prices.get((provider, model))
-    if stored is None:
-        return ConfiguredModel(model, provider, None, f"No price of {model} at {provider} is known. {own}")
-    origin = "the price list" if stored.source == "list" else "the package"
-    return ConfiguredModel(
-        model, provider, stored.price.input, f"From {origin}, known since {stored.valid_from:%Y-%m-%d}."
+    known = listed.get((provider, model))
+    if known is not None:
+        why = f"From the price list, known since {known.valid_from:%Y-%m-%d}."
+        return ConfiguredModel(model, provider, known.price, why)
+    packaged = packaged_prices().get((provider, model))
+    if packaged is not None:
+        return ConfiguredModel(model, provider, packaged, "From the package.")
+    return ConfiguredModel(model, provider, None, f"No price of {model} at {provider} is known. {own}")
+
+
+def read_costs(connection: Connection, settings: Settings, usage: Usage) -> list[ModelCost]:
+    """Return what each model that can be configured costs: the configured one first, then the cheapest.
+
+    These are the local models, the embedding models that the configured endpoint offers, and those with a known price.
+    """
+    listed, offered = listed_prices(connection), read_offered(connection, settings.embedder_url)
+    configured = configured_model(settings, listed, offered)
+    prices: dict[Key, Decimal | None] = {(IN_PROCESS, model): Decimal(0) for model in LOCAL_MODELS}
+    prices |= packaged_prices() | {key: one.price for key, one in listed.items()}
+    if settings.embedder == "openai":
+        for one in offered:
+            if "embed" in one.model.lower():
+                named = settings.model_copy(update={"embedder_model": one.model, "embedder_price": None})
+                model = configured_model(named, listed, offered)
+                prices[model.provider or UNKNOWN, model.model] = model.price
+    own = (configured.provider or UNKNOWN, configured.model)
+    # An endpoint may list the configured model under a longer name.
+    prices = {key: price for key, price in prices.items() if key[0] != own[0] or not is_same_model(own[1], key[1])}
+    prices[own] = configured.price
+
+    def costs(tokens: int | None, price: Decimal | None) -> Decimal | None:
+        # A local model costs nothing at any rate of change.
+        if price == 0:
+            return Decimal(0)
+        return cost(tokens, price) if price is not None and tokens is not None else None
+
+    found = [
+        ModelCost(
+            model,
+            provider,
+            price,
+            costs(usage.tokens, price),
+            costs(usage.tokens_per_month, price),
+            (provider, model) == own,
+        )
+        for (provider, model), price in prices.items()
+    ]
+    return sorted(
+        found,
+        key=lambda one: (not one.is_configured, one.price is None, one.price or 0, one.provider, one.model),
     )
 
 

@@ -29,10 +29,7 @@ _EMBEDDING: dict[str, tuple[str, float | None, int | None]] = {
     "github_copilot/text-embedding-3-small": ("github_copilot", None, None),
 }  # fmt: skip
 _TEXT: dict[str, tuple[str, float, float]] = {
-    "gpt-4o-mini": ("openai", 1.5e-07, 6e-07), "gpt-4.1-nano": ("openai", 1e-07, 4e-07),
-    "gemini/gemini-2.5-flash-lite": ("gemini", 1e-07, 4e-07),
-    "mistral/mistral-small-latest": ("mistral", 1.5e-07, 6e-07),
-    "claude-haiku-4-5": ("anthropic", 1e-06, 5e-06), "ollama/llama3.2": ("ollama", 0.0, 0.0),
+    "gpt-4o-mini": ("openai", 1.5e-07, 6e-07), "ollama/llama3.2": ("ollama", 0.0, 0.0),
     "vercel_ai_gateway/mistral/mistral-embed": ("vercel_ai_gateway", 1e-07, 0.0),
 }  # fmt: skip
 

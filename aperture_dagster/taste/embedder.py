@@ -128,6 +128,8 @@ def words_of(text: str) -> list[str]:
     return _WORDS.findall(text)
 
 
+FASTEMBED_MODEL = "BAAI/bge-small-en-v1.5"
+"""The model of fastembed, if the settings name no other."""
 ENDPOINT = "The embeddings endpoint"
 # Part of the key of the vectors. Change it with the file of the vectors or the rules by which words are split.
 STATIC_MODEL = "static-minilm-1"
@@ -355,7 +357,7 @@ def make_embedder(settings: Settings) -> Embedder:
     """Make the embedder of the settings. Raises ServiceNotConfigured if its package is not installed."""
     key = settings.embedder_api_key
     if settings.embedder == "fastembed":
-        model = settings.embedder_model or "BAAI/bge-small-en-v1.5"
+        model = settings.embedder_model or FASTEMBED_MODEL
         return FastEmbedEmbedder(model, str(settings.home_path / "models"))
     if settings.embedder == "openai":
         return OpenAiEmbedder(

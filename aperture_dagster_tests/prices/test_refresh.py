@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,13 +13,15 @@ import pytest
 
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.prices import Key, OfferedModel, Price, StoredPrice, add_prices, current_prices, read_offered
-from aperture_dagster.prices import refresh as source
+from aperture_dagster.prices import Key, ListedPrice, OfferedModel, listed_prices, read_offered
 from aperture_dagster.prices.refresh import (
     ConfiguredModel,
+    ModelCost,
     PriceList,
+    Usage,
     estimate_usage,
     read_configured_model,
+    read_costs,
     refresh_offered,
     refresh_prices,
     why_not_offered,
@@ -29,6 +32,7 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import World
 from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster_tests.e2e.commands import run_command
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import Shelf, film
 
@@ -43,23 +47,26 @@ class Home:
         self.state, self.settings = state, settings
         self.database, self.clock = Database(settings), SetClock(NOW)
 
-    def refresh(self, settings: Settings | None = None) -> tuple[dict[Key, Price], str | None]:
-        """Read the prices as a week later; return what changed, and what was wrong with the list."""
+    def refresh(self) -> tuple[int, str | None]:
+        """Read the prices as a week later; return how many changed, and what was wrong with the list."""
         self.clock.moment += timedelta(days=7)
-        return refresh_prices(PriceList(settings or self.settings), self.database, self.clock)
+        return refresh_prices(PriceList(self.settings), self.database, self.clock)
 
-    def prices(self) -> dict[Key, StoredPrice]:
+    def prices(self) -> dict[Key, ListedPrice]:
         with self.database.transaction() as connection:
-            return current_prices(connection, now=self.clock.now())
+            return listed_prices(connection)
 
     def price(self, provider: str = SMALL[0], model: str = SMALL[1]) -> Decimal | None:
         stored = self.prices().get((provider, model))
-        return stored.price.input if stored is not None else None
+        return stored.price if stored is not None else None
 
-    def history(self, provider: str, model: str) -> list[tuple[Decimal, str]]:
-        statement = "SELECT input_price, source FROM ai_prices WHERE provider = :provider AND model = :model"
-        rows = Shelf(self.database).rows(f"{statement} ORDER BY valid_from", provider=provider, model=model)
-        return [(row["input_price"], row["source"]) for row in rows]
+    def costs(self, usage: Usage, **settings: Any) -> dict[tuple[str, str], ModelCost]:
+        given = self.settings.model_copy(update={"embedder": "openai", **settings})
+        with self.database.transaction() as connection:
+            found = read_costs(connection, given, usage)
+        assert [one.is_configured for one in found].index(True) == 0 and sum(one.is_configured for one in found) == 1
+        assert len({(one.provider, one.model) for one in found}) == len(found)
+        return {(one.provider, one.model): one for one in found}
 
     def offered(self) -> list[OfferedModel]:
         """Read what the endpoint offers, as far as it answers."""
@@ -69,7 +76,8 @@ class Home:
 
     def configured(self, **settings: Any) -> ConfiguredModel:
         given = self.settings.model_copy(update={"embedder": "openai", **settings})
-        return read_configured_model(given, self.database, self.clock)
+        with self.database.transaction() as connection:
+            return read_configured_model(given, connection)
 
 
 @pytest.fixture
@@ -84,32 +92,28 @@ def home(serve: Callable[..., Any]) -> Callable[..., Any]:
     return living
 
 
-def test_prices_of_the_list_are_stored_with_a_history_of_changes(home, monkeypatch: pytest.MonkeyPatch):
+def test_prices_of_embedding_models_are_stored_and_a_wrong_one_changes_nothing(home):
     with home() as here:
-        changed, trouble = here.refresh()
-        assert trouble is None and changed[SMALL] == Price("embedding", Decimal("0.02"))
+        written, trouble = here.refresh()
+        assert trouble is None and written == len(here.prices()) > 5
+        assert here.prices()[SMALL] == ListedPrice(Decimal("0.02"), here.clock.now())
+        assert here.price("openai", "gpt-4o-mini") is None, "nothing here writes texts"
         # Nothing new writes nothing.
-        assert here.refresh() == ({}, None)
+        assert here.refresh() == (0, None)
         entry = here.state.prices["text-embedding-3-small"]
         entry["input_cost_per_token"] = 3e-08
-        assert set(here.refresh()[0]) == {SMALL}
-        assert here.history(*SMALL) == [(Decimal("0.02"), "list"), (Decimal("0.03"), "list")]
-        # Listed as free, or without a price: unknown, not 0.
-        assert here.price("volcengine", "doubao-embedding") is here.price("ollama", "llama3.2") is None
-        # A known price survives one that is none, or off by a thousand.
+        assert here.refresh() == (1, None)
+        assert here.prices()[SMALL] == ListedPrice(Decimal("0.03"), here.clock.now())
+        # A known price survives one that is none, or off by a thousand, and the end of its entry.
         for wrong in (0.0, 3e-05):
             entry["input_cost_per_token"] = wrong
-            assert here.refresh() == ({}, None), wrong
-        # What the list never had comes from the package, and from a newer one.
-        assert here.history(*LIGHT) == [(Decimal("0.1"), "package")]
-        newer = {SMALL: Price("embedding", Decimal(1)), LIGHT: Price("embedding", Decimal("0.2"))}
-        monkeypatch.setattr(source, "packaged_prices", lambda: newer)
-        assert set(here.refresh()[0]) == {LIGHT}
-        assert here.history(*LIGHT) == [(Decimal("0.1"), "package"), (Decimal("0.2"), "package")]
+            assert here.refresh() == (0, None), wrong
+        del here.state.prices["text-embedding-3-small"]
+        assert here.refresh() == (0, None) and here.price() == Decimal("0.03")
 
 
 BROKEN: dict[str, Callable[[SimulatorState], Any]] = {
-    "holds no price": lambda state: setattr(state, "prices", {}),
+    "holds no price of an embedding model": lambda state: setattr(state, "prices", {}),
     "is not JSON, or was cut off": lambda state: state.add_fault(FaultRule("prices", kind="malformed_json")),
     "larger than 20 MB": lambda state: state.add_fault(FaultRule("prices", kind="packed")),
 }
@@ -133,10 +137,66 @@ def test_without_the_list_the_packaged_prices_are_used(home):
     with home(prices_url="http://127.0.0.1:9/prices.json", http_attempts=1) as here:
         _, trouble = here.refresh()
         assert "The price list at http://127.0.0.1:9" in (trouble or "") and "APERTURE_PRICES_URL" in trouble
-        assert here.price() == Decimal("0.02")
+        packaged = here.configured(embedder_url="https://api.openai.com/v1", embedder_model=None)
+        assert (packaged.price, packaged.why) == (Decimal("0.02"), "From the package.")
     with home(prices_url=None) as here:
-        assert here.refresh()[1] is None
-        assert (here.state.requests("prices"), here.price()) == (0, Decimal("0.02"))
+        assert here.refresh() == (0, None)
+        assert (here.state.requests("prices"), here.prices()) == (0, {})
+
+
+# What each model costs
+
+USAGE = Usage(10, 2_000_000, 500_000, "")
+
+
+def test_the_calculator_prices_each_model_that_can_be_configured_for_this_library(home):
+    with home() as here:
+        here.refresh()
+        costs = here.costs(USAGE, embedder_url="https://api.openai.com/v1", embedder_model="text-embedding-3-large")
+        small = costs[SMALL]
+        assert (small.price, small.library, small.per_month) == (Decimal("0.02"), Decimal("0.04"), Decimal("0.01"))
+        assert costs["openai", "text-embedding-3-large"].is_configured and not small.is_configured
+        assert costs[LIGHT].price == Decimal("0.1"), "the package knows what the list does not"
+        static = costs["in this process", "static"]
+        assert (static.price, static.library, static.per_month) == (0, 0, 0)
+        assert list(costs.values())[1].price == 0, "the cheapest come first"
+        unmeasured = here.costs(Usage(10, 2_000_000, None, ""), embedder="static")
+        assert unmeasured[SMALL].per_month is None and unmeasured[SMALL].library == Decimal("0.04")
+        assert unmeasured["in this process", "static"].is_configured
+        assert unmeasured["in this process", "static"].per_month == 0, "whatever changes"
+
+
+def test_an_unknown_price_is_unknown_in_the_calculator_and_not_free(home):
+    models = ("nomic-embed-text:latest", "hosted-embed:cloud", "llama3.2:latest")
+    with home({"ollama_models": models}, embedder="openai", at="ollama_url") as here:
+        here.offered()
+        costs = here.costs(USAGE, embedder_model="nomic-embed-text")
+        own = costs["local", "nomic-embed-text"]
+        assert own.is_configured and (own.price, own.library, own.per_month) == (0, 0, 0)
+        hosted = costs["local", "hosted-embed:cloud"]
+        assert hosted.price is hosted.library is hosted.per_month is None
+        assert hosted.row() == {
+            "model": "hosted-embed:cloud", "provider": "local", "usd_per_million": "unknown",
+            "usd_library": "unknown", "usd_per_month": "unknown",
+        }  # fmt: skip
+        assert not any("llama" in model for _, model in costs), "it makes no vectors"
+        (elsewhere, *_) = here.costs(USAGE, embedder_url="https://llm.example.org/v1", embedder_model="mine").values()
+        assert (elsewhere.model, elsewhere.provider, elsewhere.library) == ("mine", "unknown", None)
+
+
+def test_the_command_shows_the_costs_of_every_model_in_80_columns(home):
+    with home() as here:
+        here.refresh()
+        settings = here.settings.model_copy(update={"embedder": "static"})
+        shown = run_command(settings, "status", "--prices", columns=80)
+        assert shown.exit_code == 0, shown.output
+        lines = shown.output.splitlines()
+        assert max(map(len, lines[: lines.index("")])) <= 80, "the table; sentences in a pipe are one line"
+        (small,) = (line.split() for line in lines if "text-embedding-3-small" in line and " openai " in line)
+        assert small[-3:] == ["0.02", "0", "unknown"], "an empty library costs nothing, and its changes are not known"
+        assert "Configured is static." in shown.output
+        document = json.loads(run_command(settings, "status", "--prices", "--json").output)
+        assert document["models"][0]["model"] == "static" and document["models"][0]["per_month"] == "0"
 
 
 # The configured model
@@ -243,16 +303,3 @@ def test_the_rate_of_change_needs_some_history(database: Database):
     assert usage.tokens_per_month == pytest.approx(4 / 8 * 30 * usage.tokens / 10, abs=1)
     assert early.tokens_per_month is None and "Not known yet" in early.why
     assert at_once.why.endswith("so far there are 0."), "less than nothing would be a riddle"
-
-
-def test_a_price_of_a_wrong_clock_is_replaced_by_the_next_one(home):
-    with home() as here:
-        here.clock.moment += timedelta(days=365)
-        here.refresh()
-        ahead = here.price()
-        assert ahead is not None
-        here.clock.moment -= timedelta(days=372)
-        assert here.price() == ahead, "there is no other"
-        with here.database.transaction() as connection:
-            add_prices(connection, {SMALL: Price("embedding", ahead * 2)}, "list", here.clock.now())
-        assert here.price() == ahead * 2

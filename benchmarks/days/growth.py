@@ -28,7 +28,6 @@ STAYS = {
     "product trakt_ratings": "a row for each rating that Trakt knows",
     "product top_picks": "lists of past days are never deleted",
     "product seerr_requests": "requests are never deleted, so that none is sent twice",
-    "product ai_prices": "a row for each change of a price",
     "product quota": "counts are kept for 90 days",
     "product item_versions": "a row for each copy that was published once, so that what was watched on it counts",
     "product first_places": "30 titles of a list at most",
