@@ -1,7 +1,8 @@
 """A world from a folder of films and real ratings: every rater is a user of the media server, every rating a play.
 
 To try discovery, the library may own only some of the films, the server may have only the early plays of some of the
-users, and TMDb's recommendations may come from what other users of the folder liked.
+users, and TMDb's recommendations may come from what other users of the folder liked. Without that, TMDb's lists are
+those of the folder's files; a folder without such files has no lists.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ import gzip
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.opinions import neighbours
 from aperture_dagster.simulator.world import CastMember, Play, World, WorldTitle, WorldUser
 
 _LIKED = 4.0
+ListName = Literal["recommended", "similar"]
 _Rating = tuple[int, int, str, float]
 
 
@@ -41,6 +43,8 @@ def load_folder_world(
 ) -> World:
     """Load films from ``movies.jsonl[.gz]`` and plays from ``ratings.csv[.gz]`` (userId, movieId, rating, timestamp).
 
+    TMDb's lists are in ``recommended.jsonl[.gz]`` and ``similar.jsonl[.gz]`` (see :func:`read_lists`), if these exist.
+
     A rating (0.5-5) becomes a complete play with a rating, doubled to the server's scale of 0-10. All times are shifted
     by the same amount, so that the last one of the file is the first moment of the day of ``now`` (UTC).
 
@@ -52,8 +56,8 @@ def load_folder_world(
         owned: share of the films that the library owns. Whether it owns one depends on its movieId alone.
         played: share of each user's plays, the earliest ones, that have happened (rounded down). :func:`later_plays`
             returns the others. Plays of films that nobody owns are not on the server.
-        neighbours_of: numbers of the users from whose likes TMDb's recommendations are made, at most 40 per film. None:
-            there are none, lest the histories leak into the metadata.
+        neighbours_of: numbers of the users from whose likes TMDb's recommendations are made, at most 40 per film, in
+            place of those of the folder. The histories reach the metadata in no other way.
 
     Raises:
         WorldFileError: a file is missing or invalid.
@@ -63,6 +67,7 @@ def load_folder_world(
     chosen = _chosen(ratings, users)
     titles = [title if is_owned(title.key, owned) else replace(title, copies=0) for title in titles]
     at_home = {title.key for title in titles if title.copies}
+    titles = _with_lists(folder, titles)
     if neighbours_of is not None:
         titles = _with_neighbours(titles, ratings, neighbours_of)
     early, _ = _split((rating for rating in ratings if rating[1] in chosen), played)
@@ -91,6 +96,57 @@ def is_owned(key: str, owned: float) -> bool:
     if not 0 <= owned <= 1:
         raise ValueError(f"owned is {owned}, which is no share from 0 to 1")
     return stable_number(f"1|{key}") < owned * 2.0**64
+
+
+def read_lists(folder: Path, name: ListName, films: Collection[int]) -> dict[int, list[int]]:
+    """Read TMDb's lists of one kind, a JSON object in each line, such as ``{"movieId": 1, "ids": [3, 2]}``.
+
+    Args:
+        folder: the folder of the file, ``recommended.jsonl[.gz]`` or ``similar.jsonl[.gz]``.
+        name: which kind.
+        films: the movieIds of all films of the folder; ``ids`` are movieIds as well, the best first.
+
+    Returns:
+        The listed films by film; empty if there is no such file.
+
+    Raises:
+        WorldFileError: a line is invalid, names an unknown film, or a film has two lines.
+    """
+    path = next((path for path in _candidates(folder, f"{name}.jsonl") if path.is_file()), None)
+    lists: dict[int, list[int]] = {}
+    for number, row in [] if path is None else _objects(path):
+        try:
+            film, listed = row["movieId"], row["ids"]
+            if not isinstance(listed, list) or not all(type(value) is int for value in [film, *listed]):
+                raise ValueError("movieId must be a whole number, and ids a list of whole numbers")
+            unknown = [value for value in [film, *listed] if value not in films]
+            if unknown:
+                raise ValueError(f"there is no film {unknown[0]}")
+            if film in lists:
+                raise ValueError(f"film {film} has a list already")
+            if len({film, *listed}) <= len(listed):
+                raise ValueError(f"the list of film {film} names a film twice, or the film itself")
+        except KeyError as error:
+            raise WorldFileError(f"{path}, line {number}: {error.args[0]} is missing") from error
+        except ValueError as error:
+            raise WorldFileError(f"{path}, line {number}: {error}") from error
+        lists[film] = listed
+    return lists
+
+
+def _with_lists(folder: Path, titles: list[WorldTitle]) -> list[WorldTitle]:
+    """Return the titles with the folder's lists of TMDb; films that TMDb doesn't know are left out."""
+    films = {int(title.key.removeprefix("movie:")): title.tmdb_id for title in titles}
+
+    def ids(lists: dict[int, list[int]], title: WorldTitle) -> tuple[int, ...]:
+        listed = lists.get(int(title.key.removeprefix("movie:")), [])
+        return tuple(tmdb_id for film in listed if (tmdb_id := films[film]) is not None)
+
+    recommended, similar = read_lists(folder, "recommended", films), read_lists(folder, "similar", films)
+    return [
+        replace(title, recommended_tmdb_ids=ids(recommended, title), similar_tmdb_ids=ids(similar, title))
+        for title in titles
+    ]
 
 
 def _read(folder: Path, now: datetime) -> tuple[list[WorldTitle], list[_Rating], int]:
@@ -146,8 +202,12 @@ def _with_neighbours(titles: list[WorldTitle], ratings: Iterable[_Rating], users
     ]
 
 
+def _candidates(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.gz", folder / name
+
+
 def _file(folder: Path, name: str) -> Path:
-    for candidate in (folder / f"{name}.gz", folder / name):
+    for candidate in _candidates(folder, name):
         if candidate.is_file():
             return candidate
     raise WorldFileError(f"{folder} holds neither {name}.gz nor {name}")
@@ -167,23 +227,35 @@ def _opened(path: Path) -> Iterator[TextIO]:
             yield file
 
 
-def _read_titles(path: Path) -> list[WorldTitle]:
-    titles: list[WorldTitle] = []
-    seen: set[str] = set()
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield number and content of each line that is not empty: a JSON object."""
     with _opened(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                title = _title(json.loads(line))
-            except (ValueError, TypeError, AttributeError) as error:
+                row = json.loads(line)
+            except ValueError as error:
                 raise WorldFileError(f"{path}, line {number}: {error}") from error
-            except KeyError as error:
-                raise WorldFileError(f"{path}, line {number}: {error.args[0]} is missing") from error
-            if title.key in seen:
-                raise WorldFileError(f"{path}, line {number}: {title.key} is a duplicate")
-            seen.add(title.key)
-            titles.append(title)
+            if not isinstance(row, dict):
+                raise WorldFileError(f"{path}, line {number}: it is no JSON object")
+            yield number, row
+
+
+def _read_titles(path: Path) -> list[WorldTitle]:
+    titles: list[WorldTitle] = []
+    seen: set[str] = set()
+    for number, row in _objects(path):
+        try:
+            title = _title(row)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise WorldFileError(f"{path}, line {number}: {error}") from error
+        except KeyError as error:
+            raise WorldFileError(f"{path}, line {number}: {error.args[0]} is missing") from error
+        if title.key in seen:
+            raise WorldFileError(f"{path}, line {number}: {title.key} is a duplicate")
+        seen.add(title.key)
+        titles.append(title)
     return titles
 
 

@@ -84,6 +84,8 @@ class WorldTitle:
     tvdb_id: int | None = None
     collection: tuple[int, str] | None = None
     recommended_tmdb_ids: tuple[int, ...] = ()
+    similar_tmdb_ids: tuple[int, ...] | None = None
+    """What TMDb lists as similar; None: the titles that share most keywords."""
     episodes_per_season: tuple[int, ...] = ()
     copies: int = 1
     tags: tuple[str, ...] | None = None

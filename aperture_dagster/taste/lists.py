@@ -56,17 +56,16 @@ TRAITS = """
     FROM present_titles s LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id, s.item_id"""
 BRIDGED = 5_000
 """Titles of a media type up to which what the library lacks is read, too: a larger library has what lists name."""
-# Similar titles (keywords and genres) come after recommended ones (what people watch), which have one page of 20. What
-# is outside the library has a negative number: of its id at TMDb, even for films and odd for series.
+# Only the recommended lists, which come from what people watch: titles that share keywords and genres (TMDb's similar
+# lists) make lists worse than no lists at all. What is outside the library has a negative number: of its id at TMDb,
+# even for films and odd for series.
 EDGES = f"""
     WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
       WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)),
     small AS (SELECT media_type FROM here GROUP BY media_type HAVING count(*) <= {BRIDGED}),
     lists AS (
       SELECT w.work_id, w.media_type, r.tmdb_id, r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
-      CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank)
-      UNION ALL SELECT w.work_id, w.media_type, r.tmdb_id, 20 + r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
-      CROSS JOIN LATERAL unnest(m.similar_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank))
+      CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank))
     SELECT l.work_id, l.rank,
     coalesce(k.work_id, -2 * l.tmdb_id - (l.media_type = 'series')::int) AS recommended_work_id
     FROM lists l LEFT JOIN here k ON k.media_type = l.media_type AND k.tmdb_id = l.tmdb_id

@@ -10,7 +10,10 @@ from sqlalchemy import insert
 from aperture_dagster.catalogue.identity import ProviderIds
 from aperture_dagster.catalogue.items import works_for
 from aperture_dagster.discovery.pool import DETAILS, write_details
+from aperture_dagster.discovery.suggestions import read_pool_edges
 from aperture_dagster.discovery.tables import discovery_pool
+from aperture_dagster.enrichment.queries import write_answers
+from aperture_dagster.enrichment.tmdb_titles import parse_title
 from aperture_dagster_tests.shelf import NOW, Shelf, film
 
 
@@ -71,3 +74,15 @@ def test_an_answer_under_the_number_of_another_title_of_the_pool_stops_nothing(s
         answer = dict.fromkeys(DETAILS) | {"tmdb_id": 1, "title": "Merged"}
         assert write_details(connection, {moved: answer}, now=NOW) == 1
     assert shelf.value("SELECT tmdb_id FROM discovery_pool WHERE title = 'Merged'") == 2
+
+
+def test_the_score_of_a_title_of_the_pool_comes_from_what_tmdb_recommends_and_not_from_similar_titles(shelf: Shelf):
+    shelf.films(film(1))
+    owned = shelf.item("film-1")["work_id"]
+    recommended, _ = learn(shelf, "movie", 2), learn(shelf, "movie", 3)
+    shelf.do("UPDATE discovery_pool SET fetched_at = now()")
+    answer = {"id": 1, "title": "x", "recommendations": {"results": [{"id": 2}]}, "similar": {"results": [{"id": 3}]}}
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [{"work_id": owned} | parse_title(answer, "movie")])
+        edges = read_pool_edges(connection)
+    assert edges[["work_id", "recommended_work_id"]].to_numpy().tolist() == [[owned, recommended]]

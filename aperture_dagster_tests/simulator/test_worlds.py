@@ -13,6 +13,8 @@ import pytest
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.folder_world import WorldFileError, later_plays, load_folder_world
 from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.tmdb.payloads import APPENDABLE
+from aperture_dagster.simulator.tmdb.titles import TitleIndex
 from aperture_dagster.simulator.world import World
 from aperture_dagster.simulator.worlds import FIRST_INVENTED_ID, odd_world
 from aperture_dagster_tests.conftest import HISTORIES
@@ -101,6 +103,62 @@ def test_histories_reach_the_recommendations_of_tmdb_only_from_the_users_that_ar
     lists = [{title.key: title.recommended_tmdb_ids for title in world.titles} for world in (few, more)]
     assert sum(map(bool, lists[0].values())) > 100 and lists[0] != lists[1]
     assert max(map(len, lists[1].values())) == 40
+
+
+def test_a_folder_has_the_lists_of_tmdb_that_are_in_its_files_and_no_others(tmp_path: Path):
+    folder_of(tmp_path)
+    assert served_lists(tmp_path) == {1: ([], []), 2: ([], []), 3: ([], [])}, "though all share a keyword"
+    lines = '{"movieId": 1, "ids": [3, 4, 2]}\n\n{"movieId": 4, "ids": [1]}\n'
+    (tmp_path / "recommended.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "similar.jsonl").write_text('{"movieId": 2, "ids": [1]}\n')
+    # TMDb does not know film 4.
+    assert served_lists(tmp_path) == {1: ([3, 2], []), 2: ([], [1]), 3: ([], [])}
+
+
+def folder_of(folder: Path) -> None:
+    """Write four films, numbered as on TMDb; the last has no number there."""
+    rows = [
+        {"movieId": number, "title": f"Film {number}", "tmdbId": tmdb_id, "keywords": ["space"]}
+        for number, tmdb_id in ((1, 1), (2, 2), (3, 3), (4, None))
+    ]
+    (folder / "movies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4,0\n")
+
+
+def served_lists(folder: Path) -> dict[int, tuple[list[int], list[int]]]:
+    """Return what the stand-in for TMDb lists as recommended and similar, by film."""
+    index = TitleIndex(load_folder_world(folder, now=NOW).titles, NOW.date())
+    return {
+        number: (
+            [entry["id"] for entry in detail["recommendations"]["results"]],
+            [entry["id"] for entry in detail["similar"]["results"]],
+        )
+        for number, title in index.movies.items()
+        for detail in [{name: APPENDABLE["movie"][name](title, index) for name in ("recommendations", "similar")}]
+    }
+
+
+@pytest.mark.parametrize("name", ["recommended.jsonl", "similar.jsonl"])
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("not JSON", "line 2: "),
+        ("[1, 2]", "line 2: it is no JSON object"),
+        ('{"movieId": 2}', "line 2: ids is missing"),
+        ('{"movieId": 2, "ids": 3}', "line 2: movieId must be a whole number, and ids a list of whole numbers"),
+        ('{"movieId": 2, "ids": ["3"]}', "line 2: movieId must be a whole number, and ids a list of whole numbers"),
+        ('{"movieId": 2, "ids": [9]}', "line 2: there is no film 9"),
+        ('{"movieId": 9, "ids": [2]}', "line 2: there is no film 9"),
+        ('{"movieId": 1, "ids": [3]}', "line 2: film 1 has a list already"),
+        ('{"movieId": 2, "ids": [3, 3]}', "line 2: the list of film 2 names a film twice, or the film itself"),
+        ('{"movieId": 2, "ids": [2]}', "line 2: the list of film 2 names a film twice, or the film itself"),
+    ],
+)
+def test_the_error_for_a_list_names_file_and_line(tmp_path: Path, name: str, line: str, complaint: str):
+    folder_of(tmp_path)
+    (tmp_path / name).write_text(f'{{"movieId": 1, "ids": [2]}}\n{line}\n')
+    with pytest.raises(WorldFileError, match=re.escape(f"{tmp_path / name}, {complaint}")):
+        load_folder_world(tmp_path, now=NOW)
 
 
 @pytest.mark.parametrize(

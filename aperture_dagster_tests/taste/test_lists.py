@@ -240,15 +240,28 @@ def test_tmdb_recommendations_lead_to_works_of_the_same_media_type(shelf: Shelf)
     shelf.series(ServerTitle("show", "Show", tmdb_id=4))
     first = shelf.item("film-1")["work_id"]
     answer = {"id": 1, "title": "x", "recommendations": {"results": [{"id": n} for n in (3, 4, 99, 1, 2)]}}
-    answer |= {"similar": {"results": [{"id": 2}, {"id": 98}]}}
     with shelf.open() as connection:
         write_answers(connection, "tmdb", [{"work_id": first} | parse_title(answer, "movie")])
         edges = read_edges(connection).sort_values("rank")
     third, second = (shelf.item(f"film-{n}")["work_id"] for n in (3, 2))
     here = edges[edges.recommended_work_id > 0]
-    assert list(here.recommended_work_id) == [third, second, second] and list(here["rank"]) == [1, 5, 21]
+    assert list(here.recommended_work_id) == [third, second] and list(here["rank"]) == [1, 5]
     outside = edges[edges.recommended_work_id < 0]
-    assert list(outside.recommended_work_id) == [-8, -198, -196] and list(outside["rank"]) == [2, 3, 22]
+    assert list(outside.recommended_work_id) == [-8, -198] and list(outside["rank"]) == [2, 3]
+
+
+def test_tmdbs_similar_titles_lead_nowhere_neither_in_the_library_nor_outside(shelf: Shelf):
+    shelf.films(film(1), film(2), film(3))
+    first = shelf.item("film-1")["work_id"]
+    answer = {"id": 1, "title": "x", "recommendations": {"results": [{"id": 3}, {"id": 99}]}}
+    read: list[list[list[int]]] = []
+    for similar in ([], [2, 98, 3]):
+        answer |= {"similar": {"results": [{"id": number} for number in similar]}}
+        with shelf.open() as connection:
+            write_answers(connection, "tmdb", [{"work_id": first} | parse_title(answer, "movie")])
+            read.append(read_edges(connection).sort_values("rank").to_numpy().tolist())
+    assert read[0] == read[1] and len(read[0]) == 2
+    assert shelf.rows("SELECT similar_tmdb_ids FROM tmdb_metadata") == [{"similar_tmdb_ids": [2, 98, 3]}]
 
 
 def test_what_a_large_library_lacks_is_not_read(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):

@@ -124,8 +124,13 @@ class TitleIndex:
         return found[:_RECOMMENDED_AT_MOST]
 
     def similar(self, title: WorldTitle) -> list[WorldTitle]:
-        """Return at most 20 titles of the same media type that share most keywords with a title, then genres."""
+        """Return at most 20 titles of the same media type.
+
+        They are the world's or, where it says nothing, those that share most keywords, then genres.
+        """
         known = self._of(title.media_type)
+        if title.similar_tmdb_ids is not None:
+            return [known[tmdb_id] for tmdb_id in title.similar_tmdb_ids if tmdb_id in known][:_SIMILAR_AT_MOST]
         named = self._by_keyword.get(title.media_type)
         if named is None:
             named = self._by_keyword[title.media_type] = {}
