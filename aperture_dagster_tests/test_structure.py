@@ -17,7 +17,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "aperture_dagster"
-LONGEST_FILE = 500
+LONGEST_FILE = 650
 Where = Literal["anywhere", "at the top", "in functions"]
 
 

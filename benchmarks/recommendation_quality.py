@@ -3,12 +3,16 @@
 The protocol is that of ``aperture_dagster/taste/ranking/evaluation.py``; a hit is a held-out film rated 4 of 5 or more.
 Films from after the user's last year of activity are no candidates, for the baseline as well.
 
-- Plays only (the headline): the household's ratings are removed from what is known, since few people rate on a media
-  server.
+The main table judges users 201-400 in 24 cells, the worlds that users have: a media server for all, households of ten,
+and people alone; plays only and with ratings; and each with the lists of TMDb that there may be.
+
+- Plays only: the household's ratings are removed from what is known, since few people rate on a media server.
+- TMDb's lists: those of the folder (``recommended.jsonl.gz``, ``similar.jsonl.gz``). Without them, the 20 films that
+  users 1-200 liked together with a film most stand for its recommended list, which is weaker than lists that millions
+  of people shaped; and the 20 films that share most keywords stand for its similar list. They are written into a
+  database, from which the product reads what it uses of them.
 - Others cut: what other people did after the last known moment of a user is removed from what that user's list is made
   from. Without the cut, the crowd knows films that the user was yet to discover.
-- TMDb's lists: the data has none. In their place stand the 20 films that users 1-200 liked together with a film most,
-  so they are used only where users 201-400 are judged, and are weaker than lists that millions of people shaped.
 - Small libraries: 500 films, drawn in proportion to their votes; what the lists name beside them is outside.
 
     python benchmarks/recommendation_quality.py [--data ../shared/data] [--quick]
@@ -21,13 +25,16 @@ the data's own README.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import itertools
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +43,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from verdict import Verdict, not_applicable
 
+from aperture_dagster.enrichment.queries import write_answers
+from aperture_dagster.enrichment.tmdb_titles import parse_title
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.embedded import release_embedded_server
+from aperture_dagster.postgres.queries import array_of, execute
+from aperture_dagster.settings import load_settings
+from aperture_dagster.simulator.folder_world import ListName, load_folder_world, read_lists
 from aperture_dagster.simulator.opinions import neighbours
+from aperture_dagster.simulator.tmdb.titles import TitleIndex
 from aperture_dagster.taste import recommendations
 from aperture_dagster.taste.embedder import StaticEmbedder
+from aperture_dagster.taste.lists import read_edges
 from aperture_dagster.taste.movielens import read_films, read_ratings
 from aperture_dagster.taste.ranking.config import RankingConfig
 from aperture_dagster.taste.ranking.crowd import Crowd, neighbours_of
@@ -53,15 +69,22 @@ from aperture_dagster.taste.ranking.evaluation import (
     household_model,
     intervals,
     judge,
+    lists_of,
     rank_household,
     world_of,
 )
 from aperture_dagster.taste.ranking.histories import as_utc, positions, rows_where
 from aperture_dagster.taste.ranking.library import library_of
+from aperture_dagster.taste.ranking.links import Links, links_of
 from aperture_dagster.taste.ranking.text import title_text
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 CONFIG = RankingConfig(limit=DEPTH)
+OWNED = """
+    WITH films AS (SELECT unnest(CAST(:films AS bigint[])) AS film),
+    known AS (INSERT INTO works (work_id, media_type, tmdb_id) SELECT film, 'movie', film FROM films)
+    INSERT INTO titles (item_id, work_id, media_type, server_item_id, library_id, title, genres, tags, studios)
+    SELECT film, film, 'movie', film, '', '', '{}', '{}', '{}' FROM films"""
 OTHERS = range(1, 201)
 """Who stands for the rest of the world, and is not judged where they do."""
 
@@ -86,22 +109,35 @@ HOUSEHOLDS = Setting("201-400 in households of 10", range(201, 401), 10, draws=3
 WITH_CROWD = replace(HOUSEHOLDS, name="the same, 1-200 as crowd", crowd=True)
 ALONE = Setting("201-400 alone", range(201, 401), 1)
 SMALL = replace(ALONE, name="201-400 alone, 500 films")
-SETTINGS = (ALL, SERVER, HOUSEHOLDS, WITH_CROWD, ALONE)
+HOMES = (SERVER, HOUSEHOLDS, ALONE)
+"""The homes of the 24 cells."""
+SETTINGS = (ALL, WITH_CROWD)
+"""What is judged beside the cells."""
+LISTS = ("no lists", "similar only", "recommended only", "both lists")
+FIELDS: Mapping[str, ListName] = {"recommendations": "recommended", "similar": "similar"}
+NAMES: tuple[tuple[ListName, ...], ...] = ((), ("similar",), ("recommended",), ("recommended", "similar"))
+"""Which lists TMDb has."""
+KNOWN_OF_USERS = ("plays only", "ratings")
 FILMS, LIBRARIES = 500, 3
 LISTED = 20
 
+CELLS = {
+    ("plays only", SERVER.name): (0.1269, 0.1269, 0.1286, 0.1286),
+    ("plays only", HOUSEHOLDS.name): (0.1109, 0.1109, 0.1262, 0.1262),
+    ("plays only", ALONE.name): (0.1053, 0.1053, 0.1258, 0.1258),
+    ("ratings", SERVER.name): (0.1455, 0.1455, 0.1463, 0.1463),
+    ("ratings", HOUSEHOLDS.name): (0.1210, 0.1210, 0.1441, 0.1441),
+    ("ratings", ALONE.name): (0.1118, 0.1118, 0.1382, 0.1382),
+}
+"""Least NDCG@10 of each cell, in the order of ``LISTS``: 98 % of the figures of docs/ranking.md."""
 FLOORS = {
-    "plays only": {
-        ALL.name: 0.1200, SERVER.name: 0.1292, HOUSEHOLDS.name: 0.1266, WITH_CROWD.name: 0.1276, ALONE.name: 0.1263,
-    },
-    "ratings": {
-        ALL.name: 0.1425, SERVER.name: 0.1469, HOUSEHOLDS.name: 0.1446, WITH_CROWD.name: 0.1507, ALONE.name: 0.1386,
-    },
-}  # fmt: skip
-"""Least NDCG@10: 97 to 99 % of the figures of docs/ranking.md."""
+    "plays only": {ALL.name: 0.1200, WITH_CROWD.name: 0.1276},
+    "ratings": {ALL.name: 0.1425, WITH_CROWD.name: 0.1507},
+}
+"""Least NDCG@10 beside the cells."""
 VOTES = 0.0771
 """NDCG@10 of the baseline, all users."""
-KNOWN = (1, 3, 5, 10, 20)
+FIRST_TITLES = (1, 3, 5, 10, 20)
 """Numbers of titles that are known of newcomers."""
 SMALLEST = 1.15
 """Least ratio to the votes in a library of 500 films."""
@@ -183,27 +219,67 @@ def rank(
     return lists
 
 
-def lists_of_others(folder: Path) -> pd.DataFrame:
-    """Return in place of TMDb's lists what users 1-200 liked together with each film, the nearest first."""
-    _, histories = read_folder(folder)
-    liked = rows_where(histories, histories["user_id"].isin(OTHERS) & (histories["rating"] >= LIKED))
-    nearest = neighbours(group["work_id"].tolist() for _, group in liked.groupby("user_id"))
-    rows = [
-        (film, other, rank) for film, others in nearest.items() for rank, other in enumerate(others[:LISTED], start=1)
-    ]
-    return pd.DataFrame(rows, columns=["work_id", "recommended_work_id", "rank"])
+TmdbLists = Mapping[ListName, Mapping[int, Sequence[int]]]
+"""By name of a list what it has for each film, the best first."""
 
 
-def within(edges: pd.DataFrame, world: World) -> pd.DataFrame:
-    """Return the lists of the films of a library; what it lacks has a negative number, as in ``links_of``."""
-    here = world.library.work_ids.tolist()
-    own = rows_where(edges, edges["work_id"].isin(here))
-    other = own["recommended_work_id"]
-    return own.assign(recommended_work_id=other.where(other.isin(here), -other))
+def tmdb_lists(folder: Path) -> TmdbLists:
+    """Return TMDb's lists of the films of a folder, or what stands for them."""
+    films = load_folder_world(folder, now=datetime.now(UTC), users=0).titles
+    number = {title.key: int(title.key.removeprefix("movie:")) for title in films}
+    known = set(number.values())
+    recommended, similar = read_lists(folder, "recommended", known), read_lists(folder, "similar", known)
+    if not recommended:
+        _, histories = read_folder(folder)
+        liked = rows_where(histories, histories["user_id"].isin(OTHERS) & (histories["rating"] >= LIKED))
+        together = neighbours(group["work_id"].tolist() for _, group in liked.groupby("user_id"))
+        recommended = {int(film): [int(other) for other in others] for film, others in together.items()}
+    if not similar:
+        films = [replace(title, similar_tmdb_ids=None) for title in films]
+        index = TitleIndex(films, date(2026, 1, 1))
+        similar = {number[title.key]: [number[near.key] for near in index.similar(title)] for title in films}
+    return {
+        "recommended": {film: others[:LISTED] for film, others in recommended.items()},
+        "similar": {film: others[:LISTED] for film, others in similar.items()},
+    }
 
 
-def small_worlds(folder: Path, edges: pd.DataFrame) -> list[World]:
-    """Return the data as several small libraries, drawn in proportion to votes (seeded), with the lists of films."""
+@contextlib.contextmanager
+def product_database() -> Iterator[Database]:
+    """Start a database of the product, which is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="aperture-quality-", ignore_cleanup_errors=True) as folder:
+        settings = load_settings(home=Path(folder) / "home")
+        try:
+            yield Database(settings)
+        finally:
+            release_embedded_server(settings.home_path / "postgres")
+
+
+def edges_of(database: Database, films: Sequence[int], lists: TmdbLists) -> dict[str, pd.DataFrame]:
+    """Return what the product uses of TMDb's lists in a library of some films, for each of ``LISTS``.
+
+    The films have their own numbers as ids at TMDb. Nothing stays in the database.
+    """
+    found: dict[str, pd.DataFrame] = {}
+    with database.connection() as connection, connection.begin() as everything:
+        execute(connection, OWNED, films=array_of(films))
+        for name, which in zip(LISTS, NAMES, strict=True):
+            rows: list[dict[str, Any]] = []
+            for film in films:
+                answer: dict[str, Any] = {"id": film, "title": str(film)}
+                for field, one in FIELDS.items():
+                    listed = lists[one].get(film, ()) if one in which else ()
+                    answer[field] = {"results": [{"id": other} for other in listed]}
+                rows.append({"work_id": film} | parse_title(answer, "movie"))
+            write_answers(connection, "tmdb", rows)
+            edges = read_edges(connection)
+            found[name] = edges.sort_values(["work_id", "recommended_work_id"]).reset_index(drop=True)
+        everything.rollback()
+    return found
+
+
+def small_worlds(folder: Path, database: Database, lists: TmdbLists) -> list[World]:
+    """Return the data as several small libraries, drawn in proportion to votes (seeded), with recommended lists."""
     items, histories = read_folder(folder)
     votes = items["vote_count"].fillna(0.0).to_numpy(dtype=np.float64) + 1.0
     years = items["year"].to_numpy(dtype=np.float64)
@@ -215,14 +291,15 @@ def small_worlds(folder: Path, edges: pd.DataFrame) -> list[World]:
         films, released = items.iloc[rows].reset_index(drop=True), years[rows]
         library = library_of(films, vectors[rows])
         small = world_of(films, library, histories, liked, lambda _user, _known, last, at=released: at > last.year)
-        worlds.append(replace(small, edges=within(edges, small)))
+        edges = edges_of(database, films["work_id"].tolist(), lists)
+        worlds.append(replace(small, edges=edges["recommended only"]))
     return worlds
 
 
 def compare_small(worlds: Sequence[World]) -> dict[str, float]:
     """Print how lists of small libraries compare with the votes, and return the ratios."""
     found: dict[str, float] = {}
-    for label in ("plays only", "ratings"):
+    for label in KNOWN_OF_USERS:
         pairs: list[tuple[Result, Result]] = []
         for world in worlds:
             users = [user for user in world.users if user in SMALL.users]
@@ -270,8 +347,90 @@ def measure(
     return mean_result([judge(world, one, users) for one in lists])
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A world that users have: who lives together, what is known of them, and which lists TMDb has."""
+
+    home: str
+    known: str
+    lists: str
+
+    @property
+    def floor(self) -> float:
+        """Least NDCG@10."""
+        return CELLS[self.known, self.home][LISTS.index(self.lists)]
+
+    def __str__(self) -> str:
+        """Return its name."""
+        return f"{self.home}, {self.known}, {self.lists}"
+
+
+def rank_cells(
+    world: World, home: Setting, edges: Mapping[str, pd.DataFrame], *, ratings: bool, draw: int = 0
+) -> dict[str, Lists]:
+    """Return the production lists of the users of a home in a world with each of some lists of TMDb.
+
+    These differ in the links alone, so each household is learned once; and where the product uses nothing of lists,
+    their world is that of the others.
+    """
+    known = replace(world if ratings else without_ratings(world), edges=None)
+    links: dict[str, Links] = {}
+    same: dict[str, str] = {}
+    for name, table in edges.items():
+        same[name] = next((other for other in links if edges[other].equals(table)), name)
+        if same[name] == name:
+            links[name] = links_of(table, world.library.index, len(world.library.work_ids))
+    found: dict[str, Lists] = {name: {} for name in links}
+    for members in households_of(home.users, home.household, draw):
+        model = household_model(known, members, CONFIG)
+        for name, own in links.items():
+            found[name] |= lists_of(world, model.with_links(own))
+    return {name: found[same[name]] for name in edges}
+
+
+def measure_cells(
+    world: World, edges: Mapping[str, pd.DataFrame], homes: Sequence[Setting] = HOMES
+) -> tuple[dict[Cell, Result], dict[Cell, float]]:
+    """Print the table of the cells, and return their figures, and what share of all places 20 films take."""
+    popular, nothing = by_votes(world), LISTS[0]
+    found: dict[Cell, Result] = {}
+    same: dict[Cell, float] = {}
+    print(f"\n{'NDCG@10':53} {'votes':>6} {'ours':>6} {'ratio':>6} {'ours - votes, 95 %':>26} ", end="")
+    print(f"{'ours - no lists, 95 %':>26} {'mean votes':>14} {'HR@10':>6} {'rec@20':>6} {'same':>5}", flush=True)
+    for home, known in itertools.product(homes, KNOWN_OF_USERS):
+        users = [user for user in world.users if user in home.users]
+        votes = judge(world, popular, users)
+        draws = [rank_cells(world, home, edges, ratings=known == "ratings", draw=draw) for draw in range(home.draws)]
+        for name in edges:
+            cell = Cell(home.name, known, name)
+            ours = found[cell] = mean_result([judge(world, lists[name], users) for lists in draws])
+            same[cell] = float(np.mean([sameness(lists[name]) for lists in draws]))
+            without = found[replace(cell, lists=nothing)]
+            print(f"{cell!s:53} {votes.ndcg:>6.4f} {ours.ndcg:>6.4f} {ours.ndcg / votes.ndcg:>5.2f}x ", end="")
+            print(
+                f"{difference(ours, votes):>26} {difference(ours, without) if ours is not without else '-':>26} ",
+                end="",
+            )
+            print(f"{ours.votes:>6.0f} /{votes.votes:>6.0f} {ours.hit_rate:>6.3f} {ours.recall:>6.3f} ", end="")
+            print(f"{same[cell]:>5.2f}", flush=True)
+    return found, same
+
+
+def difference(ours: Result, other: Result) -> str:
+    """Return the mean difference of the NDCG@10 of the same users, with its 95 % interval (normal, paired)."""
+    each = ours.ndcgs - other.ndcgs
+    mean, margin = each.mean(), 1.96 * each.std(ddof=1) / np.sqrt(len(each))
+    return f"{mean:+.4f} [{mean - margin:+.4f}, {mean + margin:+.4f}]"
+
+
+def judge_cells(found: Verdict, cells: Mapping[Cell, Result]) -> None:
+    """Judge each cell by its floor."""
+    for cell, ours in cells.items():
+        found.least(f"NDCG@10, {cell}", ours.ndcg, cell.floor)
+
+
 def compare(world: World, *, ratings: bool, cut: bool = True) -> dict[Setting, Result]:
-    """Print the table of all settings, and return our figures."""
+    """Print the table of the settings beside the cells, and return our figures."""
     print(f"\n{'plays and ratings' if ratings else 'plays only'}; films that are released")
     print(f"{'NDCG@10':28}{'users':>5} {'votes':>6} {'ours':>6} {'95 %':>11} {'ratio':>6} {'95 %':>10}", end="")
     print(f" {'others cut':>13} {'mean votes':>14} {'HR@10':>6} {'rec@20':>6} {'cover':>6}", flush=True)
@@ -284,7 +443,7 @@ def compare(world: World, *, ratings: bool, cut: bool = True) -> dict[Setting, R
         print(f"{setting.name:28}{ours.users:>5} {votes.ndcg:>6.4f} {ours.ndcg:>6.4f} ", end="")
         print(f"[{low:.3f}, {high:.3f}]".replace("0.", ".").rjust(11), end=" ")
         print(f"{ours.ndcg / votes.ndcg:>5.2f}x [{least:.2f}, {most:.2f}]", end=" ")
-        earlier = measure(world, setting, ratings=ratings, cut=True) if cut and setting is not ALONE else None
+        earlier = measure(world, setting, ratings=ratings, cut=True) if cut else None
         print(f"{earlier.ndcg:>6.4f} {earlier.ndcg / votes.ndcg:>5.2f}x" if earlier else f"{'-':>13}", end=" ")
         print(f"{ours.votes:>6.0f} /{votes.votes:>6.0f} {ours.hit_rate:>6.3f} {ours.recall:>6.3f}", end=" ")
         print(f"{ours.coverage:>6.3f}", flush=True)
@@ -322,11 +481,11 @@ def compare_newcomers(world: World, histories: pd.DataFrame) -> dict[str, float]
     liked = (histories["rating"] >= LIKED).to_numpy()
     users = [user for user in world.users if user > 200]
     print(f"\nnewcomers, users 201-400 alone; ratio of NDCG@10 to the votes\n{'known titles':28}", end="")
-    print(*(f"{k:>6}" for k in KNOWN), flush=True)
+    print(*(f"{k:>6}" for k in FIRST_TITLES), flush=True)
     ratios: dict[str, float] = {}
-    for label in ("plays only", "ratings"):
+    for label in KNOWN_OF_USERS:
         print(f"{label:28}", end="", flush=True)
-        for k in KNOWN:
+        for k in FIRST_TITLES:
             some = first_known(world, histories, liked, k)
             votes = judge(some, by_votes(some), users)
             known = some if label == "ratings" else without_ratings(some)
@@ -337,7 +496,7 @@ def compare_newcomers(world: World, histories: pd.DataFrame) -> dict[str, float]
     return ratios
 
 
-def sameness(world: World, lists: Lists) -> float:
+def sameness(lists: Lists) -> float:
     """Return the share of all places among the first ten that the 20 most frequent films take."""
     places = Counter(int(row) for rows in lists.values() for row in rows[:FIRST])
     return sum(count for _, count in places.most_common(20)) / sum(places.values())
@@ -411,18 +570,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (options.data / "ratings.csv.gz").exists():
         not_applicable(f"there is no data in {options.data}")
     start = time.perf_counter()
-    lists = lists_of_others(options.data)
-    world = load(options.data)
-    world = replace(world, edges=within(lists, world))
+    with product_database() as database:
+        lists = tmdb_lists(options.data)
+        world = load(options.data)
+        edges = edges_of(database, world.library.work_ids.tolist(), lists)
+        libraries = small_worlds(options.data, database, lists)
+    world = replace(world, edges=edges["recommended only"])
     print(f"{len(world.items)} films, {len(world.seen)} people, {len(world.users)} of whom qualify; votes: most voted")
+    cells, same = measure_cells(world, edges)
     plays = compare(world, ratings=False, cut=not options.quick)
     rated = compare(world, ratings=True, cut=not options.quick)
     found = verdict(world, plays, rated)
-    for known in ("plays only", "ratings"):
-        alone = rank(world, ALONE, ratings=known == "ratings")
-        found.most(f"places that 20 films take, {known}, {ALONE.name}", sameness(world, alone), MOST_SAME)
-    small = compare_small(small_worlds(options.data, lists))
-    for label, ratio in small.items():
+    judge_cells(found, cells)
+    for known in KNOWN_OF_USERS:
+        alone = Cell(ALONE.name, known, "recommended only")
+        found.most(f"places that 20 films take, {alone}", same[alone], MOST_SAME)
+    for label, ratio in compare_small(libraries).items():
         found.least(f"{SMALL.name}, {label}, ratio to the votes", ratio, SMALLEST)
     if not options.quick:
         for name, ratio in compare_newcomers(world, read_folder(options.data)[1]).items():
@@ -432,7 +595,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found.least("what changes of the first twenty in a week", least, CHANGES[0])
         found.most("what changes of the first twenty in a week", most, CHANGES[1])
         found.least("reasons that name liked titles which contribute most", explain(world), 0.8)
-    print(f"{time.perf_counter() - start:.0f} s")
+    print(f"{time.perf_counter() - start:.0f} s, {time.process_time():.0f} s of processor time")
     return found.close()
 
 

@@ -8,8 +8,11 @@ floors lie between.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from itertools import product
 
+import numpy as np
 import pytest
 
 from aperture_dagster_tests.conftest import HISTORIES, SHARED_DATA
@@ -92,6 +95,57 @@ def test_the_cut_hides_what_others_did_later(benchmark, world):
         benchmark.rank(past, pair, ratings=True)[user],
     )
     assert cut.tolist() == alone.tolist() != full.tolist()
+
+
+def test_similar_titles_change_no_list_and_recommended_ones_do(benchmark, world, shelf):
+    near = {film: [other for other in world.items["work_id"][:40] if other != film] for film in world.items["work_id"]}
+    edges = benchmark.edges_of(shelf.database, world.items["work_id"].tolist(), {"similar": near, "recommended": near})
+    home = replace(benchmark.HOUSEHOLDS, users=range(201, 221))
+    lists = benchmark.rank_cells(world, home, edges, ratings=True)
+    ranked = {name: {user: rows.tolist() for user, rows in own.items()} for name, own in lists.items()}
+    assert len(ranked["no lists"]) > 3
+    assert ranked["similar only"] == ranked["no lists"]
+    assert ranked["recommended only"] == ranked["both lists"]
+    assert all(ranked["recommended only"][user] != own for user, own in ranked["no lists"].items())
+    assert shelf.rows("SELECT 1 FROM works") == [], "nothing is left for the next library"
+
+
+def test_each_of_the_24_cells_has_a_floor_and_one_that_misses_it_is_named(benchmark, capsys):
+    figure = benchmark.Result(np.zeros(0), 0.0, 0.0, 0.0, 0.0)
+    cells = {
+        cell: replace(figure, ndcgs=np.array([cell.floor]))
+        for home, known, lists in product(benchmark.HOMES, benchmark.KNOWN_OF_USERS, benchmark.LISTS)
+        for cell in [benchmark.Cell(home.name, known, lists)]
+    }
+    assert len(cells) == 24 and min(cell.floor for cell in cells) > 0.08
+    verdict = benchmark.Verdict()
+    benchmark.judge_cells(verdict, cells)
+    assert verdict.close() == 0
+    for cell in cells:
+        verdict = benchmark.Verdict()
+        capsys.readouterr()
+        benchmark.judge_cells(verdict, cells | {cell: replace(figure, ndcgs=np.array([cell.floor - 0.001]))})
+        assert verdict.close() == 1
+        missed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED  ")]
+        assert len(missed) == 1 and f"{cell}:" in missed[0]
+
+
+def test_a_difference_has_the_interval_of_the_same_users(benchmark):
+    ours, other = (benchmark.Result(np.array(ndcgs), 0.0, 0.0, 0.0, 0.0) for ndcgs in ([0.1, 0.5], [0.0, 0.2]))
+    # Differences of .1 and .3: standard error .1.
+    assert benchmark.difference(ours, other) == "+0.2000 [+0.0040, +0.3960]"
+
+
+def test_the_cells_are_judged_with_the_lists_of_a_folder_that_has_some(benchmark, tmp_path):
+    for name in ("movies.jsonl.gz", "ratings.csv.gz"):
+        shutil.copy(HISTORIES / name, tmp_path)
+    made = benchmark.tmdb_lists(tmp_path)
+    first, second, third = sorted(made["similar"])[:3]
+    assert made["recommended"] and max(map(len, made["similar"].values())) == 20
+    line = f'{{"movieId": {first}, "ids": [{third}, {second}]}}'
+    (tmp_path / "recommended.jsonl").write_text(line)
+    found = benchmark.tmdb_lists(tmp_path)
+    assert found["recommended"] == {first: [third, second]} and found["similar"] == made["similar"]
 
 
 @pytest.mark.nightly(

@@ -6,7 +6,7 @@ pass over the vectors. ``RankingModel.for_user`` then blends, diversifies and ex
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -225,6 +225,11 @@ class RankingModel:
     linked: Floats | None
     """Scores from these lists, shape (n, users)."""
 
+    def with_links(self, links: Links) -> "RankingModel":
+        """Return the model with other "recommended from this title" lists; all else is shared."""
+        weights = weight_matrix(self.people.titles, self.people.users, len(self.library.work_ids))
+        return replace(self, links=links, linked=links.spread(weights))
+
     def for_user(self, user_id: Hashable) -> pd.DataFrame:
         """Return the list of one user, ranked within each media type, with ``COLUMNS``.
 
@@ -367,7 +372,7 @@ def prepare(
     started_by_user = rows_where(tidy, started(tidy) & is_here).groupby("user_id")
     lost = tidy.assign(lost=LEFT_LOSS * np.exp2(-days_before_last(tidy) / LEFT_HALF_LIFE_DAYS))
     left_by_user = rows_where(lost, left_early(tidy) & lost["lost"].notna() & is_here).groupby("user_id")
-    return RankingModel(
+    model = RankingModel(
         config=config,
         library=library,
         people=people,
@@ -381,9 +386,10 @@ def prepare(
         fatigue=inputs.fatigue,
         resting=inputs.resting,
         similarity=similarities(library, people),
-        links=links,
-        linked=None if links is None else links.spread(weight_matrix(people.titles, people.users, n)),
+        links=None,
+        linked=None,
     )
+    return model if links is None else model.with_links(links)
 
 
 def blend_shares(
