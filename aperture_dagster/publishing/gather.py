@@ -52,7 +52,8 @@ NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 class Gathered:
     """The titles of each list by its key, and those that were left out, with the reason.
 
-    ``hidden`` are the lists that are empty, and of which their users have hidden all that is published.
+    ``hidden`` are the lists that are empty on purpose: their users have hidden all that is published, or are in the
+    middle of all that is listed.
     """
 
     titles: dict[str, list[ListedTitle]] = field(default_factory=dict)
@@ -107,7 +108,9 @@ def gather(
     with database.transaction() as connection:
         raw = _read(connection, specs, playing, now)
         empty = (spec.list_key for spec in specs if spec.user_id is not None and not raw.works[spec.list_key])
-        hidden = {key for key in empty if has_hidden_all(connection, key)}
+        hidden = {
+            key for key in empty if has_hidden_all(connection, key) or listed_works(connection, key, today=now.date())
+        }
     visible = {spec.list_key: _visible(spec, raw, access) for spec in specs}
     files = _files(raw, visible.values(), database, server, now)
     result = Gathered(hidden=hidden)

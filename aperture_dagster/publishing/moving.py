@@ -226,10 +226,11 @@ class StateMover:
         unconfirmed = 0
         touched: list[Subject] = []
         for subject in moving:
-            copies = [one for one in subject.copies if one in shown and one not in playing]
+            copies = [one for one in subject.copies if one in shown]
             if subject.original_id not in shown or not all(_is_same(shown[one], found.get(one)) for one in copies):
                 # Somebody goes on with it: the next look decides.
                 continue
+            copies = [one for one in copies if one not in playing]
             if subject.to_write(shown, now):
                 unconfirmed += 1
                 continue

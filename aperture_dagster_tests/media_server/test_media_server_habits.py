@@ -16,6 +16,7 @@ from aperture_dagster.media_server.items import parse_user
 from aperture_dagster.media_server.jellyfin import JellyfinReader
 from aperture_dagster.media_server.reader import MediaServerReader, parse_play
 from aperture_dagster.media_server.records import Listing, ServerEpisode, ServerLibrary, ServerTitle
+from aperture_dagster.simulator.catalogue import item_number
 from aperture_dagster.simulator.jellyfin.items import SERIES_COUNTED
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
@@ -274,6 +275,23 @@ def test_plays_that_ended_are_listed_with_their_users_and_nothing_else_is(server
         assert len(client.plays_ended(now - timedelta(hours=4)) or ()) == 2
         state.add_fault(FaultRule("*", "/System/ActivityLog/Entries", status=404))
         assert client.plays_ended(now) is None
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_is_being_played_is_known_by_user_and_item(server: str):
+    with served(server) as (running, client):
+        state = running.state
+        one = next(iter(state.users.values()))
+        state.add_user(WorldUser("other"))
+        other = state.user_named("other")
+        film = next(item for item in state.catalogue.items("Movie") if item.present)
+        number = item_number(film) if server == "emby" else film.id
+        assert client.playing() == set()
+        for user in (one, other):
+            state.begin_play(user.name, film.id, 0.2)
+        assert client.playing() == {(one.id, number), (other.id, number)}
+        state.end_play(one.name, 0.5)
+        assert client.playing() == {(other.id, number)}
 
 
 @pytest.mark.parametrize("kind", ["VideoPlaybackStopped", "playback.stop"])

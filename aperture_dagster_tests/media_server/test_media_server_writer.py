@@ -85,6 +85,7 @@ def test_a_dry_run_counts_and_changes_nothing(server: str, tmp_path: Path):
         is_jellyfin = writer.product == "jellyfin"
         if is_jellyfin:
             writer.set_user_data(bo, films["Alone"], {"Played": True})
+            writer.forget_play(bo, films["Alone"])
         made = writer.create_collection("Top Picks", list(films.values()))
         writer.stamp(made, "top-picks")
         writer.add_to_collection(made, [films["Alone"]])
@@ -92,7 +93,7 @@ def test_a_dry_run_counts_and_changes_nothing(server: str, tmp_path: Path):
         assert writer.writes == Counter(
             ["library_created", "library_options", "library_deleted", "library_refreshed", "scan", "policy",
              "configuration", "collection_created", "stamped", "collection_items_added", "picture"]
-            + ["user_data"] * is_jellyfin
+            + ["user_data"] * 2 * is_jellyfin
         )  # fmt: skip
         assert writer.libraries() == libraries and writer.user_objects() == users
         assert running.state.names_of_lists("BoxSet") == ["Parts Collection"]
@@ -133,6 +134,8 @@ def test_neither_ratings_nor_user_data_are_written_to_emby():
             writer.set_rating("1", "2", 7)
         with pytest.raises(RequestRejected):
             writer.set_user_data("1", "2", {"Played": True})
+        with pytest.raises(RequestRejected):
+            writer.forget_play("1", "2")
         assert running.state.requests("emby") == 0
 
 
@@ -196,6 +199,10 @@ def test_user_data_is_written_field_by_field_and_nobody_is_active_through_it(ser
         assert (state.played, state.position_ticks, state.favorite) == (False, 6_000_000_000, True)
         assert state.last_played_at == at
         assert running.state.user_named("bo").last_activity == active
+        writer.forget_play(bo, film)
+        (state,) = [one for page in writer.reader.states_of(bo, [film]) for one in page]
+        assert (state.played, state.play_count, state.position_ticks, state.last_played_at) == (False, 0, 0, None)
+        assert state.favorite, "that is no play"
 
 
 # Items and libraries

@@ -138,6 +138,10 @@ def test_what_somebody_is_in_the_middle_of_leaves_their_recommendations_unless_i
         found = gather([ANNS], {}, shelf.database, server, NOW, playing=playing)  # pyright: ignore[reportArgumentType]
         return [one.facts.title for one in found.titles[ANNS.list_key]]
 
+    shelf.history("ann", touched("film-2", 1, 0.4), touched("film-4", 1, 0.4))
+    found = gather([ANNS], {}, shelf.database, server, NOW)  # pyright: ignore[reportArgumentType]
+    assert found.titles[ANNS.list_key] == [] and found.hidden == {ANNS.list_key}, "empty on purpose"
+    shelf.history("ann", *(touched(one, 0, 0)._replace(played=False) for one in ("film-2", "film-4")))
     assert while_playing("film-3", "film-1") == ["Film 2", "Film 4"], "the originals are being played"
     assert while_playing("copy3") == ["Film 2", "Film 3", "Film 4"]
     assert while_playing("copy1") == ["Film 2", "Film 4", "Film 1"], "it has left the list"
