@@ -82,3 +82,13 @@ def test_the_template_of_unraid_is_complete(household: dict[str, Any]):
         "APERTURE_MEDIA_SERVER_API_KEY", "TMDB_API_KEY"
     }  # fmt: skip
     assert variables["APERTURE_PUBLISH_ROOT"].text == by_kind["Path"][2].text == by_kind["Path"][2].attrib["Target"]
+
+
+def test_the_file_for_a_network_of_another_project_joins_it_and_keeps_its_own():
+    page = (PROJECT / "docs/containers.md").read_text("utf-8")
+    (shown,) = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    Draft7Validator(json.loads(SCHEMA.read_text("utf-8"))).validate(shown)
+    ((service, joins),) = shown["services"].items()
+    assert service in read_compose({})["services"]
+    assert set(joins["networks"]) == {"default", *shown["networks"]}
+    assert all(network["external"] for network in shown["networks"].values())
