@@ -89,6 +89,6 @@ def test_the_file_for_a_network_of_another_project_joins_it_and_keeps_its_own():
     (shown,) = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
     Draft7Validator(json.loads(SCHEMA.read_text("utf-8"))).validate(shown)
     ((service, joins),) = shown["services"].items()
-    assert service in read_compose({})["services"]
+    assert service in read_compose({}, HOUSEHOLD)["services"]
     assert set(joins["networks"]) == {"default", *shown["networks"]}
     assert all(network["external"] for network in shown["networks"].values())
