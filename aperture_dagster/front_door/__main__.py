@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,13 @@ def _rows(
     yield rows.route()
 
 
+def _log_with_time() -> None:
+    """Date what this program logs, as fail2ban needs it; Dagster has handlers for its own loggers only."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    logging.getLogger("aperture_dagster").addHandler(handler)
+
+
 def main() -> None:
     """Run Dagster's command with :func:`create_app` and :func:`serve` in place of what it calls.
 
@@ -81,6 +89,7 @@ def main() -> None:
         raise RuntimeError("This version of dagster-webserver cannot be guarded: install the one in constraints.txt.")
     for name, ours in replaced.items():
         setattr(_command, name, ours)
+    _log_with_time()
     _command.cli.params.append(DEMO_OPTION)
     _command.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")
 

@@ -21,7 +21,7 @@ from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.references import match_users
 from aperture_dagster.discovery.suggestions import why_suggested
 from aperture_dagster.front_door.house import NO_STORE, House, Visit
-from aperture_dagster.front_door.sessions import WINDOW_SECONDS, Throttle
+from aperture_dagster.front_door.throttle import RATES
 from aperture_dagster.model import MediaType
 from aperture_dagster.settings import Settings
 from aperture_dagster.shelves import Card, Page, Row, for_you, next_episode, shows, suggestions, top_picks
@@ -85,10 +85,10 @@ UNKNOWN = HTTPException(500)
 
 
 class Api:
-    """The endpoints, and what they remember of keys."""
+    """The endpoints."""
 
     def __init__(self, house: House) -> None:
-        self._house, self._throttle, self._right = house, Throttle(), set[str]()
+        self._house = house
 
     def route(self) -> Mount:
         """Return the route of all of it. What goes wrong below it is JSON, too."""
@@ -123,17 +123,12 @@ class Api:
         scheme, _, given = visit.request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise HTTPException(401, ERRORS[401], {"www-authenticate": "Bearer"})
-        digest = digest_of(given.strip())
-        # Programs behind one proxy share an address: wrong keys must not lock out a program whose key was right.
-        if digest not in self._right and not self._throttle.take(digest, visit.address):
-            raise HTTPException(429, ERRORS[429], {"retry-after": f"{WINDOW_SECONDS:.0f}"})
-        key = find_key(connection, digest)
+        key = find_key(connection, digest_of(given.strip()))
         if key is None:
-            self._right.discard(digest)
+            # Only now: programs behind one proxy share an address, and a wrong key must not lock out a right one.
+            if not self._house.throttle.take("keys", visit.address):
+                raise HTTPException(429, ERRORS[429], {"retry-after": f"{RATES['keys'].seconds:.0f}"})
             raise HTTPException(401, ERRORS[401], {"www-authenticate": "Bearer"})
-        if digest not in self._right:
-            self._throttle.forgive(digest, visit.address)
-            self._right.add(digest)
         return key["user_id"]
 
 

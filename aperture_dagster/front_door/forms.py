@@ -16,7 +16,7 @@ from aperture_dagster.discovery.requests import NoSeerrUser, open_desk
 from aperture_dagster.discovery.seerr import RequestRefused, why_not_configured
 from aperture_dagster.discovery.suggestions import dismiss_title, dismissed_titles, undo_dismissal, wish_for
 from aperture_dagster.front_door.choices import choose, exclude_genres
-from aperture_dagster.front_door.house import Answer, House, Visit
+from aperture_dagster.front_door.house import TOO_OFTEN, Answer, House, Visit
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.newsletter import unsubscribe
 from aperture_dagster.ratings.accounts import TraktAccounts, disconnect, why_off
@@ -60,6 +60,8 @@ def end_letters(visit: Visit) -> Response:
     Nobody learns whether a key is one.
     """
     is_done, key = visit.request.method == "POST", visit.request.path_params["key"]
+    if is_done and not visit.house.throttle.take("letters", visit.address):
+        raise HTTPException(429, TOO_OFTEN)
     if is_done and key.isprintable():
         # The pages' own database has to be there first.
         with visit.house.database.connection(), visit.house.written.transaction() as connection:

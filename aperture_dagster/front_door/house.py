@@ -25,8 +25,9 @@ from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.front_door.gate import Gate, Visitor, texts_for
 from aperture_dagster.front_door.lanes import Lane
+from aperture_dagster.front_door.secrets import FOLDER
 from aperture_dagster.front_door.server import network_of
-from aperture_dagster.front_door.sessions import Throttle
+from aperture_dagster.front_door.throttle import FILE, Throttle
 from aperture_dagster.media_server.posters import Posters
 from aperture_dagster.model import Clock, stars
 from aperture_dagster.postgres.database import Database, NothingYet, ReadOnlyDatabase
@@ -56,6 +57,7 @@ PATIENCE_SECONDS = 10.0
 MOST_WAITING = 200
 LARGEST_FORM, LONGEST_FIELD, MOST_FIELDS = 10_000, 500, 100
 NO_MEMBER = marked("You do not take part, so no lists are made for you.")
+TOO_OFTEN = marked("There were too many attempts. Try again in two minutes.")
 NOT_READY = marked("There are no lists yet. They are made once the library has been read; look again in a few minutes.")
 
 
@@ -75,10 +77,11 @@ class House:
     ) -> None:
         self.settings, self.database, self.gate, self.prefix = settings, database, gate, prefix
         self.clock, self.written = clock or Clock(), Database(settings)
-        self.connecting, self.throttle = Connecting(), Throttle()
-        # What reads the database, and what asks a service: for members, for strangers who sign in, and for pictures.
+        self.connecting, self.throttle = Connecting(), Throttle(settings.home_path / FOLDER / FILE)
+        # What reads the database, and what asks a service: for members, who signs in on a device that is known or is
+        # a stranger, and pictures.
         self.pages, self.services = Lane(8, waiting=MOST_WAITING), Lane(4)
-        self.strangers = Lane(8, of_client=4)
+        self.known, self.strangers = Lane(4), Lane(8, of_client=4)
         self.pictures = Lane(8, waiting=MOST_WAITING, seconds=PATIENCE_SECONDS)
         hasty = {"media_server_timeout_seconds": PATIENCE_SECONDS / 2, "http_attempts": 1}
         self.posters = Posters(functools.partial(known_server, settings.model_copy(update=hasty), database))

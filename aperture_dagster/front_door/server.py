@@ -27,6 +27,8 @@ LARGEST_HEAD = 65_536
 MOST_CONNECTIONS = 1_000
 MOST_OF_CLIENT = 200
 """Connections of a client, and its requests at once, which a proxy may forward. A household may be one client."""
+STOP_SECONDS = 2
+"""Time for requests to end, some of which wait for a service, when the server stops."""
 SPARE_DESCRIPTORS = 400
 """What else the process opens, and connections that were accepted but not counted yet."""
 
@@ -225,4 +227,4 @@ def serve(app: ASGIApp, *, is_proxy: Callable[[str], bool] = lambda _: False, **
     class Protocol(LimitedProtocol):
         open_connections = Connections(max(most, 50), is_shared=is_proxy)
 
-    uvicorn.run(FairShare(app), http=Protocol, **options)
+    uvicorn.run(FairShare(app), http=Protocol, timeout_graceful_shutdown=STOP_SECONDS, **options)

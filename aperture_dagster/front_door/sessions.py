@@ -5,25 +5,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from aperture_dagster.front_door.secrets import SESSIONS, read_secret
+from aperture_dagster.front_door.throttle import account_of, digest_of
 from aperture_dagster.settings import Settings
 
-COOKIE, QUICK_COOKIE = "aperture_session", "aperture_quick_connect"
+COOKIE, QUICK_COOKIE, DEVICE_COOKIE = "aperture_session", "aperture_quick_connect", "aperture_device"
 SESSION_SECONDS = 30 * 86_400
 QUICK_SECONDS = 600
-WINDOW_SECONDS = 900.0
-ATTEMPTS = {"account": 20, "pair": 8, "address": 40}
-"""Failed sign-ins within the window, for a name, for a name from one address, and for an address."""
-MOST_COUNTED = 20_000
+DEVICE_SECONDS = 365 * 86_400
+MOST_NAMES = 8
+"""Names that a device remembers: a household's tablet has several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +54,17 @@ class Sessions:
         csrf = hmac.new(key, f"csrf {cookie}".encode(), hashlib.sha256).hexdigest()
         return Session(found[0], found[1] is True, csrf)
 
+    def device(self, cookie: str | None, name: str) -> str | None:
+        """Return the id of the device that a cookie shows, if somebody has signed in on it with this name."""
+        found = self.signed(DEVICE_COOKIE, cookie, DEVICE_SECONDS)
+        return found[0] if found is not None and digest_of(account_of(name)) in found[1] else None
+
+    def remember(self, cookie: str | None, *names: str) -> str:
+        """Return the content of a device's cookie, which had this one, once somebody has signed in with these names."""
+        device, known = self.signed(DEVICE_COOKIE, cookie, DEVICE_SECONDS) or (secrets.token_urlsafe(9), [])
+        digests = dict.fromkeys([*(digest_of(account_of(name)) for name in names), *known])
+        return self.sign(DEVICE_COOKIE, device, list(digests)[:MOST_NAMES])
+
     def sign(self, name: str, *values: Any) -> str:
         """Return the content of a cookie, which is signed but not encrypted."""
         return self._signer(name).dumps(values)
@@ -72,41 +79,3 @@ class Sessions:
     def _signer(self, name: str) -> URLSafeTimedSerializer:
         key, how = read_secret(self._settings, SESSIONS), {"digest_method": hashlib.sha256}
         return URLSafeTimedSerializer(key, salt=name, signer_kwargs=how)
-
-
-class Throttle:
-    """Counts failed sign-ins; it forgets them after a quarter of an hour.
-
-    An account is limited for each address and, more generously, in total, so that somebody who guesses from one
-    address does not lock its owner out.
-    """
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now, self._lock = now, threading.Lock()
-        self._failures: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
-
-    def take(self, name: str, address: str) -> bool:
-        """Count an attempt as failed until :meth:`forgive`; False if there were too many, and it must not be made."""
-        keys, now = _keys(name, address), self._now()
-        with self._lock:
-            recent = {key: [one for one in self._failures.get(key, ()) if now - one < WINDOW_SECONDS] for key in keys}
-            if any(len(times) >= ATTEMPTS[key[0]] for key, times in recent.items()):
-                return False
-            for key, times in recent.items():
-                self._failures[key] = [*times, now]
-                self._failures.move_to_end(key)
-            while len(self._failures) > MOST_COUNTED:
-                self._failures.popitem(last=False)
-        return True
-
-    def forgive(self, name: str, address: str) -> None:
-        """Forget the last attempt, which did not fail."""
-        with self._lock:
-            for key in _keys(name, address):
-                if self._failures.get(key):
-                    self._failures[key].pop()
-
-
-def _keys(name: str, address: str) -> list[tuple[str, str]]:
-    account = name.strip().casefold()
-    return [("account", account), ("pair", f"{account}\n{address}"), ("address", address)]

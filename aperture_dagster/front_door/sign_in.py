@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
+import threading
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 from urllib.parse import quote, urlencode
 
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
+from aperture_dagster.alerts import Message, Notifier
 from aperture_dagster.catalogue.people import server_identity
 from aperture_dagster.catalogue.servers import open_accounts
 from aperture_dagster.front_door.gate import LANGUAGE_COOKIE
-from aperture_dagster.front_door.house import House, Visit
-from aperture_dagster.front_door.sessions import COOKIE, QUICK_COOKIE, QUICK_SECONDS, SESSION_SECONDS
+from aperture_dagster.front_door.house import TOO_OFTEN, House, Visit, read_form
+from aperture_dagster.front_door.sessions import (
+    COOKIE,
+    DEVICE_COOKIE,
+    DEVICE_SECONDS,
+    QUICK_COOKIE,
+    QUICK_SECONDS,
+    SESSION_SECONDS,
+)
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.media_server.accounts import Account, WrongAccount
 from aperture_dagster.postgres.database import NothingYet
+from aperture_dagster.settings import Settings
+from aperture_dagster.settings.types import is_address
 from aperture_dagster.texts import LANGUAGES, marked
 
 _LOG = logging.getLogger(__name__)
 LANGUAGE_SECONDS = 365 * 86_400
+LONGEST_NAME = 64
+"""Characters of a name in the log."""
 WRONG = marked("The media server does not accept this name and password.")
 SILENT = marked("The media server does not answer at the moment. Try again in a minute.")
-TOO_OFTEN = marked("There were too many attempts. Try again in a quarter of an hour.")
 OTHER_SERVER = marked("This account is of another media server than the one whose lists are here.")
 
 
@@ -31,8 +48,8 @@ def routes(house: House) -> Sequence[BaseRoute]:
     """Return the routes."""
     return [
         house.page("/sign-in", show),
-        house.form("/sign-in", check, house.strangers),
-        house.form("/sign-in/quick-connect", quick_connect, house.strangers),
+        Route("/sign-in", partial(check, house), methods=["POST"]),
+        Route("/sign-in/quick-connect", partial(quick_connect, house), methods=["POST"]),
         house.form("/sign-out", sign_out),
         house.form("/language", choose_language),
     ]
@@ -57,41 +74,100 @@ def _show_code(visit: Visit, code: str, problem: str = "") -> Response:
     return visit.step(_("Sign in"), problem=problem, text=text, code=code, button=button, other=other)
 
 
-def check(visit: Visit) -> Response:
-    """Ask the media server whether a name and password are right."""
-    name, throttle = visit.form.get("name", ""), visit.house.throttle
-    if not throttle.take(name, visit.address):
-        return show(visit, TOO_OFTEN, 429)
+async def check(house: House, request: Request) -> Response:
+    """Ask the media server whether a name and password are right, once it is this attempt's turn."""
+    visit = Visit(house, request, await read_form(request))
+    name = visit.form.get("name", "")
+    device = house.gate.sessions.device(request.cookies.get(DEVICE_COOKIE), name)
+    turn = house.throttle.sign_in(name, visit.address, device)
+    if turn.seconds and device is None:
+        _tell_operator(visit, name)
+    if not turn.is_granted:
+        return refuse(visit, name, "too many attempts", TOO_OFTEN, 429)
+    await asyncio.sleep(turn.seconds)
+    is_wrong = False
+    try:
+        # Strangers may keep the media server busy, but not for those who are known.
+        lane = house.strangers if device is None else house.known
+        answer, is_wrong = await house.answer(lane, _check, visit)
+    finally:
+        if not is_wrong:
+            house.throttle.forgive(turn)
+    return answer
+
+
+def _check(visit: Visit) -> tuple[Response, bool]:
+    """Return the answer, and whether name and password were wrong."""
+    name = visit.form.get("name", "")
     try:
         with open_accounts(visit.settings) as server:
             account = server.sign_in(name, visit.form.get("password", ""))
     except WrongAccount:
-        return show(visit, WRONG, 403)
+        return refuse(visit, name, "wrong password", WRONG), True
     except ServiceError as error:
-        throttle.forgive(name, visit.address)
         _LOG.warning("nobody can sign in: %s", error)
-        return show(visit, SILENT, 503)
-    throttle.forgive(name, visit.address)
-    return _welcome(visit, account)
+        return show(visit, SILENT, 503), False
+    return _welcome(visit, account, name), False
 
 
-def quick_connect(visit: Visit) -> Response:
+def refuse(visit: Visit, name: str, reason: str, problem: str, status: int = 403) -> Response:
+    """Refuse a sign-in, with a line in the log that fail2ban understands."""
+    _LOG.warning("Refused a sign-in from %s for %s: %s", *_who(visit, name), reason)
+    answer = show(visit, problem, status)
+    if status == 429:
+        answer.headers["retry-after"] = "120"
+    return answer
+
+
+def _who(visit: Visit, name: str) -> tuple[str, str]:
+    """Return an address and a name for people and logs: as JSON, since it is whatever somebody typed."""
+    return visit.address if is_address(visit.address) else "unknown", json.dumps(name[:LONGEST_NAME])
+
+
+def _tell_operator(visit: Visit, name: str) -> None:
+    """Send a message that somebody guesses passwords, once an hour at most."""
+    if not visit.house.throttle.take("alerts", ""):
+        return
+    address, named = _who(visit, name)
+    body = (
+        f"So many attempts to sign in have failed, the last one from {address} for {named}, that further ones are "
+        "slowed down. Devices on which members have signed in before are not affected. If the address is that of your "
+        "own proxy, docs/remote-access.md says how to make it known."
+    )
+    _LOG.warning("%s", body)
+    message = Message("Aperture: somebody guesses passwords", body, is_good=False)
+    threading.Thread(target=_send, args=(visit.settings, message), daemon=True).start()
+
+
+def _send(settings: Settings, message: Message) -> None:
+    for to, why in Notifier(settings).send_to_all(message):
+        if why is not None:
+            _LOG.warning("%s was not told that somebody guesses passwords: %s", to.shown, why)
+
+
+async def quick_connect(house: House, request: Request) -> Response:
     """Show a new code, or see whether the one of this browser was entered."""
-    sessions = visit.house.gate.sessions
-    pending = sessions.signed(QUICK_COOKIE, visit.request.cookies.get(QUICK_COOKIE), QUICK_SECONDS)
+    visit, sessions = Visit(house, request, await read_form(request)), house.gate.sessions
+    pending = sessions.signed(QUICK_COOKIE, request.cookies.get(QUICK_COOKIE), QUICK_SECONDS)
+    if "again" in visit.form:
+        pending = None
+    if not house.throttle.take("codes" if pending is None else "polls", visit.address):
+        return refuse(visit, "", "too many codes", TOO_OFTEN, 429)
+    return await house.answer(house.strangers, partial(_quick_connect, pending), visit)
+
+
+def _quick_connect(pending: list[Any] | None, visit: Visit) -> Response:
     try:
         with open_accounts(visit.settings) as server:
-            if pending is None or "again" in visit.form:
-                if not visit.house.throttle.take(f"quick connect at {visit.address}", visit.address):
-                    return show(visit, TOO_OFTEN, 429)
+            if pending is None:
                 begun = server.begin_quick_connect()
                 answer = _show_code(visit, begun.code)
-                kept = sessions.sign(QUICK_COOKIE, begun.secret, begun.code)
+                kept = visit.house.gate.sessions.sign(QUICK_COOKIE, begun.secret, begun.code)
                 _set_cookie(visit, answer, QUICK_COOKIE, kept, QUICK_SECONDS)
                 return answer
             account = server.finish_quick_connect(pending[0])
     except WrongAccount:
-        answer = show(visit, marked("The code has expired. Ask for another one."), 403)
+        answer = refuse(visit, "", "expired code", marked("The code has expired. Ask for another one."))
         _set_cookie(visit, answer, QUICK_COOKIE, "", 0)
         return answer
     except ServiceError as error:
@@ -102,17 +178,20 @@ def quick_connect(visit: Visit) -> Response:
     return _welcome(visit, account)
 
 
-def _welcome(visit: Visit, account: Account) -> Response:
-    """Begin the session of an account, unless it is one of another server."""
+def _welcome(visit: Visit, account: Account, *names: str) -> Response:
+    """Begin the session of an account, unless it is one of another server; ``names`` were typed for it."""
     try:
         with visit.house.database.connection() as connection:
             known = server_identity(connection)
     except NothingYet:
         known = None
     if known is not None and account.server_id is not None and known["server_id"] != account.server_id:
-        return show(visit, OTHER_SERVER, 403)
-    session = visit.house.gate.sessions.begin(account.user_id, is_administrator=account.is_administrator)
+        return refuse(visit, account.name, "account of another server", OTHER_SERVER)
+    sessions = visit.house.gate.sessions
+    session = sessions.begin(account.user_id, is_administrator=account.is_administrator)
+    device = sessions.remember(visit.request.cookies.get(DEVICE_COOKIE), account.name, *names)
     answer = visit.back()
+    _set_cookie(visit, answer, DEVICE_COOKIE, device, DEVICE_SECONDS)
     _set_cookie(visit, answer, COOKIE, session, SESSION_SECONDS)
     _set_cookie(visit, answer, QUICK_COOKIE, "", 0)
     return answer

@@ -55,6 +55,8 @@ class Served:
 
     def __init__(self, process: Fork, port: int) -> None:
         self.process, self.port = process, port
+        self.left: list[socket.socket] = []
+        """Connections whose answers nobody waits for."""
 
     def connect(self, source: str = "127.0.0.1") -> socket.socket:
         """Open a connection."""
@@ -87,10 +89,15 @@ def receive(client: socket.socket, began: float) -> Got:
     content = b""
     while chunk := client.recv(65_536):
         content += chunk
+    if not content:
+        raise ConnectionError("there was no answer")
     head, _, text = content.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     pairs = [line.partition(": ") for line in lines]
-    headers = {name.lower(): value for name, _, value in pairs}
+    headers: dict[str, str] = {}
+    for name, _, value in pairs:
+        before = headers.get(name.lower())
+        headers[name.lower()] = value if before is None else f"{before}, {value}"
     return Got(int(first.split()[1]), headers, text.decode("utf-8", "replace"), time.monotonic() - began)
 
 
@@ -130,5 +137,7 @@ def served(settings: Settings, descriptors: tuple[int, int] = (1024, 1024), **ch
         wait_for(answers, lambda: "the front door does not start")
         yield door
     finally:
+        for client in door.left:
+            client.close()
         process.kill()
         process.wait()

@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 
 from aperture_dagster.cli.main import main
 from aperture_dagster.front_door.api import LISTS
-from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, Sessions
+from aperture_dagster.front_door.sessions import COOKIE, Sessions
+from aperture_dagster.front_door.throttle import RATES
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.browsing import members_app
 from aperture_dagster_tests.front_door.home import Home
@@ -173,20 +174,14 @@ def test_a_key_is_shown_once_stored_as_its_hash_and_ends_when_it_is_removed(
 
 def test_guesses_end_and_lock_out_no_program_that_works(home: Home, programs: Programs):
     home.recommend("Anna", 1)
-    path, used, late = "/api/v1/users/Anna/recommendations", programs.key("Homepage"), programs.key("Late")
-    assert len(read(programs.client(used), "Anna")) == 1
-    statuses = [programs.client(f"guess {one}").get(path).status_code for one in range(ATTEMPTS["address"] + 2)]
-    assert statuses == [401] * ATTEMPTS["address"] + [429] * 2
-    refused = programs.client(late).get(path)
-    # Not even one that is right, unless it was in use before.
-    assert refused.status_code == refused.json()["status"] == 429 and int(refused.headers["retry-after"]) > 0
-    assert len(read(programs.client(used), "Anna")) == 1
-    assert len(read(programs.client(late, address="192.168.1.10"), "Anna")) == 1
-    # A program that goes on with a wrong key uses up its own attempts, not those of others there.
-    stale = [programs.client("old", address="10.0.0.1").get(path).status_code for _ in range(ATTEMPTS["pair"] + 2)]
-    assert stale == [401] * ATTEMPTS["pair"] + [429] * 2
-    fresh = programs.client(programs.key("Fresh"), address="10.0.0.1")
-    assert [len(read(fresh, "Anna")) for _ in range(ATTEMPTS["address"])] == [1] * ATTEMPTS["address"]
+    path, late, free = "/api/v1/users/Anna/recommendations", programs.key("Late"), RATES["keys"].free
+    statuses = [programs.client(f"guess {one}").get(path).status_code for one in range(free + 2)]
+    assert statuses == [401] * free + [429] * 2
+    refused = programs.client("guess").get(path)
+    assert refused.json()["status"] == 429 and int(refused.headers["retry-after"]) > 0
+    # A right key works at once, also at that address and for the first time.
+    assert len(read(programs.client(late), "Anna")) == 1
+    assert programs.client("guess", address="192.168.1.10").get(path).status_code == 401
 
 
 def test_whatever_goes_wrong_is_json_with_the_status(home: Home, programs: Programs):
@@ -207,7 +202,7 @@ def test_whatever_goes_wrong_is_json_with_the_status(home: Home, programs: Progr
     version = home.shelf.value("SELECT version_num FROM alembic_version")
     home.shelf.do("UPDATE alembic_version SET version_num = 'other'")
     late = programs.client(key)
-    for _ in range(2 * ATTEMPTS["pair"]):
+    for _ in range(2 * RATES["keys"].free):
         answer = late.get("/api/v1/users/Anna/shows")
         assert answer.status_code == answer.json()["status"] == 503
     # A database that is away says nothing of a key.

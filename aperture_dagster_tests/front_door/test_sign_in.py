@@ -18,7 +18,7 @@ from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House, safe_path
 from aperture_dagster.front_door.secrets import OPERATOR, read_secret
-from aperture_dagster.front_door.sessions import ATTEMPTS, COOKIE, QUICK_COOKIE, WINDOW_SECONDS, Sessions, Throttle
+from aperture_dagster.front_door.sessions import COOKIE, QUICK_COOKIE, Sessions
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
@@ -178,34 +178,6 @@ def test_the_account_of_another_server_is_refused(open_door: Callable[..., Any])
         assert (
             answer.status_code == 403 and "another media server" in answer.text and "set-cookie" not in answer.headers
         )
-
-
-def test_ten_thousand_guesses_reach_the_server_a_few_times_whether_or_not_there_is_such_a_name(
-    open_door: Callable[..., Any],
-):
-    with open_door() as door:
-        browser, asked = door.browser(), 0
-        # The media server is asked in each case, so the time of an answer is the server's own.
-        for name in ("Anna", "Nobody", "Ben\r\nAnna"):
-            statuses = [sign_in(browser, name, f"guess {one}").status_code for one in range(ATTEMPTS["pair"] + 2)]
-            assert statuses == [403] * ATTEMPTS["pair"] + [429] * 2, name
-            asked += ATTEMPTS["pair"]
-            assert len(door.simulator.state.arrivals("jellyfin", "AuthenticateByName")) == asked, name
-        assert sign_in(browser, "ANNA ").status_code == 429, "not even with the right one"
-
-
-def test_guesses_are_counted_for_names_and_addresses_and_forgotten():
-    now = [0.0]
-    throttle = Throttle(lambda: now[0])
-    passed = sum(throttle.take("anna", f"10.0.{number % 100}.1") for number in range(10_000))
-    assert passed == ATTEMPTS["account"]
-    assert sum(throttle.take(f"user {number}", "10.9.9.9") for number in range(10_000)) == ATTEMPTS["address"]
-    assert not throttle.take("ANNA", "10.8.8.8")
-    now[0] += WINDOW_SECONDS
-    assert throttle.take("anna", "10.8.8.8")
-    for _ in range(100):
-        assert throttle.take("ben", "10.7.7.7")
-        throttle.forgive("ben", "10.7.7.7")
 
 
 @pytest.mark.parametrize(
