@@ -212,7 +212,7 @@ def _is_due(field: str, value: int) -> bool:
 def writers(settings: Settings) -> set[str]:
     """Return the assets that write to the media server."""
     ratings = ["trakt_ratings"] if settings.ratings_to_server else []
-    return {*PUBLISHED, "library_access", "studio_pictures", *ratings}
+    return {*PUBLISHED, "media_server_libraries", "library_access", "studio_pictures", *ratings}
 
 
 @functools.cache

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 from aperture_dagster.catalogue.access import within_limit
@@ -25,10 +25,10 @@ from aperture_dagster.publishing.moving import StateMover
 from aperture_dagster.publishing.names import choose_form, merges_versions, shares_history
 from aperture_dagster.publishing.pictures import Posters
 from aperture_dagster.publishing.plan import DesiredLibrary
-from aperture_dagster.publishing.preflight import Places, examine_publishing
+from aperture_dagster.publishing.preflight import Places, Preflight, examine_publishing
 from aperture_dagster.publishing.publishable import work_titles
 from aperture_dagster.publishing.published import Manifest
-from aperture_dagster.publishing.publisher import Build, Hooks, Publisher
+from aperture_dagster.publishing.publisher import Build, Hooks, Publisher, Want, Wanted
 from aperture_dagster.publishing.roots import Roots, root_choice
 from aperture_dagster.publishing.work import Outcome, PublishingError, Session
 from aperture_dagster.texts import texts_of
@@ -114,6 +114,19 @@ def kind_of(list_key: str) -> Kind:
     return next(kind for kind in STEMS if list_key.startswith(f"{kind}/"))
 
 
+@dataclass(slots=True)
+class _Want:
+    """Reads what should be there, and keeps what it has read last."""
+
+    read: Callable[[_Want, Collection[str] | None], Wanted]
+    specs: Sequence[ListSpec] = ()
+    gathered: Gathered = field(default_factory=Gathered)
+
+    def __call__(self, keys: Collection[str] | None) -> Wanted:
+        """Read it, of all lists or of those with some keys."""
+        return self.read(self, keys)
+
+
 class Publication:
     """One run of publishing.
 
@@ -147,30 +160,57 @@ class Publication:
         self.manifest = Manifest(
             database.transaction, database.connection, dry_run=server.dry_run, waiting=lambda: log.info(waiting)
         )
-        with database.transaction() as connection:
+        self._renew()
+
+    def _renew(self) -> None:
+        """Read who takes part now, and what they have chosen."""
+        with self._database.transaction() as connection:
             users = read_users(connection)
             self._choices = read_choices(connection)
         self._names = {user.user_id: user.name for user in users}
-        self.users = who_takes_part(settings, users)
+        self.users = who_takes_part(self._settings, users)
         self._by_id = {user.user_id: user for user in self.users}
         # Whose own lists are published; Top Picks are everybody's.
         self._owners = [user for user in self.users if self._choice(user).publish]
 
-    def publish(self, kinds: Collection[Kind], *, only_users: Collection[str] | None = None) -> Published:
+    def publish(
+        self, kinds: Collection[Kind], *, only_users: Collection[str] | None = None, seconds: float | None = None
+    ) -> Published:
         """Publish the lists of some kinds, of all users who take part or of some by id.
 
         Lists of users who no longer take part, and of kinds that are switched off, are retired. A list that is empty
         although titles of it are published is left as it is, unless its user has hidden all of these.
 
+        Others may publish while the server is waited for, which takes ``seconds`` at most; see :class:`Publisher`.
+
         Raises:
             PublishingError: no library could be published; nothing was changed.
             AlreadyPublishing: another process publishes at the moment; nothing was changed.
         """
-        # Held to the end: what is read now must be published before another process publishes what it reads later.
+        # Held until all is placed: what is read now must be published before another process publishes what it reads
+        # later.
         with self.manifest.exclusively():
-            return self._publish(kinds, only_users)
+            session, preflight = self._begin()
+            publisher, want = self._publisher(session), self._want(kinds, only_users, session)
+            publisher.place(want)
+            lists, stale = self._lists(want.specs, want.gathered, kinds, grouped=preflight.hides_members)
+            outcomes = ListPublisher(session, self._names).publish(lists, retired=stale)
+        return self._wait(session, publisher, want, outcomes, seconds=seconds)
 
-    def _publish(self, kinds: Collection[Kind], only_users: Collection[str] | None) -> Published:
+    def show_when_read(self) -> Published:
+        """Go on with what other runs have left to be read by the server, until nothing of it is left.
+
+        Raises:
+            PublishingError: something on the server must change first.
+            AlreadyPublishing: another process has been publishing for long.
+        """
+        with self.manifest.exclusively():
+            session, _ = self._begin()
+            publisher, want = self._publisher(session), self._want(KINDS, None, session, only_unread=True)
+            publisher.place(want)
+        return self._wait(session, publisher, want, [], follows=True)
+
+    def _begin(self) -> tuple[Session, Preflight]:
         session = self._session()
         # Nothing is marked as ours before all of this is right.
         preflight = examine_publishing(self._settings, self._server, session.roots)
@@ -178,27 +218,48 @@ class Publication:
             raise PublishingError(f"Nothing is published, and nothing was changed. {' '.join(preflight.problems)}")
         session.warnings += preflight.warnings
         self._identify(session)
-        specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
-        access = {user.user_id: user.access for user in self.users}
-        now = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone))
-        gathered = gather(specs, access, self._database, self._server, now, playing=self._server.reader.playing())
-        records, how = self.manifest.libraries(), self._form(Places(self._server, session.roots))
-        wanted = {
-            spec.list_key: self._build(spec, gathered, how)
-            for spec in specs
-            if is_on(self._settings, kind_of(spec.list_key), "library")
-            and (
-                gathered.titles[spec.list_key]
-                or (spec.list_key in records and (spec.most_episodes is not None or spec.list_key in gathered.hidden))
-            )
-        }
-        publisher = self._publisher(session)
-        outcomes = publisher.publish(wanted, retired=self._retired(kinds, records))
-        lists, stale = self._lists(specs, gathered, kinds, grouped=preflight.hides_members)
-        outcomes += ListPublisher(session, self._names).publish(lists, retired=stale)
+        # It may have been long until it was our turn.
+        self._renew()
+        return session, preflight
+
+    def _wait(
+        self, session: Session, publisher: Publisher, want: Want, outcomes: list[Outcome], **how: Any
+    ) -> Published:
+        publisher.wait(want, **how)
         for user in self.users:
             self._mover.move_or_warn(user)
-        return self._result(session, publisher, outcomes)
+        return self._result(session, publisher, publisher.outcomes + outcomes)
+
+    def _want(
+        self, kinds: Collection[Kind], only_users: Collection[str] | None, session: Session, *,
+        only_unread: bool = False,
+    ) -> _Want:  # fmt: skip
+        def read(want: _Want, keys: Collection[str] | None) -> Wanted:
+            if keys is None and only_unread:
+                keys = self.manifest.unread()
+            specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
+            specs = [spec for spec in specs if keys is None or spec.list_key in keys]
+            access = {user.user_id: user.access for user in self.users}
+            now = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone))
+            gathered = gather(specs, access, self._database, self._server, now, playing=self._server.reader.playing())
+            want.specs, want.gathered = specs, gathered
+            records, how = self.manifest.libraries(), self._form(Places(self._server, session.roots))
+            wanted = {
+                spec.list_key: self._build(spec, gathered, how)
+                for spec in specs
+                if is_on(self._settings, kind_of(spec.list_key), "library")
+                and (
+                    gathered.titles[spec.list_key]
+                    or (
+                        spec.list_key in records
+                        and (spec.most_episodes is not None or spec.list_key in gathered.hidden)
+                    )
+                )
+            }
+            retired = [] if only_unread else self._retired(kinds, records)
+            return Wanted(wanted, [key for key in retired if keys is None or key in keys])
+
+        return _Want(read)
 
     def publish_all(self) -> Published:
         """Publish the lists of all kinds."""
@@ -235,9 +296,14 @@ class Publication:
             session = self._session()
             self._identify(session)
             publisher = self._publisher(session)
-            outcomes = publisher.publish({}, retired=list(self.manifest.libraries()))
-            outcomes += ListPublisher(session, self._names).publish([], retired=self.manifest.lists())
-        return self._result(session, publisher, outcomes)
+
+            def want(keys: Collection[str] | None) -> Wanted:
+                return Wanted({}, [key for key in self.manifest.libraries() if keys is None or key in keys])
+
+            publisher.place(want)
+            outcomes = ListPublisher(session, self._names).publish([], retired=self.manifest.lists())
+        publisher.wait(want)
+        return self._result(session, publisher, publisher.outcomes + outcomes)
 
     def _session(self) -> Session:
         choice = root_choice(self._settings, self._database, accepted=self._accept_root)
@@ -252,7 +318,7 @@ class Publication:
 
     def _publisher(self, session: Session) -> Publisher:
         posters = Posters(self._server, self._settings, self._tmdb_images)
-        return Publisher(session, self._rules(), Hooks(self._credit, posters, self._titles))
+        return Publisher(session, self._rules(), Hooks(self._credit, posters, self._titles, self._renew))
 
     def _result(self, session: Session, publisher: Publisher, outcomes: list[Outcome]) -> Published:
         for outcome in outcomes:

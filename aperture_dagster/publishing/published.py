@@ -30,6 +30,8 @@ UNLOCK_POLICIES = "SELECT pg_advisory_unlock(hashtext('aperture policies'))"
 PATIENCE = "15min"
 # A slow server reads for hours; what a night did not finish should be known in the morning.
 LONG_UNREAD = timedelta(hours=6)
+# A run that places something is about to verify it.
+SOON_READ = timedelta(minutes=1)
 
 
 def published_version(connection: Connection, list_keys: Iterable[str]) -> str:
@@ -75,6 +77,26 @@ def unread_libraries(connection: Connection, *, now: datetime) -> list[str]:
     return [one["name"] for one in unfinished_libraries(connection, "%", now=now) if one["unread_since"] is not None]
 
 
+def left_unread(connection: Connection, *, now: datetime) -> list[tuple[str, str]]:
+    """List the libraries that the server had not shown a while after they were placed: list key, and since when.
+
+    A date in the future is that of a clock that was ahead, and counts as long ago.
+    """
+    statement = """
+        SELECT list_key, unverified_since FROM published_libraries
+        WHERE unverified_since NOT BETWEEN :recent AND :latest ORDER BY list_key"""
+    rows = execute(connection, statement, recent=now - SOON_READ, latest=now + SKEW)
+    return [(key, since.isoformat()) for key, since in rows]
+
+
+def shown_libraries(connection: Connection) -> list[dict[str, Any]]:
+    """List the libraries that were placed: ``library``, ``titles``, how many are ``missing``, and ``being_read``."""
+    statement = """
+        SELECT name AS library, (SELECT count(*)::int FROM published_entries e WHERE e.list_key = l.list_key) AS titles,
+        missing, unverified_since IS NOT NULL AS being_read FROM published_libraries l ORDER BY name, list_key"""
+    return read_rows(connection, statement)
+
+
 def listed_users(connection: Connection) -> list[dict[str, Any]]:
     """List who was given a list of libraries in place of all: ``user``, ``libraries`` (those of the operator)."""
     statement = """
@@ -110,35 +132,45 @@ class Manifest:
         self._holder: int | None = None
 
     @contextmanager
-    def exclusively(self) -> Iterator[None]:
+    def exclusively(self, *, patient: bool = True) -> Iterator[bool]:
         """Publish in no other process meanwhile. The lock ends with its connection, whatever happens to this process.
 
-        A thread that has it may ask for it again.
+        A thread that has it may ask for it again. Yields whether it is held: without patience, it may not be.
 
         Raises:
-            AlreadyPublishing: another process does.
+            AlreadyPublishing: another process does, and has been waited for.
         """
         if self._dry_run or self._holder == get_ident():
-            yield
+            yield True
             return
         with self._connection() as connection:
             connection.exec_driver_sql(f"SET lock_timeout = '{PATIENCE}'")
             try:
-                if not connection.exec_driver_sql(TRY_LOCK).scalar():
+                is_held = bool(connection.exec_driver_sql(TRY_LOCK).scalar())
+                if not is_held and patient:
                     self._waiting()
                     connection.exec_driver_sql(LOCK)
+                    is_held = True
             except OperationalError:
                 raise AlreadyPublishing(
                     "Another run has been publishing on the media server for a quarter of an hour: try again when it "
                     "is done."
                 ) from None
             connection.commit()
+            if not is_held:
+                yield False
+                return
             self._holder = get_ident()
             try:
-                yield
+                yield True
             finally:
                 self._holder = None
                 connection.exec_driver_sql(UNLOCK)
+
+    def unread(self) -> set[str]:
+        """Read the list keys of the libraries that the server has not shown since something was placed."""
+        rows = self._read("SELECT list_key FROM published_libraries WHERE unverified_since IS NOT NULL")
+        return {row["list_key"] for row in rows}
 
     def libraries(self) -> dict[str, PlacedLibrary]:
         """Read the libraries by list key."""

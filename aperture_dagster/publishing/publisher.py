@@ -5,6 +5,9 @@ let the server scan; record the ids of the copies; verify what it shows; set who
 on, each library takes these steps as soon as the server has read it, whatever the others do. A failure before the files
 leaves the previous list as it was; after a later one, the next run continues from what differs. One library's failure
 costs only that library.
+
+While a run waits for the server, it holds nothing, and others may publish. So it believes nothing of what it knew: what
+another run has published meanwhile is left to that run, and what it held back is compared again from the beginning.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from aperture_dagster.model import Progress, past
 from aperture_dagster.publishing import reading
@@ -23,15 +27,39 @@ from aperture_dagster.publishing.paths import as_path
 from aperture_dagster.publishing.pictures import Posters
 from aperture_dagster.publishing.plan import DesiredLibrary, pictures_of, plan_library, planned_entries
 from aperture_dagster.publishing.preflight import Places, by_place, library_names
-from aperture_dagster.publishing.reading import LibraryReader
+from aperture_dagster.publishing.reading import LibraryReader, Waiting, Watch
 from aperture_dagster.publishing.retirement import FAILURES_IN_A_ROW, Credit, Leaving, Retirement
 from aperture_dagster.publishing.work import Outcome, PublishingError, ScanTooLong, Session, Work
 
 CHECKED_ORIGINALS = 3
+# What becomes known of a library, or changes in its record, without anything being placed.
+NOT_PLACED: dict[str, Any] = {
+    "server_item_id": None, "policy_id": None, "missing": 0, "changed": 0, "unverified_since": None,
+    "created_at": None,
+}  # fmt: skip
 SMALLEST_SKEW = timedelta(seconds=2)
 
 
+JOIN_SECONDS = 30.0
+"""How often a run that follows others looks for libraries that they have left to be read."""
+
 Build = Callable[[Mapping[str, PlacedEntry], datetime], DesiredLibrary]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What should be there: by list key, what makes the desired library.
+
+    That is given the entries that are placed, and the moment from which the dates of the titles are counted.
+    ``retired`` are the keys of lists that are no longer published.
+    """
+
+    libraries: Mapping[str, Build]
+    retired: Collection[str] = ()
+
+
+Want = Callable[[Collection[str] | None], Wanted]
+"""Reads what should be there now, of all lists or of those with some keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +70,13 @@ class Hooks:
         credit: called before published copies disappear, with their library on the server, so that no play is lost.
         posters: makes posters.
         title_of: titles of works, for the plan.
+        renew: called when the run has waited, and others may have changed who takes part.
     """
 
     credit: Credit
     posters: Posters
     title_of: Callable[[Iterable[int]], Mapping[int, str]]
+    renew: Callable[[], None] = lambda: None
 
 
 class Publisher:
@@ -59,7 +89,7 @@ class Publisher:
     """
 
     def __init__(self, session: Session, rules: AccessRules, hooks: Hooks) -> None:
-        self._session, self._hooks = session, hooks
+        self._session, self._rules, self._hooks = session, rules, hooks
         self._server, self._manifest, self._roots, self._log = (
             session.server, session.manifest, session.roots, session.log,
         )  # fmt: skip
@@ -70,62 +100,165 @@ class Publisher:
         self._retirement = Retirement(session, hooks.credit)
         self._viewers = Viewers(session, self._places, rules)
         self._reader = LibraryReader(session, self._places)
+        self._works: list[Work] = []
+        self._leaving: list[Leaving] = []
+        self._has_waited = False
 
     @property
     def refreshes(self) -> int:
         """How often the server was asked to read a library, or all of them."""
         return self._reader.refreshes
 
-    def publish(self, wanted: Mapping[str, Build], *, retired: Collection[str] = ()) -> list[Outcome]:
-        """Bring libraries to their desired state, and retire others.
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What happened to each library so far."""
+        return [one.outcome for one in (*self._works, *self._leaving)]
+
+    def place(self, want: Want) -> None:
+        """Bring libraries to their desired state, retire others, and ask the server to read what has changed.
 
         Whether the server sees the root, and would not confuse it, is examined before; see :func:`examine_publishing`.
-        A library that was placed below another root, as of earlier settings, is retired there first.
-
-        Args:
-            wanted: by list key, what makes the desired library, given the entries that are placed, and the moment from
-                which the dates of its titles are counted.
-            retired: keys of lists that are no longer published.
+        A library that was placed below another root, as of earlier settings, is retired there first. What the server
+        is scanning is held back.
 
         Raises:
             RootError: the folder to publish to is not the one that it was; nothing was changed.
             ServiceError: the media server does not answer, or refuses.
         """
         with self._manifest.exclusively():
-            records, noted = self._roots.libraries(), self._manifest.libraries()
-            for key, record in records.items():
-                if record != noted[key] and not self._dry_run:
-                    self._manifest.write_library(record)
-            placed = list(records.values())
-            self._check_server(is_wanted=bool(wanted))
-            outcomes: list[Outcome] = []
-            moved = [key for key in wanted if key in records and not self._roots.is_current(records[key])]
-            if moved:
-                outcomes += self._run({}, moved, records)
-                stuck = {one.list_key for one in outcomes if one.error is not None}
-                wanted = {key: build for key, build in wanted.items() if key not in stuck}
-                records = {key: record for key, record in records.items() if key not in moved}
-            outcomes = self._run(wanted, retired, records) + outcomes
-            self._roots.release(placed)
-        return outcomes
+            self._attempt(want(None))
+
+    def wait(self, want: Want, *, seconds: float | None = None, follows: bool = False) -> None:
+        """Wait for the server, show each library when it has been read, and publish what was held back when it can be.
+
+        Nothing is held meanwhile: see the module. What is left after some ``seconds`` is recorded as not verified, so
+        that a run that ``follows`` others goes on with it. Without a limit, it ends when the server makes no progress
+        any more, and what is left has the error ``ScanTooLong``.
+        """
+        if self._dry_run:
+            return
+        waiting = Waiting(self._session, self._reader, self._places)
+        waiting.add(self._awaited())
+        known, joined_at = {work.library.list_key for work in self._works}, waiting.seconds
+        while waiting.works or self._held():
+            ready = waiting.poll()
+            keys = {key for key, place in self._held().items() if waiting.is_free(place)}
+            if follows and waiting.seconds - joined_at >= JOIN_SECONDS:
+                joined_at = waiting.seconds
+                keys |= self._manifest.unread() - known
+                known |= keys
+            if ready or keys:
+                # Whoever publishes now is done in a moment, or has its own to wait for.
+                with self._manifest.exclusively(patient=False) as is_held:
+                    if is_held:
+                        self._continue(waiting, ready, keys, want)
+            if not waiting.works and not self._held():
+                return
+            if waiting.is_stalled:
+                self._give_up(waiting)
+                return
+            if seconds is not None and waiting.seconds >= seconds:
+                for one in (*waiting.works, *(one for one in (*self._works, *self._leaving) if one.is_held)):
+                    one.outcome.is_unread = True
+                return
+            waiting.sleep()
+
+    def _continue(self, waiting: Waiting, ready: Sequence[Work], keys: Collection[str], want: Want) -> None:
+        """Show what has been read, unless another run has published it meanwhile, and publish what could not be."""
+        self._hooks.renew()
+        self._has_waited = True
+        records = self._roots.libraries()
+        over = [work for work in ready if not self._is_ours(work, records) or waiting.settle(work)]
+        waiting.remove(over)
+        self._show(over)
+        if keys:
+            self._works = [work for work in self._works if not (work.is_held and work.library.list_key in keys)]
+            before = len(self._works)
+            self._leaving = [one for one in self._leaving if not (one.is_held and one.record.list_key in keys)]
+            self._attempt(want(keys))
+            waiting.add(self._awaited(self._works[before:]))
+
+    def _is_ours(self, work: Work, records: Mapping[str, PlacedLibrary]) -> bool:
+        """Tell whether a library is still as this run has left it, and not verified yet."""
+        key = work.library.list_key
+        record = records.get(key)
+        if record is not None and replace(record, **NOT_PLACED) == replace(work.record, **NOT_PLACED):
+            work.is_superseded = self._manifest.entries(key) != work.left
+        else:
+            work.is_superseded = True
+        if record is not None and not work.is_superseded:
+            work.record = record
+            if not work.is_verified:
+                return True
+        work.needs_scan = work.is_being_read = False
+        return False
+
+    def _awaited(self, works: Sequence[Work] | None = None) -> list[Work]:
+        """Return the libraries that the server has been asked to read."""
+        found = [
+            work
+            for work in (self._works if works is None else works)
+            if (work.needs_scan or work.is_being_read) and not work.is_held and work.outcome.error is None
+        ]
+        for work in found:
+            work.left = self._manifest.entries(work.library.list_key)
+        return found
+
+    def _held(self) -> dict[str, str]:
+        """Return the libraries that were held back, by list key with their folders on the server."""
+        works = {work.library.list_key: work.record for work in self._works if work.is_held}
+        leaving = {one.record.list_key: one.record for one in self._leaving if one.is_held}
+        return {key: self._places.location(record) for key, record in (leaving | works).items()}
+
+    def _give_up(self, waiting: Waiting) -> None:
+        for work in self._works:
+            if work.is_held:
+                work.outcome.error = ScanTooLong(work.library.name, "untouched", reading.WAIT_SECONDS)
+        for one in self._leaving:
+            if one.is_held:
+                one.fail(ScanTooLong(one.record.name, "untouched", reading.WAIT_SECONDS))
+        with self._manifest.exclusively(patient=False) as is_held:
+            records = self._roots.libraries()
+            for work in waiting.works:
+                if is_held and self._is_ours(work, records):
+                    self._reader.give_up(work)
+
+    def _attempt(self, wanted: Wanted) -> None:
+        """Publish what can be published now; the caller must have the right to publish."""
+        records, noted = self._roots.libraries(), self._manifest.libraries()
+        for key, record in records.items():
+            if record != noted[key] and not self._dry_run:
+                self._manifest.write_library(record)
+        placed = list(records.values())
+        self._check_server(is_wanted=bool(wanted.libraries))
+        libraries = wanted.libraries
+        moved = [key for key in libraries if key in records and not self._roots.is_current(records[key])]
+        if moved:
+            left = self._run({}, moved, records)
+            stuck = {one.record.list_key for one in left if one.outcome.error is not None or one.is_held}
+            libraries = {key: build for key, build in libraries.items() if key not in stuck}
+            records = {key: record for key, record in records.items() if key not in moved}
+        self._run(libraries, wanted.retired, records)
+        self._roots.release(placed)
 
     def _run(
         self, wanted: Mapping[str, Build], retired: Collection[str], records: Mapping[str, PlacedLibrary]
-    ) -> list[Outcome]:
+    ) -> list[Leaving]:
         works = [self._compare(records.get(key), key, build) for key, build in wanted.items()]
         leaving = [
             Leaving(one, Outcome(one.list_key, one.name, one.user_id, retired=True))
             for one in (records[key] for key in retired if key in records)
         ]
+        self._works += works
+        self._leaving += leaving
         self._retirement.check(leaving)
         going = [one for one in leaving if one.outcome.error is None]
         if self._dry_run:
             new = {one.library.list_key: (one.library.name, one.library.viewers) for one in works}
             self._viewers.preview(new, [one.record for one in going])
-        elif not self._carry_out(works, going):
-            for one in going:
-                one.fail(ScanTooLong(one.record.name, "untouched", reading.WAIT_SECONDS))
-        return [one.outcome for one in (*works, *leaving)]
+        else:
+            self._carry_out(works, going)
+        return leaving
 
     # Before anything is changed
 
@@ -182,19 +315,13 @@ class Publisher:
 
     # The order of operations
 
-    def _carry_out(self, works: Sequence[Work], leaving: Sequence[Leaving]) -> bool:
-        """Publish, and return whether the libraries that leave could be retired."""
+    def _carry_out(self, works: Sequence[Work], leaving: Sequence[Leaving]) -> None:
         self._find(works)
         self._each(works, self._check_shown)
         self._show(works)
-        self._show_when_read([work for work in works if work.is_being_read], works)
-        waiting = [work for work in works if work.needs_scan and work.outcome.error is None]
-        # A scan that runs meanwhile would see half of it, and ours would cancel it.
-        if (leaving or waiting) and not self._reader.wait_until_idle():
-            for work in waiting:
-                work.outcome.error = ScanTooLong(work.library.name, "untouched", reading.WAIT_SECONDS)
-            self._finish(works, [])
-            return False
+        self._hold_back(works, leaving)
+        every, works = works, [work for work in works if not work.is_held]
+        leaving = [one for one in leaving if not one.is_held]
         self._each(
             [work for work in works if work.plan.disappearing],
             lambda work: self._hooks.credit(work.record, work.plan.disappearing, work.on_server),
@@ -204,39 +331,50 @@ class Publisher:
             if not self._server.can_disable:
                 # Nobody must see more than they should even for a moment, so access comes before content. What leaves
                 # is still there, so it stays hidden.
-                self._set_access(works, [])
+                self._set_access(every, [])
         self._each([work for work in works if work.needs_scan], self._check_originals)
         changing = [work for work in works if work.plan.changes and work.outcome.error is None]
         self._hooks.posters.prepare(pictures_of(work.plan for work in changing))
         self._each(changing, self._place, "placed")
         if not self._server.assigns_ids_at_once:
             self._create(works)
-        self._scan(works)
+        # The last of these starts a scan of everything.
         self._retirement.delete(leaving, by_place(self._server.libraries()))
-        self._finish(works, leaving)
+        self._ask(works)
+        self._finish(every, leaving)
         for one in leaving:
             if one.outcome.error is None:
                 self._retirement.remove_files(one)
-        return True
 
-    def _scan(self, works: Sequence[Work]) -> None:
-        """Let the server read what changed, and show each library as soon as it has."""
+    def _hold_back(self, works: Sequence[Work], leaving: Sequence[Leaving]) -> None:
+        """Find out what must wait for the end of a scan, and record it: another run may have to go on."""
+        changing = [work for work in works if work.needs_scan and work.outcome.error is None]
+        if not changing and not leaving:
+            return
+        watch = Watch(self._session)
+        listed = by_place(watch.poll())
+        for work in changing:
+            work.is_held = watch.is_occupied(listed.get(as_path(self._places.location(work.record))))
+            if work.is_held:
+                self._reader.begin(work)
+        for one in leaving:
+            one.is_held = watch.is_occupied(listed.get(as_path(self._places.location(one.record))))
+        if any(one.is_held for one in (*changing, *leaving)):
+            self._log.info("Waiting for a scan of the media server.")
+
+    def _ask(self, works: Sequence[Work]) -> None:
+        """Ask the server to read what changed."""
         changed = [work for work in works if work.needs_scan and work.outcome.error is None]
         self._each(changed, self._reader.begin)
         if all(work.on_server is not None and work.on_server.item_id for work in changed):
             self._each(changed, self._reader.refresh)
         else:
             self._reader.scan_everything()
-        self._show_when_read(changed, works)
-
-    def _show_when_read(self, awaited: Sequence[Work], works: Sequence[Work]) -> None:
-        for _ in self._reader.read(awaited):
-            self._show(works)
 
     def _show(self, works: Sequence[Work]) -> None:
         """Set the access to the libraries that have been verified, and show those that are hidden still."""
         if any(_can_be_shown(work) for work in works):
-            self._enable_verified(works, self._set_access(works, []))
+            self._enable_verified(works, self._set_access(self._works, []))
 
     def _finish(self, works: Sequence[Work], leaving: Sequence[Leaving]) -> None:
         self._enable_verified(works, self._set_access(works, leaving))
@@ -331,7 +469,7 @@ class Publisher:
     def _set_access(self, works: Sequence[Work], leaving: Sequence[Leaving]) -> dict[str, str]:
         """Let exactly the right users see each library; return who could not be kept from others', with the reason."""
         granted = self._viewers.grant(
-            {work.library.list_key: work.library.viewers for work in works},
+            {work.library.list_key: self._viewers_of(work) for work in works if not work.is_superseded},
             [one.record for one in leaving if one.outcome.error is None],
         )
         for work in works:
@@ -350,12 +488,16 @@ class Publisher:
         """
         assert work.on_server is not None
         for user_id, refused in unprotected.items():
-            if user_id not in work.library.viewers:
+            if user_id not in self._viewers_of(work):
                 raise PublishingError(f"{work.library.name!r} stays hidden, or others would see it: {refused}")
         self._server.set_library_options(work.on_server, {**work.on_server.options, "Enabled": True})
         work.on_server = replace(work.on_server, options={**work.on_server.options, "Enabled": True})
 
     # Helpers
+
+    def _viewers_of(self, work: Work) -> frozenset[str]:
+        """Return who may see a library, of those who take part now."""
+        return self._rules.viewers_of(work.record) if self._has_waited else work.library.viewers
 
     def _each(self, works: Sequence[Work], act: Callable[[Work], None], done: str = "") -> None:
         """Act on each library that has not failed; one that fails now is left out of later steps.
@@ -388,4 +530,5 @@ class Publisher:
 def _can_be_shown(work: Work) -> bool:
     """Tell whether a library is verified, and hidden from everybody."""
     is_disabled = work.on_server is not None and work.on_server.options.get("Enabled") is False
-    return is_disabled and work.is_verified and not work.needs_scan and work.outcome.error is None
+    is_settled = work.is_verified and not work.needs_scan and not work.is_superseded
+    return is_disabled and is_settled and work.outcome.error is None

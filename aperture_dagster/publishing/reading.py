@@ -6,7 +6,7 @@ hour after the first. There is no limit on that while it makes progress.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ MOST_FORCED_POLLS = 12
 LINES_PER_DURATION = 20
 
 
-class _Watch:
+class Watch:
     """Polls of the media server, with how long it has made no progress."""
 
     def __init__(self, session: Session) -> None:
@@ -73,6 +73,16 @@ class _Watch:
     def is_stalled(self) -> bool:
         """Whether the server has made no progress for too long."""
         return self._session.elapsed() - self._moved_at > WAIT_SECONDS
+
+    def is_occupied(self, library: PublishedLibrary | None) -> bool:
+        """Tell whether nothing must change in a library (None: a new one), by the last poll.
+
+        A scan of everything, or of this library, would see half of a change, and ours would cancel the former. The
+        server may read other libraries meanwhile.
+        """
+        if self.scans_everything or (self.is_busy and not self._writer.assigns_ids_at_once):
+            return True
+        return library is not None and library.refresh_status != "Idle"
 
     def sleep(self) -> None:
         """Wait until the next poll, each time longer."""
@@ -168,7 +178,7 @@ class LibraryReader:
         if was_verified and self._manifest.known_copies(ids) != ids:
             # It was placed by a version that did not record them, or the database is older than the library.
             items, is_whole = self._places.items(work.on_server, work.record, episodes=True), True
-        look = self._look(work, items, is_whole=is_whole)
+        look = self.look(work, items, is_whole=is_whole)
         if not was_verified:
             work.seen = look.videos
         if work.needs_scan:
@@ -177,7 +187,7 @@ class LibraryReader:
         work.is_being_read = not was_verified and work.on_server.refresh_status != "Idle"
         work.needs_scan = not is_read and not work.is_being_read
         if is_read and not work.is_being_read and (not was_verified or work.record.missing):
-            self._accept(work, look)
+            self.accept(work, look)
 
     def record_copies(
         self, library: PublishedLibrary, record: PlacedLibrary, entries: Iterable[PlacedEntry | DesiredEntry]
@@ -187,20 +197,6 @@ class LibraryReader:
         self._manifest.write_copies(self._places.copies(items, record, originals_of(entries)), record.folder)
 
     # Waiting
-
-    def wait_until_idle(self) -> bool:
-        """Wait until no scan is running or queued; return whether there is none. A scan may make no progress."""
-        watch, is_reported = _Watch(self._session), False
-        while True:
-            watch.poll()
-            if not watch.is_busy:
-                return True
-            if watch.is_stalled:
-                return False
-            if not is_reported:
-                self._log.info("Waiting for a scan of the media server.")
-                is_reported = True
-            watch.sleep()
 
     def begin(self, work: Work) -> None:
         """Record that a library must be verified, before anything of it changes."""
@@ -223,119 +219,9 @@ class LibraryReader:
         self._writer.start_scan()
         self.refreshes += 1
 
-    def read(self, works: Iterable[Work]) -> Iterator[list[Work]]:
-        """Yield libraries as soon as the server has read them, whatever it does with the others.
-
-        They are verified then, or have an error. Those that are left when the server makes no progress any more have
-        the error ``ScanTooLong``.
-        """
-        awaited = [_Awaited(work, max(len(work.videos) - work.seen, 0)) for work in works if work.outcome.error is None]
-        watch, report = _Watch(self._session), _Report(self._session, awaited)
-        while awaited:
-            listed = by_place(watch.poll())
-            over = [one for one in awaited if self._is_over(one, listed, watch)]
-            for one in over:
-                awaited.remove(one)
-            watch.note("over", report.finish(over))
-            if over:
-                yield [one.work for one in over]
-            if awaited and watch.is_stalled:
-                for one in awaited:
-                    self._give_up(one.work)
-                return
-            if awaited:
-                report.progress(awaited)
-                watch.sleep()
-
-    def _is_over(self, one: _Awaited, listed: Mapping[str, PublishedLibrary], watch: _Watch) -> bool:
-        """Look at a library if the server seems to have read it; one that fails is over, too."""
-        work = one.work
-        library = work.on_server = listed.get(as_path(self._places.location(work.record)))
-        try:
-            # Refreshes of single items, which force a file to be read, do not show in the library's status.
-            is_busy = watch.is_busy if one.is_forced else library is not None and library.refresh_status != "Idle"
-            if library is None or not library.item_id:
-                is_busy = watch.scans_everything
-            if is_busy:
-                one.idle, one.patience = 0, IDLE_POLLS
-                one.was_active = one.was_active or (library is not None and library.refresh_status == "Active")
-                one.is_looked_at_early = False
-                self._count(one, watch)
-                return False
-            one.idle += watch.share
-            is_early = one.idle < one.patience
-            if is_early and not one.may_be_looked_at_early:
-                return False
-            if library is None or not library.item_id:
-                raise NotShown(
-                    f"The media server has no id for {work.library.name!r} after its scan: check on the server that "
-                    f"its folder {self._places.location(work.record)} exists there."
-                )
-            one.is_looked_at_early = True
-            return self._is_settled(one, library, watch, is_early=is_early)
-        except StillChanging:
-            one.idle = 0
-            return False
-        except Exception as error:
-            work.outcome.error = error
-            self._log.warning(f"{work.outcome.label}: {error}")
-            return True
-
-    def _count(self, one: _Awaited, watch: _Watch) -> None:
-        """Count what the server has read of the library that it is reading."""
-        library = one.work.on_server
-        if library is None or not library.item_id or library.refresh_status != "Active":
-            return
-        count = self._writer.count_items(library, "Movie" if one.work.record.media_type == "movie" else "Episode")
-        watch.note(("items", library.name), count)
-        if library.refresh_progress is not None:
-            # New items may be listed before their files are read. What was seen of a scan that an earlier run asked for
-            # is a part of its progress.
-            before = one.work.seen if one.work.is_being_read else 0
-            one.read = max(one.read, int((before + one.to_read) * library.refresh_progress / 100) - before)
-
-    def _is_settled(self, one: _Awaited, library: PublishedLibrary, watch: _Watch, *, is_early: bool) -> bool:
-        """Verify a library that is idle; return whether that is the end of it.
-
-        One that has not been idle for long (``is_early``) has to be complete for that.
-
-        Raises:
-            NotShown: the server shows nothing of it.
-        """
-        work = one.work
-        look = self._look(work, self._places.items(library, work.record, episodes=True), is_whole=True)
-        if look.is_complete and not look.unread:
-            self._accept(work, look)
-            return True
-        if is_early:
-            return False
-        if watch.scans_everything:
-            one.idle, one.patience = 0, min(2 * one.patience, MOST_IDLE_POLLS)
-            return False
-        if not look.is_complete and not one.is_asked_again:
-            # A server that was restarted has forgotten its queue.
-            one.is_asked_again, one.idle, one.patience = True, 0, IDLE_POLLS
-            self._writer.refresh_library(library)
-            return False
-        if look.unread and not one.is_forced:
-            # It compares the times of files with those of its own records, so a clock that was wrong can make it pass
-            # over a new NFO.
-            one.is_forced, one.idle, one.patience = True, 0, IDLE_POLLS
-            for _, item in look.unread:
-                self._writer.read_again(item)
-        elif look.unread:
-            # Nothing on the server tells how far it is with them.
-            one.patience = IDLE_POLLS if len(look.unread) < one.unread else 2 * one.patience
-            one.idle = 0
-        one.unread = len(look.unread)
-        if look.unread and one.patience <= MOST_FORCED_POLLS:
-            return False
-        self._accept(work, look)
-        return True
-
     # Verifying
 
-    def _look(self, work: Work, items: Sequence[PublishedItem], *, is_whole: bool) -> _Look:
+    def look(self, work: Work, items: Sequence[PublishedItem], *, is_whole: bool) -> _Look:
         """Compare what the server shows with what was placed, and record the ids of the copies in any case.
 
         ``is_whole`` tells whether ``items`` has episodes as well.
@@ -357,7 +243,7 @@ class LibraryReader:
             copies=list(copies) if is_whole else None,
         )
 
-    def _accept(self, work: Work, look: _Look) -> None:
+    def accept(self, work: Work, look: _Look) -> None:
         """Record that the server has read a library, and say what it does not show of it.
 
         Raises:
@@ -392,7 +278,7 @@ class LibraryReader:
                 "reported. Check that their disk is mounted, and APERTURE_PATH_MAP."
             )
 
-    def _give_up(self, work: Work) -> None:
+    def give_up(self, work: Work) -> None:
         """Record what can be seen of a library that the server does not go on reading."""
         try:
             if work.on_server is not None and work.on_server.item_id:
@@ -403,16 +289,175 @@ class LibraryReader:
         work.outcome.error = ScanTooLong(work.library.name, stage, WAIT_SECONDS)
 
 
+class Waiting:
+    """Waits for the media server to read libraries, and finds out which of them it has read.
+
+    Only :meth:`settle` and :meth:`give_up` write anything; the caller must have the right to publish then, and nothing
+    but them needs it. The first calls of :meth:`add` say what the server has been asked for.
+
+    Args:
+        session: the run.
+        reader: verifies libraries.
+        places: where published libraries are on the server.
+    """
+
+    def __init__(self, session: Session, reader: LibraryReader, places: Places) -> None:
+        self._writer, self._log, self._elapsed = session.server, session.log, session.elapsed
+        self._reader, self._places = reader, places
+        self._awaited: list[_Awaited] = []
+        self._watch, self._report = Watch(session), _Report(session)
+        self._listed: Mapping[str, PublishedLibrary] = {}
+        self._started = session.elapsed()
+
+    def add(self, works: Iterable[Work]) -> None:
+        """Wait for these libraries, too."""
+        new = [_Awaited(work, max(len(work.videos) - work.seen, 0)) for work in works if work.outcome.error is None]
+        self._awaited += new
+        self._report.add(new)
+
+    @property
+    def works(self) -> list[Work]:
+        """The libraries that the server has not read yet."""
+        return [one.work for one in self._awaited]
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return self._elapsed() - self._started
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the server has made no progress for too long."""
+        return self._watch.is_stalled
+
+    def poll(self) -> list[Work]:
+        """Look what the server is doing, and return the libraries that it seems to have read."""
+        self._listed = by_place(self._watch.poll())
+        return [one.work for one in self._awaited if self._seems_read(one)]
+
+    def is_free(self, place: str) -> bool:
+        """Tell whether something can be changed in the library of a folder, as the server sees it, by the last poll."""
+        return not self._watch.is_occupied(self._listed.get(as_path(place)))
+
+    def settle(self, work: Work) -> bool:
+        """Verify a library that the server seems to have read; return whether that is the end of it.
+
+        One that fails is over, too.
+        """
+        one = next(each for each in self._awaited if each.work is work)
+        try:
+            library = work.on_server
+            if library is None or not library.item_id:
+                raise NotShown(
+                    f"The media server has no id for {work.library.name!r} after its scan: check on the server that "
+                    f"its folder {self._places.location(work.record)} exists there."
+                )
+            one.is_looked_at_early = True
+            return self._is_settled(one, library, is_early=one.idle < one.patience)
+        except StillChanging:
+            one.idle = 0
+            return False
+        except Exception as error:
+            work.outcome.error = error
+            self._log.warning(f"{work.outcome.label}: {error}")
+            return True
+
+    def remove(self, works: Iterable[Work]) -> None:
+        """Wait no longer for these libraries."""
+        over = [one for one in self._awaited if any(one.work is work for work in works)]
+        self._awaited = [one for one in self._awaited if one not in over]
+        self._watch.note("over", self._report.finish(over))
+
+    def sleep(self) -> None:
+        """Say how far the server is, if that was long ago, and wait until the next poll."""
+        if self._awaited:
+            self._report.progress(self._awaited)
+        self._watch.sleep()
+
+    def _seems_read(self, one: _Awaited) -> bool:
+        work, watch = one.work, self._watch
+        library = work.on_server = self._listed.get(as_path(self._places.location(work.record)))
+        # Refreshes of single items, which force a file to be read, do not show in the library's status.
+        is_busy = watch.is_busy if one.is_forced else library is not None and library.refresh_status != "Idle"
+        if library is None or not library.item_id:
+            is_busy = watch.scans_everything
+        if is_busy:
+            one.idle, one.patience = 0, IDLE_POLLS
+            one.was_active = one.was_active or (library is not None and library.refresh_status == "Active")
+            one.is_looked_at_early = False
+            self._count(one)
+            return False
+        one.idle += watch.share
+        return one.idle >= one.patience or one.may_be_looked_at_early
+
+    def _count(self, one: _Awaited) -> None:
+        """Count what the server has read of the library that it is reading."""
+        library = one.work.on_server
+        if library is None or not library.item_id or library.refresh_status != "Active":
+            return
+        count = self._writer.count_items(library, "Movie" if one.work.record.media_type == "movie" else "Episode")
+        self._watch.note(("items", library.name), count)
+        if library.refresh_progress is not None:
+            # New items may be listed before their files are read. What was seen of a scan that an earlier run asked for
+            # is a part of its progress.
+            before = one.work.seen if one.work.is_being_read else 0
+            one.read = max(one.read, int((before + one.to_read) * library.refresh_progress / 100) - before)
+
+    def _is_settled(self, one: _Awaited, library: PublishedLibrary, *, is_early: bool) -> bool:
+        """Verify a library that is idle; return whether that is the end of it.
+
+        One that has not been idle for long (``is_early``) has to be complete for that.
+
+        Raises:
+            NotShown: the server shows nothing of it.
+        """
+        work = one.work
+        look = self._reader.look(work, self._places.items(library, work.record, episodes=True), is_whole=True)
+        if look.is_complete and not look.unread:
+            self._reader.accept(work, look)
+            return True
+        if is_early:
+            return False
+        if self._watch.scans_everything:
+            one.idle, one.patience = 0, min(2 * one.patience, MOST_IDLE_POLLS)
+            return False
+        if not look.is_complete and not one.is_asked_again:
+            # A server that was restarted has forgotten its queue.
+            one.is_asked_again, one.idle, one.patience = True, 0, IDLE_POLLS
+            self._writer.refresh_library(library)
+            return False
+        if look.unread and not one.is_forced:
+            # It compares the times of files with those of its own records, so a clock that was wrong can make it pass
+            # over a new NFO.
+            one.is_forced, one.idle, one.patience = True, 0, IDLE_POLLS
+            for _, item in look.unread:
+                self._writer.read_again(item)
+        elif look.unread:
+            # Nothing on the server tells how far it is with them.
+            one.patience = IDLE_POLLS if len(look.unread) < one.unread else 2 * one.patience
+            one.idle = 0
+        one.unread = len(look.unread)
+        if look.unread and one.patience <= MOST_FORCED_POLLS:
+            return False
+        self._reader.accept(work, look)
+        return True
+
+
 class _Report:
     """Tells the operator how far the server is, with an estimate."""
 
-    def __init__(self, session: Session, awaited: Sequence[_Awaited]) -> None:
-        self._log, self._elapsed, self._libraries = session.log, session.elapsed, len(awaited)
-        self._entries = sum(one.to_read for one in awaited)
+    def __init__(self, session: Session) -> None:
+        self._log, self._elapsed = session.log, session.elapsed
+        self._libraries = self._entries = 0
         self._started = self._reported = session.elapsed()
         self._over, self._read = 0, 0
         # What the server had read before says nothing about its pace.
         self._before: int | None = None
+
+    def add(self, awaited: Sequence[_Awaited]) -> None:
+        """Count libraries that are waited for from now on."""
+        self._libraries += len(awaited)
+        self._entries += sum(one.to_read for one in awaited)
 
     def finish(self, over: Sequence[_Awaited]) -> int:
         """Count libraries that are over, and return how many are by now."""

@@ -24,10 +24,11 @@ Credit = Callable[[PlacedLibrary, Sequence[PlacedEntry], "PublishedLibrary | Non
 
 @dataclass(slots=True)
 class Leaving:
-    """A library that is taken back."""
+    """A library that is taken back; one that ``is_held`` is not touched while the server is scanning."""
 
     record: PlacedLibrary
     outcome: Outcome
+    is_held: bool = False
 
     def fail(self, error: Exception) -> None:
         """Note why it is not taken back."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from aperture_dagster.model import counted, duration, listed
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.publishing.folder import LibraryFolder
-from aperture_dagster.publishing.manifest import PlacedLibrary
+from aperture_dagster.publishing.manifest import PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.plan import DesiredEntry, DesiredLibrary, LibraryPlan
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Outcome:
 
     ``added``, ``changed``, ``removed`` and ``waiting`` count entries. ``listed`` are its entries now, ``ranks_before``
     the ranks of the last time by work id, ``left`` the titles that left. ``whose`` is the name of its owner.
+    ``is_unread``: the run has ended before the server had read it, and another goes on with it.
     """
 
     list_key: str
@@ -81,6 +82,7 @@ class Outcome:
     plan: list[str] = field(default_factory=list)
     created: bool = False
     retired: bool = False
+    is_unread: bool = False
     whose: str = ""
     error: Exception | None = None
 
@@ -183,6 +185,9 @@ class Work:
         needs_scan: the server must read the library, and be asked to.
         is_being_read: the server was asked by an earlier run, and is at it.
         seen: films and episodes that the server showed before it was asked.
+        is_held: nothing was changed, because the server is scanning.
+        is_superseded: another run has published it since.
+        left: the entries when the server was asked.
     """
 
     library: DesiredLibrary
@@ -195,6 +200,9 @@ class Work:
     is_being_read: bool = False
     is_renamed: bool = False
     seen: int = 0
+    is_held: bool = False
+    is_superseded: bool = False
+    left: Mapping[str, PlacedEntry] = field(default_factory=dict)
 
     @property
     def folders(self) -> set[str]:

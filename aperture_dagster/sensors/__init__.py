@@ -26,6 +26,7 @@ from aperture_dagster.alerts import (
     update,
 )
 from aperture_dagster.defs.catalogue.history import build_plays_sensor
+from aperture_dagster.defs.publishing.libraries import build_libraries_sensor
 from aperture_dagster.defs.ratings import build_outbox_sensor
 from aperture_dagster.files.private import FileError, prepare_home, write_file
 from aperture_dagster.http.errors import redact
@@ -397,8 +398,10 @@ def build_sensors(
     status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
     # Without Trakt, there is nothing to look for.
     outbox = [build_outbox_sensor(settings, built, status)] if settings.trakt_client_id is not None else []
+    libraries = [build_libraries_sensor(settings, jobs, built, status)] if settings.publish else []
     return [
         *outbox,
+        *libraries,
         build_first_sync_sensor(settings, jobs, built, status, loaded_at=loaded_at),
         build_users_sensor(settings, jobs, built, status, loaded_at=loaded_at),
         build_plays_sensor(settings, jobs, built, status),

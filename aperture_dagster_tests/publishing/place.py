@@ -22,7 +22,7 @@ from aperture_dagster.publishing.names import is_list_folder
 from aperture_dagster.publishing.nfo import TitleFacts
 from aperture_dagster.publishing.paths import MARKER
 from aperture_dagster.publishing.plan import DesiredLibrary, Picture
-from aperture_dagster.publishing.publisher import Build, Hooks, Publisher
+from aperture_dagster.publishing.publisher import Build, Hooks, Publisher, Wanted
 from aperture_dagster.publishing.roots import RootChoice, Roots
 from aperture_dagster.publishing.work import Outcome, Session
 from aperture_dagster.simulator.server import RunningSimulator
@@ -46,13 +46,16 @@ class Memory:
         self.is_locked = False
 
     @contextmanager
-    def exclusively(self) -> Iterator[None]:
+    def exclusively(self, *, patient: bool = True) -> Iterator[bool]:
         assert not self.is_locked
         self.is_locked = True
         try:
-            yield
+            yield True
         finally:
             self.is_locked = False
+
+    def unread(self) -> set[str]:
+        return {key for key, one in self._libraries.items() if one.unverified_since is not None}
 
     def libraries(self) -> dict[str, PlacedLibrary]:
         return dict(self._libraries)
@@ -148,6 +151,7 @@ class Place:
         self.form = EntryForm("symlink", with_ids=False)
         self.viewers: dict[str, frozenset[str]] = {}
         """Of libraries that are not published in a run, by list key."""
+        self._seen_by: dict[str, frozenset[str]] = {}
         self.credited: list[tuple[str, int]] = []
         """List and work of entries whose plays were read before they disappeared."""
         self.passed = timedelta(0)
@@ -212,12 +216,13 @@ class Place:
         listed = [self.title(one, rank) if isinstance(one, str) else one for rank, one in enumerate(titles, start=1)]
         key = self.key(owner, media_type)
         seen_by = [owner] if viewers is None and owner is not None else viewers or ("ada", "bo", "cleo")
+        self._seen_by[key] = frozenset(map(self.user, seen_by))
         spec = ListSpec(
             key,
             name if name is not None else f"{owner or 'everybody'}'s picks",
             media_type,
             self.user(owner) if owner is not None else None,
-            frozenset(map(self.user, seen_by)),
+            self._seen_by[key],
             **how,
         )
 
@@ -232,15 +237,29 @@ class Place:
 
     def publish(
         self, *wanted: dict[str, Build], retired: Sequence[str] = (), dry_run: bool = False, errors: bool = False,
-        strict: bool = False, hide_own: bool = False, **choice: Any,
+        strict: bool = False, hide_own: bool = False, seconds: float | None = None, follows: bool = False,
+        **choice: Any,
     ) -> list[Outcome]:  # fmt: skip
         """Publish, as a run does; raises the first error of a library unless ``errors`` are wanted."""
         writer = connect(self.server, self.running, dry_run=True) if dry_run else self.writer
         self.session = self._session(writer, **choice)
-        rules = AccessRules(strict, hide_own, lambda record: self.viewers.get(record.list_key, frozenset()))
+        published = {key: self._seen_by[key] for each in wanted for key in each}
+        rules = AccessRules(
+            strict, hide_own, lambda record: (published | self.viewers).get(record.list_key, frozenset())
+        )
         hooks: Any = Hooks(self._credit, self.posters, lambda works: {work: self._name(work) for work in works})
-        self.last = Publisher(self.session, rules, hooks)
-        outcomes = self.last.publish({key: one for each in wanted for key, one in each.items()}, retired=retired)
+        self.last = publisher = Publisher(self.session, rules, hooks)
+        libraries = {key: one for each in wanted for key, one in each.items()}
+
+        def want(keys: Collection[str] | None) -> Wanted:
+            return Wanted(
+                {key: one for key, one in libraries.items() if keys is None or key in keys},
+                [key for key in retired if keys is None or key in keys],
+            )
+
+        publisher.place(want)
+        publisher.wait(want, seconds=seconds, follows=follows)
+        outcomes = publisher.outcomes
         for outcome in outcomes:
             if outcome.error is not None and not errors:
                 raise outcome.error

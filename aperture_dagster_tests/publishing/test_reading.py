@@ -390,7 +390,7 @@ def test_an_episode_that_a_killed_run_added_to_a_library_is_waited_for(slow: Pla
     slow.wait(180)
     longer = slow.wanted("ada", "Show", media_type="series", most_episodes=2)
     with monkeypatch.context() as patched, suppress(Killed):
-        patched.setattr(Publisher, "_scan", killed)
+        patched.setattr(Publisher, "_ask", killed)
         slow.publish(longer)
     (outcome,) = slow.publish(longer)
     episodes = slow.writer.library_items(slow.libraries()["ada's picks"], "Episode")

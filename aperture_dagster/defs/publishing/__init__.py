@@ -13,7 +13,7 @@ from aperture_dagster.automation import on_upstream_change, outside_quiet_hours
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.defs.catalogue import movies, series, users
 from aperture_dagster.defs.enrichment import studio_logos
-from aperture_dagster.defs.publishing.libraries import library_assets, media_server_libraries
+from aperture_dagster.defs.publishing.libraries import library_assets, media_server_libraries_asset
 from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
 from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.instance.failures import operator_errors
@@ -31,7 +31,7 @@ from aperture_dagster.settings import Settings
 __all__ = ["group", "studio_pictures"]
 
 
-# Without the pool of the media server: a publication holds that for as long as the server reads, this takes seconds.
+# Without a place in the pool of the media server, as it takes seconds.
 @dg.asset(
     group_name="publishing",
     deps=[users, *PUBLISHED],
@@ -178,6 +178,14 @@ JOBS = (
         off_if=publishing_is_off,
     ),
     Job(
+        "show_libraries",
+        "Show published libraries when the media server has read them.",
+        ("media_server_libraries",),
+        why="A sensor starts it when the server takes longer than half a minute.",
+        one_at_a_time="media_server_libraries",
+        off_if=publishing_is_off,
+    ),
+    Job(
         "sync_library_access",
         "Let users who were given a list of libraries see those that were added to the media server.",
         ("library_access",),
@@ -196,7 +204,7 @@ def group(settings: Settings) -> Group:
         _out_of_quiet_hours(one, settings) for one in (studio_pictures, library_access, *library_assets(settings))
     ]
     return Group(
-        assets=(*published, media_server_libraries(published)),
+        assets=(*published, media_server_libraries_asset(published)),
         checks=(are_on_the_server, *CHECKS),
         jobs=JOBS,
     )

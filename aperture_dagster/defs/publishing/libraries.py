@@ -1,6 +1,8 @@
 """Lists as libraries on the media server, where lineage ends."""
 
+import hashlib
 import inspect
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,19 +21,27 @@ from aperture_dagster.defs.users import UserOutcome, for_each_user, output_witho
 from aperture_dagster.enrichment.tmdb import TMDB_IMAGES, TmdbImages
 from aperture_dagster.instance.failures import cause_of, describe, operator_errors
 from aperture_dagster.instance.markdown import course, markdown, markdown_list, poster_row
-from aperture_dagster.instance.pools import MEDIA_SERVER
-from aperture_dagster.model import Clock
+from aperture_dagster.instance.runs import UNDER_WAY
+from aperture_dagster.jobs import Job
+from aperture_dagster.model import Clock, counted
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.publishing.plan import DesiredEntry
 from aperture_dagster.publishing.publication import STEMS, Kind, Publication, Published, is_published, why_not_published
 from aperture_dagster.publishing.publishable import scores_and_reasons
-from aperture_dagster.publishing.published import AlreadyPublishing, published_version
+from aperture_dagster.publishing.published import AlreadyPublishing, left_unread, published_version, shown_libraries
 from aperture_dagster.publishing.work import Outcome, ScanTooLong, explain_failures
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.services import MeteredService
 
+# Publishing takes no place in the pool of the media server: runs take turns under a lock of the database, and histories
+# are read meanwhile.
 SHOWN = 10
 SHOWN_BRIEFLY = 3
+SHOWN_LIBRARIES = 50
+LIBRARIES = "published_libraries"
+# How long a run that publishes waits for the server to read what it placed.
+READING_SECONDS = 30.0
 LABELS = {"movie": "films", "series": "series"}
 
 
@@ -55,6 +65,8 @@ def page_of(
         page[name] = sum(getattr(one, name) for one in outcomes)
     if waiting := sum(one.waiting for one in outcomes):
         page["waiting"] = waiting
+    if unread := sum(one.is_unread for one in outcomes):
+        page["being_read"] = unread
     if skipped := [reason for one in outcomes for reason in one.skipped]:
         page |= {"skipped": len(skipped), "skipped_titles": markdown_list(skipped[:20])}
     return page | ({"warnings": markdown_list(warnings)} if warnings else {})
@@ -136,15 +148,77 @@ def library_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     ]
 
 
-def media_server_libraries(published: Sequence[dg.AssetsDefinition]) -> dg.AssetSpec:
-    """The external asset that everything published ends up in."""
-    return dg.AssetSpec(
-        "media_server_libraries",
-        group_name="publishing",
-        deps=published,
-        description="The media server's libraries as its users see them: everything that is published ends up here.",
-        kinds=KINDS,
+def media_server_libraries_asset(published: Sequence[dg.AssetsDefinition]) -> dg.AssetsDefinition:
+    """Make the asset that everything published ends up in."""
+
+    @dg.asset(group_name="publishing", deps=published, kinds=KINDS, metadata={"dagster/table_name": LIBRARIES})
+    def media_server_libraries(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        database: dg.ResourceParam[Database],
+        media_servers: dg.ResourceParam[MediaServers],
+        clock: dg.ResourceParam[Clock],
+    ) -> dg.MaterializeResult:
+        """The published libraries as the media server shows them, one row per library.
+
+        A run that publishes waits half a minute for the server to read what it placed. What takes longer is left to
+        this asset, which shows each library when it has been read. Lists and histories go on meanwhile.
+        """
+        with operator_errors(context, settings):
+            reason = why_not_published(settings)
+            if reason is not None:
+                context.log.info(reason)
+                return materialized(context, {"skipped": reason, "rows_written": 0, "requests": 0}, version="off")
+            with media_servers.open_writer() as writer:
+                published = Publication(settings, database, writer, clock, context.log).show_when_read()
+            if any(one.error is not None for one in published.outcomes):
+                raise failure(published.outcomes, settings)
+            with database.transaction() as connection:
+                rows = shown_libraries(connection)
+                version = content_version(connection, LIBRARIES, columns=("list_key", "name", "missing"))
+            metadata = {
+                "libraries": table(rows[:SHOWN_LIBRARIES]),
+                "dagster/row_count": len(rows),
+                "rows_written": sum(one.rows_written for one in published.outcomes),
+                "requests": published.requests,
+            }
+            return materialized(context, metadata, version=version)
+
+    return media_server_libraries
+
+
+def build_libraries_sensor(
+    settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any], status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
+    """Define the sensor; it is for installations that publish only."""
+    (job,) = (job for job in jobs if "media_server_libraries" in job.assets)
+
+    @dg.sensor(
+        name="libraries_sensor",
+        job=built[job.name],
+        minimum_interval_seconds=60,
+        default_status=status,
+        description=f"Starts {job.name} when the media server has not read yet what a run has placed, once an hour for "
+        "the same.",
     )
+    def libraries_sensor(
+        context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+    ) -> dg.RunRequest | dg.SkipReason:
+        now = clock.now()
+        with database.transaction() as connection:
+            left = left_unread(connection, now=now)
+        if not left:
+            return dg.SkipReason("The media server has read everything that was placed.")
+        if not job.allowed(settings, now):
+            return dg.SkipReason("Libraries are shown after the quiet hours.")
+        if context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=UNDER_WAY), limit=1):
+            return dg.SkipReason(
+                f"{job.name} waits for the media server, which is reading {counted(len(left), 'libraries')}."
+            )
+        what = hashlib.sha256(json.dumps(left).encode()).hexdigest()
+        return dg.RunRequest(run_key=f"{what} {now:%Y-%m-%dT%H}")
+
+    return libraries_sensor
 
 
 def user_libraries_asset(
@@ -171,7 +245,6 @@ def user_libraries_asset(
         group_name="publishing",
         deps=[lists, users, *at_night, TMDB_IMAGES.name],
         kinds=KINDS,
-        pool=MEDIA_SERVER,
         automation_condition=on_upstream_change(ignoring=ignored, additional=PICTURES) if settings.publish else None,
         metadata=TABLE,
     )
@@ -245,7 +318,6 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
             TMDB_IMAGES.name,
         ],
         kinds=KINDS,
-        pool=MEDIA_SERVER,
         automation_condition=on_upstream_change(ignoring=ignored, additional=PICTURES) if settings.publish else None,
         metadata=TABLE,
     )
@@ -289,11 +361,11 @@ def publish_unless_busy(
 ) -> Published | None:
     """Publish the lists of one kind, unless another process publishes for long: then return None.
 
-    To wait for that would keep others from reading the media server for hours. It is no failure, and nothing is
-    recorded: what was never published is requested again at once, and anything else with its next change or at night.
+    It is no failure, and nothing is recorded: what was never published is requested again at once, and anything else
+    with its next change or at night. What the server does not read soon is left to ``media_server_libraries``.
     """
     try:
-        return publication.publish([kind], **how)
+        return publication.publish([kind], seconds=READING_SECONDS, **how)
     except AlreadyPublishing:
         context.log.warning(
             "Another run has been publishing on the media server for a quarter of an hour, so nothing was published "
