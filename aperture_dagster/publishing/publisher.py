@@ -140,10 +140,10 @@ class Publisher:
         waiting = Waiting(self._session, self._reader, self._places)
         waiting.add(self._awaited())
         known, joined_at = {work.library.list_key for work in self._works}, waiting.seconds
-        while waiting.works or self._held():
+        while waiting.works or self._held() or (follows and self._manifest.unread() - known):
             ready = waiting.poll()
             keys = {key for key, place in self._held().items() if waiting.is_free(place)}
-            if follows and waiting.seconds - joined_at >= JOIN_SECONDS:
+            if follows and (waiting.seconds - joined_at >= JOIN_SECONDS or not waiting.works):
                 joined_at = waiting.seconds
                 keys |= self._manifest.unread() - known
                 known |= keys
@@ -152,8 +152,9 @@ class Publisher:
                 with self._manifest.exclusively(patient=False) as is_held:
                     if is_held:
                         self._continue(waiting, ready, keys, want)
+                        known -= {work.library.list_key for work in self._works if work.is_superseded}
             if not waiting.works and not self._held():
-                return
+                continue
             if waiting.is_stalled:
                 self._give_up(waiting)
                 return
@@ -172,7 +173,11 @@ class Publisher:
         waiting.remove(over)
         self._show(over)
         if keys:
-            self._works = [work for work in self._works if not (work.is_held and work.library.list_key in keys)]
+            self._works = [
+                work
+                for work in self._works
+                if not ((work.is_held or work.is_superseded) and work.library.list_key in keys)
+            ]
             before = len(self._works)
             self._leaving = [one for one in self._leaving if not (one.is_held and one.record.list_key in keys)]
             self._attempt(want(keys))
@@ -180,17 +185,21 @@ class Publisher:
 
     def _is_ours(self, work: Work, records: Mapping[str, PlacedLibrary]) -> bool:
         """Tell whether a library is still as this run has left it, and not verified yet."""
-        key = work.library.list_key
+        key, noted = work.library.list_key, work.record
         record = records.get(key)
-        if record is not None and replace(record, **NOT_PLACED) == replace(work.record, **NOT_PLACED):
-            work.is_superseded = self._manifest.entries(key) != work.left
-        else:
-            work.is_superseded = True
+        since = record.unverified_since if record is not None else None
+        work.is_superseded = (
+            record is None
+            or replace(record, **NOT_PLACED) != replace(noted, **NOT_PLACED)
+            or since not in (None, noted.unverified_since)
+            or self._manifest.entries(key) != work.left
+        )
         if record is not None and not work.is_superseded:
             work.record = record
-            if not work.is_verified:
+            if since is not None:
                 return True
         work.needs_scan = work.is_being_read = False
+        work.outcome.is_unread = since is not None
         return False
 
     def _awaited(self, works: Sequence[Work] | None = None) -> list[Work]:
@@ -356,7 +365,7 @@ class Publisher:
         for work in changing:
             work.is_held = watch.is_occupied(listed.get(as_path(self._places.location(work.record))))
             if work.is_held:
-                self._reader.begin(work)
+                self._reader.hold_back(work)
         for one in leaving:
             one.is_held = watch.is_occupied(listed.get(as_path(self._places.location(one.record))))
         if any(one.is_held for one in (*changing, *leaving)):

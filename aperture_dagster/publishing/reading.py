@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aperture_dagster.model import SECONDS_BETWEEN_LINES, counted, past, time_left
@@ -34,6 +35,7 @@ IDLE_POLLS = 3
 MOST_IDLE_POLLS = 60
 # How often in a row the server may have read none of the files that it was asked to read again.
 MOST_FORCED_POLLS = 12
+NOTICEABLY = timedelta(microseconds=1)
 # The longer it takes, the less often progress is logged: each line is a row in the event log.
 LINES_PER_DURATION = 20
 
@@ -202,6 +204,16 @@ class LibraryReader:
         """Record that a library must be verified, before anything of it changes."""
         since = past(work.record.unverified_since, self._session.now()) or self._session.now()
         work.record = replace(work.record, unverified_since=since)
+        self._manifest.write_library(work.record)
+
+    def hold_back(self, work: Work) -> None:
+        """Record that a library must be changed later, so that no run that reads it now takes it for settled."""
+        if past(work.record.unverified_since, self._session.now()) is None:
+            self.begin(work)
+            return
+        assert work.record.unverified_since is not None
+        # The age of what is not verified stays, and the run that waits for it sees another date.
+        work.record = replace(work.record, unverified_since=work.record.unverified_since + NOTICEABLY)
         self._manifest.write_library(work.record)
 
     def refresh(self, work: Work) -> None:

@@ -24,7 +24,7 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions
 from aperture_dagster_tests.forks import run_fork
 
-VERBS = ("sync", "enrich", "generate", "refresh", "evaluate", "send", "first", "follow", "run")
+VERBS = ("sync", "enrich", "generate", "refresh", "evaluate", "send", "first", "follow", "run", "show")
 
 
 @pytest.fixture(scope="module")

@@ -238,9 +238,12 @@ class Place:
     def publish(
         self, *wanted: dict[str, Build], retired: Sequence[str] = (), dry_run: bool = False, errors: bool = False,
         strict: bool = False, hide_own: bool = False, seconds: float | None = None, follows: bool = False,
-        **choice: Any,
+        first: Collection[str] | None = None, **choice: Any,
     ) -> list[Outcome]:  # fmt: skip
-        """Publish, as a run does; raises the first error of a library unless ``errors`` are wanted."""
+        """Publish, as a run does; raises the first error of a library unless ``errors`` are wanted.
+
+        A run that ``follows`` begins with the lists of the keys ``first``.
+        """
         writer = connect(self.server, self.running, dry_run=True) if dry_run else self.writer
         self.session = self._session(writer, **choice)
         published = {key: self._seen_by[key] for each in wanted for key in each}
@@ -252,6 +255,7 @@ class Place:
         libraries = {key: one for each in wanted for key, one in each.items()}
 
         def want(keys: Collection[str] | None) -> Wanted:
+            keys = first if keys is None else keys
             return Wanted(
                 {key: one for key, one in libraries.items() if keys is None or key in keys},
                 [key for key in retired if keys is None or key in keys],

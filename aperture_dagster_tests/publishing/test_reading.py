@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -64,6 +64,7 @@ def watching(place: Place, look: Callable[[], None] = lambda: None) -> None:
     """Let time pass while a run waits, and look at the server at each poll."""
 
     def sleep(seconds: float) -> None:
+        assert not place.manifest.is_locked, "others could not publish"
         look()
         place.wait(seconds)
 
@@ -396,6 +397,147 @@ def test_an_episode_that_a_killed_run_added_to_a_library_is_waited_for(slow: Pla
     episodes = slow.writer.library_items(slow.libraries()["ada's picks"], "Episode")
     assert outcome.changes == 0 and len(episodes) == 2
     assert {one.server_item_id for one in episodes} < slow.manifest.copies.keys()
+
+
+# Other runs, while one waits
+
+
+def at_look(place: Place, number: int, act: Callable[[], None]) -> None:
+    """Do something at one of the looks of a run that waits, of which none holds anything."""
+    looks: list[None] = []
+
+    def sleep(seconds: float) -> None:
+        assert not place.manifest.is_locked, "others could not publish"
+        looks.append(None)
+        if len(looks) == number:
+            waits, place.sleep = place.sleep, place.wait
+            act()
+            place.sleep = waits
+        place.wait(seconds)
+
+    place.sleep = sleep
+
+
+@pytest.mark.parametrize("look", [2, 9])
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_list_that_another_run_changes_meanwhile_is_left_to_that_run_and_to_whoever_goes_on_with_it(
+    tmp_path: Path, server: str, look: int
+):
+    with a_place(tmp_path, server, **SLOW) as place:
+        place.viewers |= {place.key(owner): frozenset({place.user(owner)}) for owner in LISTS}
+        newer, seen = place.wanted("bo", "Part Two", "Merged", "Alone"), []
+
+        def change() -> None:
+            (outcome,) = place.publish(newer, seconds=0)
+            assert outcome.is_unread and outcome.error is None
+            seen.append(place.manifest.entries(place.key("bo")))
+
+        # At the second look, bo's is in the queue of the server, and at the ninth, it is being read.
+        at_look(place, look, change)
+        assert {one.error for one in place.publish(*lists(place), errors=True)} == {None}
+        assert place.manifest.entries(place.key("bo")) == seen[0], "not what the first run wanted"
+        assert place.views("bo") == [] and place.manifest.unread() == {place.key("bo")}
+        assert (place.views("ada"), place.views("cleo")) == (["ada's picks"], ["cleo's picks"])
+        watching(place)
+        assert place.publish(newer, follows=True)[0].error is None
+        assert place.views("bo") == ["bo's picks"] and place.shown("bo's picks") == ["Part Two", "Merged", "Alone"]
+        assert place.views("ada") == ["ada's picks"] and not place.manifest.unread()
+
+
+def test_a_library_that_another_run_takes_back_meanwhile_stays_away(slow: Place):
+    at_look(slow, 7, lambda: slow.publish(retired=[slow.key("bo")]) and None)
+    assert {one.error for one in slow.publish(*lists(slow), errors=True)} == {None}
+    assert "bo's picks" not in slow.libraries() and slow.key("bo") not in slow.manifest.libraries()
+    assert {owner: slow.views(owner) for owner in LISTS} == {
+        "ada": ["ada's picks"], "bo": [], "cleo": ["cleo's picks"],
+    }  # fmt: skip
+
+
+def test_a_run_that_has_waited_knows_who_may_see_what_by_now(slow: Place):
+    def join() -> None:
+        slow.publish(slow.wanted("cleo", "Alone"))
+        assert slow.views("cleo") == ["cleo's picks"]
+        # As read from the database.
+        slow.viewers[slow.key("cleo")] = frozenset({slow.user("cleo")})
+
+    at_look(slow, 2, join)
+    slow.publish(slow.wanted("ada", "Alone"), slow.wanted("bo", "Merged"))
+    assert {owner: slow.views(owner) for owner in LISTS} == {owner: [f"{owner}'s picks"] for owner in LISTS}
+
+
+def test_what_a_run_leaves_after_its_time_is_shown_by_the_one_that_follows_and_what_others_leave_meanwhile_joins_it(
+    slow: Place,
+):
+    ada, bo, _ = lists(slow)
+    (outcome,) = slow.publish(ada, seconds=100)
+    assert outcome.is_unread and slow.views("ada") == [] and slow.passed.total_seconds() < 200
+    seen: list[dict[str, list[str]]] = []
+
+    def more() -> None:
+        slow.publish(bo, seconds=0)
+
+    at_look(slow, 2, more)
+    waits = slow.sleep
+
+    def sleep(seconds: float) -> None:
+        assert waits is not None
+        waits(seconds)
+        seen.append(seen_by(slow))
+
+    slow.sleep = sleep
+    slow.publish(ada, bo, follows=True, first=[slow.key("ada")])
+    assert [sum(map(bool, one.values())) for one in seen][-1] == 1, "one after the other"
+    assert (slow.views("ada"), slow.views("bo")) == (["ada's picks"], ["bo's picks"])
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_cannot_be_changed_during_a_scan_of_everything_is_published_by_the_run_that_follows(
+    tmp_path: Path, server: str
+):
+    with a_place(tmp_path, server, scan_seconds=0.0) as place:
+        place.publish(place.wanted("ada", "Alone"))
+        place.wait(180)
+        watching(place)
+        place.state.hold_scans(500)
+        place.state.start_scan()
+        files, wanted = place.files(), [place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged")]
+        outcomes = place.publish(*wanted, seconds=100)
+        assert [(one.is_unread, one.error) for one in outcomes] == [(True, None)] * 2
+        assert place.files() == files and place.views("ada") == ["ada's picks"] and place.views("bo") == []
+        assert place.manifest.unread() == {place.key("ada"), place.key("bo")}
+        place.publish(*wanted, follows=True)
+        assert place.passed.total_seconds() > 500
+        assert place.shown("ada's picks") == ["Alone", "Merged"] and place.views("bo") == ["bo's picks"]
+
+
+def test_a_library_is_not_changed_while_the_server_reads_it_but_others_are(slow: Place):
+    ada, bo, _ = lists(slow)
+    killed_while_it_waits(slow, ada)
+    files = slow.files()
+    outcomes = slow.publish(slow.wanted("ada", "Merged"), bo, seconds=80)
+    assert [one.is_unread for one in outcomes] == [True, True]
+    assert files.items() <= slow.files().items(), "ada's are as they were"
+    assert "bo's picks" in slow.libraries(), "bo's are there"
+    slow.publish(slow.wanted("ada", "Merged"), bo)
+    assert slow.shown("ada's picks") == ["Merged"] and slow.views("bo") == ["bo's picks"]
+
+
+def test_while_another_run_places_files_one_that_waits_goes_on_waiting(slow: Place, monkeypatch: pytest.MonkeyPatch):
+    """It asks for the right to publish at each look, and never stands in a queue for it."""
+    exclusively, refused = slow.manifest.exclusively, []
+
+    @contextmanager
+    def busy(*, patient: bool = True) -> Iterator[bool]:
+        if not patient and len(refused) < 3:
+            refused.append(slow.views("ada"))
+            yield False
+            return
+        with exclusively() as is_held:
+            yield is_held
+
+    monkeypatch.setattr(slow.manifest, "exclusively", busy)
+    slow.publish(slow.wanted("ada", "Alone"))
+    assert refused == [[], [], []] and slow.views("ada") == ["ada's picks"]
 
 
 # Messages for the operator
