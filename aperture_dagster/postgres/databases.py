@@ -29,7 +29,7 @@ SWITCH_SECONDS = 60.0
 LONGEST_BASE = 40
 # Marks a database that is ours to drop: a name alone proves nothing.
 REPLACED = "aperture: replaced by a restore of {!r}"
-IN_USE = "55006"
+IN_USE, MAY_NOT = "55006", "42501"
 
 
 class CannotCreate(DatabaseError):
@@ -198,7 +198,15 @@ def _why_not_created(server: Connection, error: SQLAlchemyError) -> str:
 
 
 def _drop(server: Connection, name: str) -> None:
-    define(server, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+    try:
+        define(server, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != MAY_NOT:
+            raise
+        # The server itself is cleaning up in it, as a superuser. Without FORCE it gives way.
+        own = "FROM pg_stat_activity WHERE datname = :name AND usename = current_user"
+        execute(server, f"SELECT pg_terminate_backend(pid) {own}", name=name)
+        define(server, "DROP DATABASE IF EXISTS {}", name)
 
 
 def _exists(server: Connection, name: str) -> bool:

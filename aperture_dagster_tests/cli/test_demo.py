@@ -113,7 +113,7 @@ def test_a_run_of_the_demo_belongs_to_its_job_in_the_ui(settings: Settings):
     def films() -> None: ...
 
     job = Job("sync_films", "Read films.", ("films",))
-    built = job.build(without=dg.AssetSelection.checks(), description=job.description)
+    built = job.build(description=job.description)
     definitions = dg.Definitions([films], jobs=[built], executor=dg.in_process_executor)
     label = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(up.LOCATION), "__repository__").get_label()
     with dg.DagsterInstance.ephemeral() as instance:

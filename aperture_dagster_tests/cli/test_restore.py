@@ -11,7 +11,9 @@ from click.testing import CliRunner, Result
 
 from aperture_dagster.cli import backup as module
 from aperture_dagster.cli.main import main
-from aperture_dagster.instance.dead_runs import lock_run, unlock_run
+from aperture_dagster.files import locks
+from aperture_dagster.instance import dead_runs
+from aperture_dagster.instance.dead_runs import lock_run
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS
@@ -73,7 +75,7 @@ def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_i
         assert busy.exit_code == 1 and which(url) == "damaged"
         assert f"Runs are in progress: sync_movies {run.run_id[:8]}. Wait" in words(busy)
         # A run whose process was killed is no reason to wait.
-        unlock_run(run.run_id, load_settings())
+        locks.release(dead_runs._locked.pop(run.run_id))
         # A name alone is looked for among the backups.
         done = aperture(f"restore {backup.name} --yes")
         assert done.exit_code == 0, done.output

@@ -78,7 +78,9 @@ class Account:
 
     def environment(self) -> dict[str, str]:
         home = self.folder / "home"
-        return environment(home, APERTURE_HOME=str(home), **self.variables)
+        # Few people watch the few films of this world.
+        rules = '{"minimum_viewers": 1}'
+        return environment(home, APERTURE_HOME=str(home), APERTURE_TOP_PICKS_MOVIES=rules, **self.variables)
 
     def nobody_connected(self) -> bool:
         """Return whether nothing has connected to the operator's database."""

@@ -293,7 +293,7 @@ def test_lists_follow_tmdbs_lists_and_what_a_crowd_watched_along(discovered: Any
 
         table.write_bytes(b"no table")
         assert recommend() == usual, "what cannot be read costs only the crowd"
-        found = run_check(home.home, "recommendations", "crowd_is_usable")
+        found = run_check(home.home, "recommendation_quality", "crowd_is_usable")
         assert not found.passed and "no usable table" in (found.description or "")
 
 

@@ -106,7 +106,6 @@ def test_a_backfill_in_which_one_user_fails_says_so_and_records_the_others(
     assert_recorded(home, done.events("taste_profiles"), home.everyone(), "taste_profiles")
     assert_recorded(home, done.events("recommendations"), others, "recommendations")
     assert status_of(home, "recommendations") == {UNLUCKY: "FAILED"} | dict.fromkeys(others, "MATERIALIZED")
-    assert set(console.checks_of("taste_profiles").values()) == {"SUCCEEDED"}
     assert "SKIPPED" not in console.checks_of("recommendations").values()
 
 

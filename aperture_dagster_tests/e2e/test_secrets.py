@@ -25,6 +25,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import MetaData, create_engine, make_url, select
 
+from aperture_dagster.postgres.cluster import ROLE
 from aperture_dagster.settings import environment_names, secret_names
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -220,7 +221,7 @@ def test_no_secret_is_left_behind(
     shutil.copy(PROJECT / "dagster.yaml", dagster_home)
     url = make_url(database_url)
     aside = url.set(database=f"{url.database}_dagster")
-    run_statements(postgres, f"CREATE DATABASE {aside.database}")
+    run_statements(postgres, f"CREATE DATABASE {aside.database} OWNER {ROLE}")
     secrets = {name: planted(name) for name in KEYS}
     secrets["media_server_headers"] = json.dumps({"X-Password": planted("media_server_headers")})
     secrets["database_url"] = url.set(password=password("database_url")).render_as_string(hide_password=False)

@@ -191,7 +191,7 @@ def test_an_installation_that_has_been_filled_is_left_alone_until_a_new_version_
     installation.has("users", "movies", "series", "episodes")
     installation.has("tmdb_metadata", "omdb_ratings", "mdblist_scores", "enriched_metadata")
     installation.has("watch_history", "top_picks", "top_picks_libraries")
-    installation.has("taste_profiles", "discovery_pool", "discovery_candidates")
+    installation.has("taste_profiles", "trakt_recommendations", "discovery_pool", "discovery_candidates")
     installation.has("embeddings", "ai_pricing")
     assert installation.tick() == ([], "Everything has been read once.")
     # The next look reads nothing, and says the same.
