@@ -151,7 +151,13 @@ def library_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 def media_server_libraries_asset(published: Sequence[dg.AssetsDefinition]) -> dg.AssetsDefinition:
     """Make the asset that everything published ends up in."""
 
-    @dg.asset(group_name="publishing", deps=published, kinds=KINDS, metadata={"dagster/table_name": LIBRARIES})
+    @dg.asset(
+        group_name="publishing",
+        # What was held back is compared with the lists and titles again.
+        deps=[*published, users, movies, series, episodes, watch_history, *TMDB_METADATA, enriched_metadata],
+        kinds=KINDS,
+        metadata={"dagster/table_name": LIBRARIES},
+    )
     def media_server_libraries(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
