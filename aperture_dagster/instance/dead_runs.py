@@ -15,6 +15,7 @@ from aperture_dagster.files import locks
 from aperture_dagster.instance.private import InstigatorState, ScheduleInstigatorData, get_current_timestamp
 from aperture_dagster.instance.purge import RUN_LOCKS
 from aperture_dagster.model import SKEW, FutureDates, duration
+from aperture_dagster.postgres.backup import sync_folder
 from aperture_dagster.postgres.queries import read_rows
 from aperture_dagster.settings import Settings
 
@@ -36,6 +37,8 @@ def lock_run(run_id: str, settings: Settings) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = locks.acquire(path, wait=False)
     if descriptor is not None:
+        # After a power failure, a started run without its file would count as one of another home.
+        sync_folder(path.parent)
         _locked[run_id] = descriptor
 
 

@@ -18,7 +18,7 @@ from dagster_postgres import (
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
-from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
@@ -135,7 +135,19 @@ class LockedRunStorage(OnSharedEngine, PostgresRunStorage):
             lock_run(run_id, self._settings)
         super().handle_run_event(run_id, event, update_timestamp)
         if event.event_type in RUN_ENDED:
+            self._keep_end(run_id)
             unlock_run(run_id, self._settings)
+
+    def _keep_end(self, run_id: str) -> None:
+        """Wait until the end of a run is on the disk.
+
+        Without its lock file, a run that a crash of the server took back to "started" would count as one of another
+        home, and stay so.
+        """
+        with self._engine.begin() as connection:
+            connection.execute(text("SET LOCAL synchronous_commit TO on"))
+            keep = text("UPDATE runs SET update_timestamp = update_timestamp WHERE run_id = :run_id")
+            connection.execute(keep, {"run_id": run_id})
 
     def add_daemon_heartbeat(self, daemon_heartbeat: DaemonHeartbeat) -> None:
         """Record a heartbeat of this process, which is the daemon, and watch its clock from the first one on."""
