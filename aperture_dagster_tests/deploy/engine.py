@@ -196,6 +196,8 @@ class Deployment:
 @contextmanager
 def deployment(files: Sequence[Path], folder: Path, settings: Mapping[str, str], name: str) -> Iterator[Deployment]:
     """Yield a deployment, of which nothing runs yet; remove it with its volumes at the end."""
+    # What the files mount by a path beside them.
+    shutil.copy(DEPLOY / "postgres-role.sh", folder)
     made = Deployment(files, folder, settings, name)
     try:
         yield made
