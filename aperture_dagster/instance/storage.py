@@ -144,10 +144,12 @@ class LockedRunStorage(OnSharedEngine, PostgresRunStorage):
         Without its lock file, a run that a crash of the server took back to "started" would count as one of another
         home, and stay so.
         """
-        with self._engine.begin() as connection:
-            connection.execute(text("SET LOCAL synchronous_commit TO on"))
-            keep = text("UPDATE runs SET update_timestamp = update_timestamp WHERE run_id = :run_id")
-            connection.execute(keep, {"run_id": run_id})
+        # In one statement, since Dagster's connections commit each by itself.
+        keep = """
+            WITH waiting AS (SELECT set_config('synchronous_commit', 'on', true))
+            UPDATE runs SET update_timestamp = update_timestamp FROM waiting WHERE run_id = :run_id"""
+        with self.connect() as connection:
+            connection.execute(text(keep), {"run_id": run_id})
 
     def add_daemon_heartbeat(self, daemon_heartbeat: DaemonHeartbeat) -> None:
         """Record a heartbeat of this process, which is the daemon, and watch its clock from the first one on."""
