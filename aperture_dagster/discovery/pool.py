@@ -298,7 +298,7 @@ def read_trakt(
     *,
     day_began: datetime,
 ) -> TraktAnswers:
-    """Read what Trakt recommends to those of these users who connected it, and store it; a failure keeps the last
+    """Read and store the recommendations of Trakt for each user who connected an account; a failure keeps the last
     lists. Nothing is read while Trakt is off or only kept in step (``trakt_sync_only``).
     """
     found = TraktAnswers(off=_why_no_trakt(settings))
@@ -344,9 +344,9 @@ def _read_trakt_of(
 
 
 def stored_trakt(connection: Connection, settings: Settings, user_ids: Sequence[str]) -> dict[str, list[KnownList]]:
-    """Return by user what Trakt recommended as of its last answer with any title, each list as strong as the titles
-    recommended from what they like most. Lists do not count while Trakt is off or only kept in step, nor those of a
-    user who has disconnected.
+    """Return by user the titles of Trakt's last answer that had any. Each list is as strong as the titles recommended
+    from what the user likes most. It does not count while Trakt is off or only kept in step, or once the user has
+    disconnected.
     """
     if _why_no_trakt(settings) is not None:
         return {}

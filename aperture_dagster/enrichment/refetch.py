@@ -24,7 +24,7 @@ class UnknownTitle(OperatorError):
 
 @dataclass(frozen=True, slots=True)
 class Refetch:
-    """A request to ask again: how many titles it made due, and those of the named ones that cannot be asked about."""
+    """A request to ask again: how many titles it made due, and how many named ones the source cannot be asked about."""
 
     due: int
     unknown: int = 0

@@ -125,6 +125,17 @@ def write_file(path: Path, content: bytes, *, owner: tuple[int, int] | None = No
             temporary.unlink(missing_ok=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make new, renamed and deleted files of a folder survive a power failure, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems cannot.
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def read_secret_file(path: Path) -> str:
     """Read a secret of 256 bits, in characters for addresses; it is made at first use, in a folder of its own.
 

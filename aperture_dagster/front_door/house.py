@@ -121,7 +121,7 @@ class House:
         return Route(path, endpoint, methods=methods or ["GET"])
 
     def form(self, path: str, answer: Answer, lane: Lane | None = None) -> Route:
-        """Return the route of a form; ``lane`` is that of what asks a service."""
+        """Return the route of a form. ``lane``: its threads, if answering asks a service."""
 
         async def endpoint(request: Request) -> Response:
             visit = Visit(self, request, await read_form(request))

@@ -47,13 +47,14 @@ def network_of(address: str) -> str:
 class Connections:
     """The open connections of a server, within limits.
 
-    When there are too many, the oldest connection goes that waits for the head of a request, and only if there is none,
-    the new one. So silent connections cost nobody else anything, however many addresses they come from.
+    At a limit, the oldest connection that still waits for the head of a request is closed; if every connection has sent
+    one, the new connection is closed. Silent connections therefore cost nobody else anything, from however many
+    addresses they come.
 
     Args:
         most: connections in all.
         most_of_client: connections of an address or IPv6 network.
-        is_shared: tells whether an address, such as that of a proxy, stands for many clients.
+        is_shared: tells whether many clients share an address, as they do behind a proxy.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Connections:
         self._waiting.pop(transport, None)
 
     def upgrade(self, transport: asyncio.Transport) -> None:
-        """Note that the connection is that of a WebSocket, whose end nobody announces."""
+        """Note that the connection carries a WebSocket, whose end nobody announces."""
         if transport in self._open:
             self._upgraded.add(transport)
 
@@ -175,7 +176,7 @@ class LimitedProtocol(HttpToolsProtocol):
 class FairShare:
     """Middleware that limits the requests of a client at once, wherever its connections come from.
 
-    Behind a proxy, the proxy's connections stand for many clients, and only their requests can be told apart.
+    A proxy's connections carry the requests of many clients, which can be told apart only one by one.
     """
 
     def __init__(self, app: ASGIApp, most: int = MOST_OF_CLIENT) -> None:
@@ -219,7 +220,7 @@ def raise_descriptor_limit() -> int:
 
 
 def serve(app: ASGIApp, *, is_proxy: Callable[[str], bool] = lambda _: False, **options: Any) -> None:
-    """Run uvicorn with limits until a signal arrives; ``options`` are those of ``uvicorn.run``."""
+    """Run uvicorn with limits until a signal arrives; ``options`` are passed to ``uvicorn.run``."""
     descriptors = raise_descriptor_limit()
     # RLIM_INFINITY is negative.
     most = MOST_CONNECTIONS if descriptors < 0 else min(MOST_CONNECTIONS, descriptors - SPARE_DESCRIPTORS)

@@ -131,8 +131,8 @@ def _tell_operator(visit: Visit, name: str) -> None:
     address, named = _who(visit, name)
     body = (
         f"So many attempts to sign in have failed, the last one from {address} for {named}, that further ones are "
-        "slowed down. Devices on which members have signed in before are not affected. If the address is that of your "
-        "own proxy, docs/remote-access.md says how to make it known."
+        "slowed down. Devices on which members have signed in before are not affected. Behind a proxy on another "
+        "machine, everybody seems to come from its address (docs/remote-access.md)."
     )
     _LOG.warning("%s", body)
     message = Message("Aperture: somebody guesses passwords", body, is_good=False)

@@ -148,7 +148,7 @@ class Throttle:
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            _LOG.warning("%s cannot be read (%s), so attempts to sign in are counted anew", self._path, error)
+            _LOG.warning("%s cannot be read (%s), so counting of attempts to sign in starts again", self._path, error)
             return
         for key, until in stored.items() if isinstance(stored, dict) else ():
             if key.partition(" ")[0] in RATES and isinstance(until, (int, float)) and math.isfinite(until):

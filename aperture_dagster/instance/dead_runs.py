@@ -12,10 +12,10 @@ import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from aperture_dagster.files import locks
+from aperture_dagster.files.private import sync_folder
 from aperture_dagster.instance.private import InstigatorState, ScheduleInstigatorData, get_current_timestamp
 from aperture_dagster.instance.purge import RUN_LOCKS
 from aperture_dagster.model import SKEW, FutureDates, duration
-from aperture_dagster.postgres.backup import sync_folder
 from aperture_dagster.postgres.queries import read_rows
 from aperture_dagster.settings import Settings
 

@@ -75,7 +75,7 @@ class Posters:
         return self._now() < max(self._silent_until, self._missing.get(item, self._silent_until))
 
     def get(self, item: str) -> Picture | None:
-        """Return the poster of an item by its id; None if there is none, or the server does not answer."""
+        """Return the poster of an item by its id; None if the server has no poster or does not answer."""
         found = self.kept(item)
         if found is not None or self.is_missing(item):
             return found

@@ -218,17 +218,6 @@ def why_no_room(home: Path, needed: int) -> str | None:
     )
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renamed and deleted files of a folder survive a power failure, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        # Some network file systems cannot.
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def in_words(size: int) -> str:
     """Write a size in bytes for people."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

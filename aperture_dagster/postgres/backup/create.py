@@ -16,6 +16,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from aperture_dagster.files.private import sync_folder
 from aperture_dagster.postgres.backup import (
     backup_folder,
     expired,
@@ -23,7 +24,6 @@ from aperture_dagster.postgres.backup import (
     open_folder,
     read_backups,
     require_room,
-    sync_folder,
     unproven,
     why_no_room,
 )

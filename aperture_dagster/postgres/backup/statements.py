@@ -60,7 +60,7 @@ class UnexpectedStatement(Exception):
 
 
 def harmless_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a dump, each after the statements that end on it were found to be those of a backup.
+    """Yield the lines of a dump, each once the statements that end on it are known to belong in a backup.
 
     Raises:
         UnexpectedStatement: a statement, or a command of psql, is not.
@@ -98,7 +98,7 @@ class _Reader:
             if self._in_rows and line.startswith(b"\\."):
                 raise _Unexpected
             return
-        # psql looks at bytes, and those of UTF-8 beyond ASCII are letters to it.
+        # psql reads bytes, and takes every byte of a non-ASCII character for a letter.
         text, place = line.decode("utf-8", "replace"), 0
         if "\0" in text:
             raise _Unexpected
@@ -166,7 +166,7 @@ class _Reader:
 
 
 def _calls_nothing_else(statement: str) -> bool:
-    """Tell whether a statement calls no function but those of our own tables and views."""
+    """Tell whether every function that a statement calls is one that our own tables and views call."""
     for call in _CALL.finditer(statement):
         name = re.sub(r"\s", "", call[1]).replace('"', "").lower()
         if not (name in _BEFORE_PARENTHESIS or name in _OWN_FUNCTIONS or name.startswith("public.")):
