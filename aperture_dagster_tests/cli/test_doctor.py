@@ -29,6 +29,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldUser
 from aperture_dagster.simulator.worlds import odd_world
+from aperture_dagster_tests.databases import as_superuser
 from aperture_dagster_tests.household import Household, SetClock
 from aperture_dagster_tests.services import Scripted
 
@@ -47,11 +48,16 @@ def test_a_working_system_is_reported_as_ok_and_a_refused_key_with_its_setting_a
         wrong = {"media_server_api_key": "secret-of-the-server", "tmdb_api_key": "secret-of-tmdb"}
         keys = {name: SecretStr(key) for name, key in wrong.items()}
         refused = _by_name(settings.model_copy(update=keys), "media server", "TMDb")
+        assert settings.database_url is not None
+        superuser = SecretStr(as_superuser(settings.database_url.get_secret_value()))
+        powerful = _by_name(settings.model_copy(update={"database_url": superuser}), "database")
     assert {findings[what].state for what in ("home", "database", "media server", "TMDb", "Seerr", "embedder")} == {
         "ok"
     }
     assert "12.0.0" in findings["media server"].message
     assert "PostgreSQL 18" in findings["database"].message
+    assert "database role" not in findings
+    assert powerful["database role"].state == "warning" and "superuser" in powerful["database role"].message
     assert findings["aperture up"].state == "warning"
     assert "start `aperture up`" in findings["aperture up"].message
     assert "schedules" not in findings, "nobody evaluates them"

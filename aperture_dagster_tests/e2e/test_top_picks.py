@@ -112,6 +112,17 @@ def house(household: Any) -> Any:
     return living
 
 
+def test_who_does_not_take_part_does_not_count(house: Any) -> None:
+    plays = [*watched(1, "ada", "cy"), *watched(2, "ada", "bob")]
+    with house(world(plays=plays)) as home:
+        home.make()
+        assert sorted(home.titles()) == ["Film 1", "Film 2"]
+        key = home.home.rows("SELECT partition_key FROM users WHERE name = 'cy'")[0]["partition_key"]
+        home.home.instance.delete_dynamic_partition(partitions.USERS, key)
+        home.make()
+        assert home.titles() == ["Film 2"]
+
+
 # Sources that fail
 
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
@@ -37,6 +38,17 @@ def test_the_server_is_shared_and_stops_with_its_last_user(folder: Path, hold: C
     assert run(url, "SELECT 1") == [(1,)]
     release_embedded_server(folder)
     assert all_gone(folder.parent)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["COPY (SELECT 1) TO PROGRAM 'true'", "SELECT pg_read_file('PG_VERSION')", "CREATE ROLE another", "LOAD 'plpgsql'"],
+)
+def test_the_program_works_as_a_role_that_reaches_nothing_but_its_databases(folder: Path, statement: str):
+    url = start_embedded_server(folder)
+    assert run(url, "SELECT current_user") == [("aperture",)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        run(url, statement)
 
 
 def test_the_folder_may_have_any_name_and_the_terminal_any_locale(folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -254,6 +254,20 @@ def test_while_a_run_is_in_progress_nothing_happens(settings: Settings, file: Pa
     assert which(url_of(settings)) == "damaged" and not beside(postgres, url_of(settings))
 
 
+def test_nothing_of_a_file_that_holds_more_than_a_backup_is_run(
+    settings: Settings, file: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+):
+    dump = gzip.decompress(file.read_bytes())
+    end = dump.index(b"-- PostgreSQL database dump complete")
+    file.write_bytes(gzip.compress(dump[:end] + b"COPY public.facts (name) TO PROGRAM 'true';\n" + dump[end:]))
+    restoring = Mock(side_effect=AssertionError)
+    monkeypatch.setattr(module, "restore_dump", restoring)
+    with pytest.raises(OperatorError, match=r"no backup of this program does, in line \d+ \(.COPY public\.facts"):
+        restored(settings, file)
+    assert not restoring.called
+    assert which(url_of(settings)) == "damaged" and not beside(postgres, url_of(settings))
+
+
 def test_a_file_that_is_no_whole_backup_or_of_an_unknown_schema_changes_nothing(
     settings: Settings, file: Path, postgres: str
 ):

@@ -96,6 +96,7 @@ HOSTILE = {
     "a file in a constraint": "ALTER TABLE ONLY public.facts ADD CONSTRAINT c CHECK (pg_read_file('x') IS NULL);",
     "a file in a default": "CREATE TABLE public.f (a text DEFAULT \"pg_read_file\" ('x'));",
     "a query in a view": "CREATE VIEW public.v AS SELECT pg_catalog . query_to_xml('COPY', true, true, '');",
+    "a statement within parentheses": "CREATE VIEW public.v AS SELECT (1; SET row_security = off;",
     "a table in parentheses": "CREATE TABLE public.f (a int; DROP TABLE public.facts);",
     "the end of rows in another form": "COPY public.facts (name) FROM stdin;\n\\.\r\nDROP TABLE public.facts;\n\\.",
     "rows that go on behind the statement": "COPY public.facts (name, value) FROM stdin; DROP TABLE public.facts;\n\\.",
