@@ -16,6 +16,7 @@ from aperture_dagster.enrichment.merge import SERVER, MergePlan
 from aperture_dagster.enrichment.queries import (
     ask_for_changed_logos,
     gather_studios,
+    missing_logos,
     stored_logos,
     studio_table,
     unmerged_titles,
@@ -276,8 +277,12 @@ def studio_logos(
         tally = work_through(logos(tmdb_images, client, folder), database, clock, context.log)
         tally.rows += gathered.written
         metadata = source_metadata(database, TMDB_IMAGES, tally, requests=client.requests) | {"files_lost": len(lost)}
-        if tally.rows:
-            with database.transaction() as connection:
+        with database.transaction() as connection:
+            if tally.asked:
+                # With the studios that TMDb has no logo of, which are most of those without one.
+                missing = missing_logos(connection, TMDB_IMAGES)
+                metadata["not_fetched"] = table(missing, ["name", "titles", "reason"])
+            if tally.rows:
                 metadata["studios"] = markdown_table(studio_table(connection), ["name", "kind", "titles", "logo"])
         return materialized(context, metadata, version=_version(database))
 

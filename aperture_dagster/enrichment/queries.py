@@ -328,3 +328,14 @@ def studio_table(connection: Connection) -> list[dict[str, Any]]:
         WHEN stored_path IS NULL THEN 'missing' WHEN stored_path = logo_path THEN 'stored' ELSE 'outdated' END AS logo
         FROM studio_logos WHERE titles > 0 ORDER BY titles DESC, name LIMIT 25"""
     return read_rows(connection, statement)
+
+
+def missing_logos(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
+    """List studios without their current logo: ``name``, ``titles``, ``reason``; failures first, then by titles."""
+    statement = """
+        SELECT s.name, s.titles, CASE WHEN s.logo_path IS NULL THEN 'TMDb has no logo'
+        WHEN f.outcome = 'error' THEN f.detail ELSE 'not downloaded yet' END AS reason
+        FROM studio_logos s LEFT JOIN fetches f ON (f.source, f.kind, f.item) = (:source, s.kind, s.studio_id)
+        WHERE s.titles > 0 AND (s.stored_path IS NULL OR s.stored_path <> s.logo_path)
+        ORDER BY s.logo_path IS NULL, s.titles DESC, s.name LIMIT :n"""
+    return read_rows(connection, statement, source=source.name, n=limit)

@@ -51,6 +51,9 @@ def test_every_logo_is_downloaded_once_and_again_if_it_changed_or_its_file_is_lo
             content = (logos(home) / row["file_name"]).read_bytes()
             assert check_picture(content).format == row["picture_kind"] and len(content) == row["bytes"]
         assert len(list(logos(home).iterdir())) == with_logo
+        missing = [record.data for record in metadata["not_fetched"].records]
+        assert {row["reason"] for row in missing} == {"TMDb has no logo"} and len(missing) == min(without, 20)
+        assert [row["titles"] for row in missing] == sorted((row["titles"] for row in missing), reverse=True)
         result = home.must("enrich_studio_logos")
         again = metadata_of(result, "studio_logos")
         assert (again["asked"], again["requests"], again["rows_written"]) == (0, 0, 0)
@@ -81,8 +84,10 @@ def test_content_that_is_not_a_picture_is_refused_and_requested_again_later(hous
         simulator.state.add_fault(FaultRule("tmdb_images", kind="wrong_content"))
         metadata = run(home)
         assert metadata["fetched"] == 0 and metadata["errors"] == metadata["requests"] > 5
-        troubled = [record.data for record in metadata["not_fetched"].records]
-        assert all("was rejected" in row["detail"] for row in troubled if row["outcome"] == "error")
+        missing = {record.data["name"]: record.data["reason"] for record in metadata["not_fetched"].records}
+        failed = {name for name, reason in missing.items() if "was rejected" in reason}
+        assert len(failed) == min(metadata["errors"], 20)
+        assert set(list(missing.values())[len(failed) :]) <= {"TMDb has no logo"}, "failures come first"
         assert list(logos(home).glob("*")) == []
         simulator.state.clear_faults()
         assert run(home)["requests"] == 0, "not before an hour has passed"
