@@ -24,7 +24,7 @@ export DAGSTER_HOME := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format settings nas screenshots bench bench-full nightly quarter mutants fuzz test-wheel \
+.PHONY: help install demo up test lint format settings nas screenshots bench bench-full nightly quarter test-wheel \
   test-containers arm64 release install-size size clean
 
 help:  ## list these targets
@@ -73,12 +73,6 @@ nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones a
 
 quarter: $(DEVELOPMENT)  ## live through 90 days with kills, faults and wrong clocks, compare them with quiet ones, and show what grew
 	@$(BIN)/python benchmarks/quarter.py
-
-mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes that no test notices; SAMPLE=100 SEED=1 draws some
-	@$(BIN)/python -m aperture_dagster_tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) --seed $(or $(SEED),1) $(ARGS)
-
-fuzz: $(DEVELOPMENT)  ## break what comes in from outside at random; MINUTES=60 of it, 15 unless given
-	@$(BIN)/python -m aperture_dagster_tests.fuzz $(or $(MINUTES),15)
 
 test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
 	@$(BIN)/python -m aperture_dagster_tests.wheels

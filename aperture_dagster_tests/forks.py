@@ -25,7 +25,6 @@ from typing import Any
 import pytest
 
 from aperture_dagster_tests.clusters import FOLDER, copy_clusters
-from aperture_dagster_tests.killing import note_kill
 
 
 def _execute(
@@ -115,7 +114,6 @@ class Fork:
         (given, stdin), (stdout, said) = os.pipe(), os.pipe()
         # A file: a program that logs much would wait for a reader of a pipe.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-        self._is_noted = False
         theirs = [Connection(number) for number in (given, said, os.dup(self._errors.fileno()))]
         self._process = context.Process(
             target=_execute,
@@ -157,9 +155,6 @@ class Fork:
         """Wait for the end, and return the exit code."""
         self._process.join(timeout)
         assert self._process.exitcode is not None, "it is still running"
-        if self._process.exitcode == -signal.SIGKILL and not self._is_noted:
-            self._is_noted = True
-            note_kill()
         return self._process.exitcode
 
     def tell(self, given: str) -> None:

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import pytest
 
-KILLS: Counter[str] = Counter()
-"""How often something was killed, by the test that did it."""
-
-
-def note_kill() -> None:
-    """Count a kill of the running test."""
-    KILLS[os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]] += 1
-
 
 class Killed(BaseException):
     """The process is gone: nothing catches this."""
-
-    def __init__(self, step: str = "") -> None:
-        super().__init__(step)
-        note_kill()
 
 
 def end_process() -> NoReturn:

@@ -1,13 +1,12 @@
 """What comes in from outside, broken at random.
 
-The suite runs a few examples, the same each time. ``make fuzz`` runs for as many minutes as it is told, with others.
+The suite runs a few examples, the same each time; ``make nightly`` runs more, and others.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,13 +15,9 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-EXAMPLES = "FUZZ_EXAMPLES"
-_LONG = int(os.environ.get(EXAMPLES, "0"))
+# Of the profile that is loaded: `make nightly` has another one.
 FEW = settings(
-    max_examples=_LONG or 20,
-    derandomize=not _LONG,
-    database=None,
-    deadline=None,
+    max_examples=settings().max_examples * 2 // 5,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
 """The settings of every test here."""
