@@ -54,6 +54,15 @@ def test_silent_connections_cost_nobody_else_anything(door: Served, addresses: i
         client.close()
 
 
+def test_a_client_with_too_many_connections_loses_its_own(door: Served):
+    quiet = door.connect(OWN)
+    silent = [door.connect("127.0.1.1") for _ in range(MOST_OF_CLIENT + 20)]
+    wait_for(lambda: sum(map(is_open, silent)) <= MOST_OF_CLIENT, lambda: "more are open than a client may have")
+    assert is_open(quiet), "the oldest of all is somebody else's"
+    for client in [quiet, *silent]:
+        client.close()
+
+
 def test_a_head_has_to_arrive_within_ten_seconds_however_it_trickles_in(door: Served):
     began, client = time.monotonic(), door.connect()
     client.sendall(b"GET /sign-in HTTP/1.1\r\nhost: localhost\r\n")
