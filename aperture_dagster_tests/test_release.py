@@ -82,12 +82,30 @@ def test_the_contents_of_an_image_are_listed_and_checksums_are_those_of_the_file
 
 def test_the_steps_of_the_workflow_are_targets_that_exist():
     targets = set(re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.M))
-    workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
-    *steps, publishes = [one["run"] for one in workflow["jobs"]["release"]["steps"] if "run" in one]
+    jobs = _workflow()["jobs"]
+    steps, (publishes,) = ([one["run"] for one in jobs[name]["steps"] if "run" in one] for name in ("build", "publish"))
     assert publishes.startswith("gh release create ")
     assert all(words[0] == "make" and set(words[1:]) <= targets for words in map(str.split, steps))
     # The tag reaches a shell as a variable only.
     assert "${{" not in " ".join([*steps, publishes])
+
+
+def test_nothing_that_tests_or_builds_a_release_may_write_to_the_repository():
+    workflow = _workflow()
+    assert workflow["permissions"] == {"contents": "read"}
+    writing = [name for name, job in workflow["jobs"].items() if "permissions" in job]
+    assert writing == ["publish"] and workflow["jobs"]["publish"]["needs"] == "build"
+    # What has the right to write runs no code of ours or of a package.
+    steps = workflow["jobs"]["publish"]["steps"]
+    assert [one.get("uses") or one["run"].split()[0] for one in steps] == ["actions/download-artifact@v4", "gh"]
+    (checkout,) = [
+        one for one in workflow["jobs"]["build"]["steps"] if one.get("uses", "").startswith("actions/checkout")
+    ]
+    assert checkout["with"] == {"persist-credentials": False}
+
+
+def _workflow() -> dict[str, Any]:
+    return yaml.safe_load((PROJECT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
 
 
 def test_a_tag_that_is_none_is_one_sentence():
