@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -28,7 +29,8 @@ from aperture_dagster.front_door.sessions import (
     QUICK_SECONDS,
     SESSION_SECONDS,
 )
-from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.http.errors import Redirected, ServiceError, ServiceRefused
+from aperture_dagster.http.home_network import is_private
 from aperture_dagster.media_server.accounts import Account, WrongAccount
 from aperture_dagster.postgres.database import NothingYet
 from aperture_dagster.settings import Settings
@@ -37,11 +39,18 @@ from aperture_dagster.texts import LANGUAGES, marked
 
 _LOG = logging.getLogger(__name__)
 LANGUAGE_SECONDS = 365 * 86_400
+_FORWARDED_FOR = re.compile(r'\bfor="?\[?([^\s\]";,]+)', re.I)
 LONGEST_NAME = 64
 """Characters of a name in the log."""
 WRONG = marked("The media server does not accept this name and password.")
 SILENT = marked("The media server does not answer at the moment. Try again in a minute.")
+MISPLACED = marked(
+    "Nobody can sign in, because the address of the media server is not set correctly. The operator of these pages "
+    "finds the reason in the log."
+)
 OTHER_SERVER = marked("This account is of another media server than the one whose lists are here.")
+NO_PASSWORD = marked("An account without a password cannot sign in from here. Give it one on the media server.")
+OPERATOR_WITHOUT = marked("An administrator cannot sign in without a password. Set one on the media server.")
 
 
 def routes(house: House) -> Sequence[BaseRoute]:
@@ -98,16 +107,36 @@ async def check(house: House, request: Request) -> Response:
 
 def _check(visit: Visit) -> tuple[Response, bool]:
     """Return the answer, and whether name and password were wrong."""
-    name = visit.form.get("name", "")
+    name, password = visit.form.get("name", ""), visit.form.get("password", "")
+    # The media server sees our address, so its own rules about the home network would let anybody in.
+    if not password and not (visit.settings.ui_empty_passwords and _is_at_home(visit.request)):
+        return refuse(visit, name, "no password", NO_PASSWORD), True
     try:
         with open_accounts(visit.settings) as server:
-            account = server.sign_in(name, visit.form.get("password", ""))
+            account = server.sign_in(name, password)
     except WrongAccount:
         return refuse(visit, name, "wrong password", WRONG), True
     except ServiceError as error:
         _LOG.warning("nobody can sign in: %s", error)
-        return show(visit, SILENT, 503), False
+        return show(visit, _why_nobody(error), 503), False
+    if not password and account.is_administrator:
+        return refuse(visit, name, "an administrator without a password", OPERATOR_WITHOUT), True
     return _welcome(visit, account, name), False
+
+
+def _why_nobody(error: ServiceError) -> str:
+    """Return the sentence for members: whether it is worth trying again."""
+    return MISPLACED if isinstance(error, (Redirected, ServiceRefused)) else SILENT
+
+
+def _is_at_home(request: Request) -> bool:
+    """Tell whether a request comes from the home network, also by what proxies say of it, trusted or not."""
+    headers = request.headers
+    said = [*headers.getlist("x-forwarded-for"), *headers.getlist("x-real-ip")]
+    addresses = [one.strip() for value in said for one in value.split(",")]
+    addresses += [one for value in headers.getlist("forwarded") for one in _FORWARDED_FOR.findall(value)]
+    addresses.append(request.client.host if request.client is not None else "")
+    return all(is_address(one) and is_private(one) for one in addresses)
 
 
 def refuse(visit: Visit, name: str, reason: str, problem: str, status: int = 403) -> Response:
@@ -185,7 +214,7 @@ def _welcome(visit: Visit, account: Account, *names: str) -> Response:
             known = server_identity(connection)
     except NothingYet:
         known = None
-    if known is not None and account.server_id is not None and known["server_id"] != account.server_id:
+    if known is not None and known["server_id"] != account.server_id:
         return refuse(visit, account.name, "account of another server", OTHER_SERVER)
     sessions = visit.house.gate.sessions
     session = sessions.begin(account.user_id, is_administrator=account.is_administrator)

@@ -69,6 +69,10 @@ class ServiceRefused(ServiceError):
     """The service refuses access: a wrong key, a suspended account. A setting must be corrected; no retry helps."""
 
 
+class AccessDenied(ServiceRefused):
+    """The service itself answered 401 or 403: it does not accept who asks."""
+
+
 class ServiceNotConfigured(ServiceError):
     """A setting that the service needs is missing; the message names it."""
 

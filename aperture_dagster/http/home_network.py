@@ -109,6 +109,8 @@ def is_private(host: str, *, resolve: bool = True) -> bool:
 
 def _is_private_address(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
+    # A socket for both versions gives IPv4 addresses this form, all of which some versions of Python call private.
+    found = getattr(found, "ipv4_mapped", None) or found
     return found.is_private or found.is_link_local or found in SHARED_ADDRESSES
 
 

@@ -392,15 +392,14 @@ class Transport:
         if status in (401, 403):
             advice = f" Check {self._access.setting}." if self._access.setting else ""
             if self._route.password_advice and "basic" in answer.headers.get("www-authenticate", "").lower():
-                advice = f" {self._route.password_advice}"
-            raise errors.ServiceRefused(f"{where}: refused ({status}){excerpt}.{advice}")
+                raise errors.ServiceRefused(f"{where}: refused ({status}){excerpt}. {self._route.password_advice}")
+            raise errors.AccessDenied(f"{where}: refused ({status}){excerpt}.{advice}")
         if status == 404:
             raise errors.NotFound(f"{where}: not found")
-        if status < 400 and (target := answer.headers.get("location")):
+        if status < 400:
             setting = self._access.address_setting or "the setting"
-            raise errors.Redirected(
-                f"{where}: redirects to {self._clean(target)[:200]}; set {setting} to the final address"
-            )
+            target = self._clean(answer.headers.get("location") or "another address")[:200]
+            raise errors.Redirected(f"{where}: redirects to {target}; set {setting} to the final address")
         raise errors.RequestRejected(f"{where}: answered {status}{excerpt}", status)
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from aperture_dagster.http.client import ServiceClient
-from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceError, ServiceRefused
+from aperture_dagster.http.errors import (
+    AccessDenied,
+    BadAnswer,
+    NotFound,
+    Redirected,
+    RequestRejected,
+    ServiceError,
+    ServiceRefused,
+)
 from aperture_dagster.http.home_network import Route
 from aperture_dagster.http.messages import Request, as_object, expect
 from aperture_dagster.media_server.items import policy_of
@@ -73,7 +81,7 @@ class Account:
     user_id: str
     name: str
     is_administrator: bool
-    server_id: str | None
+    server_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,7 @@ class ServerAccounts(ServiceClient):
 
         Raises:
             WrongAccount: the server does not accept them.
+            ServiceRefused, Redirected: the address leads to something else.
             ServiceError: it does not answer, or not as expected.
         """
         self.transport.hide(password)
@@ -130,6 +139,8 @@ class ServerAccounts(ServiceClient):
         request = Request("GET", "/QuickConnect/Connect", params={"secret": secret}, headers=self._headers())
         try:
             state = as_object(self.transport.send(request).json())
+        except Redirected:
+            raise
         except (NotFound, RequestRejected):
             raise WrongAccount from None
         if not state.get("Authenticated"):
@@ -139,7 +150,9 @@ class ServerAccounts(ServiceClient):
     def _account(self, ask: Callable[[], Any]) -> Account:
         try:
             found = expect(ask(), dict, "the answer to a sign-in")
-        except (ServiceRefused, RequestRejected):
+        except Redirected:
+            raise
+        except (AccessDenied, RequestRejected):
             raise WrongAccount from None
         user = as_object(found.get("User"))
         token = found.get("AccessToken")
@@ -149,8 +162,9 @@ class ServerAccounts(ServiceClient):
         if not isinstance(user_id, str) or not isinstance(name, str):
             raise BadAnswer("the answer to a sign-in names no user")
         server_id = found.get("ServerId")
-        is_administrator = policy_of(user).get("IsAdministrator") is True
-        return Account(user_id, name, is_administrator, server_id if isinstance(server_id, str) else None)
+        if not isinstance(server_id, str) or not server_id:
+            raise BadAnswer("the answer to a sign-in names no server")
+        return Account(user_id, name, policy_of(user).get("IsAdministrator") is True, server_id)
 
     def _post(self, path: str, body: Any, token: str | None = None) -> Any:
         request = Request("POST", path, json=body, headers=self._headers(token))

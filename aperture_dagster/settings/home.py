@@ -122,6 +122,10 @@ class UiSettings(SettingsGroup):
     """Further names under which the UI may be opened, such as that of a [reverse proxy](remote-access.md#names); with
     the port, unless it is 80 or 443. Default: the names and addresses of this machine.
     """
+    ui_empty_passwords: bool = True
+    """Whether members whose account has no password may sign in from the [home network](remote-access.md#signing-in);
+    from elsewhere, and as an administrator, nobody can.
+    """
 
 
 class RunSettings(SettingsGroup):
