@@ -149,6 +149,24 @@ api_keys = sa.Table(
     comment="Programs that may read lists of users.",
 )
 
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("session_id", sa.BigInteger, primary_key=True, autoincrement=True),
+    sa.Column("digest", sa.Text, nullable=False, unique=True, comment="SHA-256 of the token in the browser's cookie"),
+    sa.Column(
+        "secret_digest", sa.Text, nullable=False, comment="of the secret that signed the cookie; void under another one"
+    ),
+    sa.Column("user_id", sa.Text, nullable=False, comment="may be a user whom no sync has read yet"),
+    sa.Column("is_administrator", sa.Boolean, nullable=False, comment="as the media server last said"),
+    sa.Column("device", sa.Text, nullable=False, comment="browser and system, such as Firefox, Android; may be empty"),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("seen_at", Moment, nullable=False, comment="last use, to the hour"),
+    sa.Column("confirmed_at", Moment, nullable=False, comment="when the media server last let them in, to the hour"),
+    sa.Index("ix_sessions_user_id", "user_id"),
+    comment="Browsers in which members are signed in. Signing out deletes the row.",
+)
+
 member_choices = sa.Table(
     "member_choices",
     metadata,

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.sessions import end_all
 from aperture_dagster.cli.common import (
     Console,
     Terminal,
@@ -141,7 +142,11 @@ def _restore(settings: Settings, path: Path, console: Terminal, *, yes: bool) ->
 
 
 def void_tokens(connection: Connection, path: Path) -> int:
-    """Record that the tokens of Trakt in a restored backup are no longer valid; return the number of accounts."""
+    """Record that the tokens of Trakt in a restored backup are no longer valid; return the number of accounts.
+
+    Sessions of members end, since some may have been ended since the backup.
+    """
+    end_all(connection)
     return void_restored_tokens(connection, path.name, now=Clock().now())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.sessions import LIFE
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_value
 from aperture_dagster.schema import metadata
@@ -166,6 +167,12 @@ def forget_quota(connection: Connection, *, before: datetime) -> Freed:
     return delete_in_batches(connection, "quota", tables=("quota",), expired=expired, key="ctid", day=before.date())
 
 
+def forget_sessions(connection: Connection, *, before: datetime) -> Freed:
+    """Delete the sessions that began before ``before``, which have ended."""
+    expired = "SELECT ctid FROM sessions WHERE created_at < :before"
+    return delete_in_batches(connection, "sessions", tables=("sessions",), expired=expired, key="ctid", before=before)
+
+
 def forget_past_picks(connection: Connection, *, before: datetime) -> Freed:
     """Delete the record of titles that left the lists before ``before``."""
     expired = "SELECT ctid FROM past_picks WHERE left_at < :before"
@@ -209,6 +216,7 @@ def tidy_database(database: Database, now: datetime) -> list[Freed]:
     with database.autocommit() as connection:
         freed.append(forget_old_models(connection, before=now - KEEP_UNUSED))
         freed.append(forget_quota(connection, before=now - KEEP_QUOTA))
+        freed.append(forget_sessions(connection, before=now - LIFE))
         freed.append(forget_past_picks(connection, before=now - KEEP_PAST_PICKS))
         freed.extend(forget_old_tmdb(connection, before=now - KEEP_TMDB))
         vacuum(connection, freed)

@@ -5,6 +5,8 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.catalogue.members import digest_of
+from aperture_dagster.catalogue.sessions import add_session
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.queue import spend
 from aperture_dagster_tests.household import Household, SetClock, failed_checks, metadata_of
@@ -30,6 +32,9 @@ def test_a_night_of_housekeeping(external: Settings):
         (old / "step.err").write_text("It went well.")
         with house.database.transaction() as connection:
             spend(connection, "omdb", day=NIGHT.date(), limit=5, reported=False)
+            for name, age in (("over", 31), ("current", 29)):
+                now = NIGHT + timedelta(days=91 - age)
+                add_session(connection, name, "secret", "anna", "", now, is_administrator=False)
 
         clock.moment = NIGHT + timedelta(days=29)
         logged = events_of(instance, first.run_id)
@@ -42,8 +47,9 @@ def test_a_night_of_housekeeping(external: Settings):
         assert events_of(instance, first.run_id) == 0 and not old.exists()
         assert instance.get_run_by_id(first.run_id) is None
         assert house.value("SELECT count(*) FROM quota") == 0
+        assert house.value("SELECT digest FROM sessions") == digest_of("current")
         assert found["events_rows"] >= logged and found["events_bytes"] > 0 and found["runs_rows"] == 1
-        assert (found["quota_rows"], found["run_files_rows"] >= 1) == (1, True)
+        assert (found["quota_rows"], found["sessions_rows"], found["run_files_rows"] >= 1) == (1, 1, True)
         assert found["rows_freed"] == sum(value for name, value in found.items() if name.endswith("_rows"))
         assert found["bytes_freed"] == sum(
             found[name.replace("_rows", "_bytes")] for name in found if name.endswith("_rows")

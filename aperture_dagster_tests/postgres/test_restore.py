@@ -44,6 +44,8 @@ HOUSEHOLD = (
 ACCOUNTS = (
     "INSERT INTO trakt_accounts (user_id, installation_id, access_token, refresh_token, issued_at, expires_at, state, "
     "connected_at) SELECT user_id, 'i', 'sealed', 'sealed', now(), now(), 'connected', now() FROM users LIMIT 2",
+    "INSERT INTO sessions (digest, secret_digest, user_id, is_administrator, device, created_at, seen_at, "
+    "confirmed_at) VALUES ('d', 's', 'u1', true, '', now(), now(), now())",
 )
 
 
@@ -121,6 +123,7 @@ def test_a_restored_household_has_everything_but_its_tokens_and_the_old_database
         accounts = connection.execute(text("SELECT state, trouble FROM trakt_accounts")).all()
         assert connection.execute(text("SELECT count(*) FROM users")).scalar() == 3
         assert connection.execute(text("SELECT count(*) FROM discovery_vectors")).scalar() == 0
+        assert connection.execute(text("SELECT count(*) FROM sessions")).scalar() == 0
     reason = f"the database was restored from {file.name}, and the tokens in it are no longer valid"
     assert accounts == [("reconnect", reason)] * 2
     assert done == Restored(kept=done.kept, schema=HEAD_REVISION, voided=2)
