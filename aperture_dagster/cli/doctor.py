@@ -35,7 +35,6 @@ from aperture_dagster.http.home_network import certificate_dates, describe_route
 from aperture_dagster.http.messages import Request
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.maintenance.status import LEAST_FREE_BYTES, State, future_dates
-from aperture_dagster.maintenance.updates import find_update
 from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.media_server.records import ServerLibrary, ServerUser
 from aperture_dagster.model import SKEW, Clock, counted, describe_future, duration, listed
@@ -142,7 +141,6 @@ def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator
         "embedder": _embedder(settings),
         "alerts": _alerts(settings),
         "running": _running(settings),
-        "update": _update(settings),
     }
     for what, check in checks.items():
         if only is not None and what not in only:
@@ -466,11 +464,6 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
     else:
         log = settings.home_path / "failures.log"
         yield Finding("alerts", "off", f"APERTURE_ALERT_URLS is not set: problems are only logged, in {log}")
-
-
-def _update(settings: Settings) -> Iterator[Finding]:
-    """Whether a newer version is out, as far as the operator has somebody say so."""
-    yield Finding("update", *find_update(settings))
 
 
 def _running(settings: Settings) -> Iterator[Finding]:

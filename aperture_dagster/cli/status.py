@@ -43,7 +43,6 @@ from aperture_dagster.maintenance.status import (
     picks_watched,
     recent_outage,
 )
-from aperture_dagster.maintenance.updates import find_update, is_address
 from aperture_dagster.model import Clock, counted, describe_future, elapsed
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.backup import backup_folder, read_backups, why_lost, why_overdue
@@ -103,10 +102,6 @@ def read_status(settings: Settings, *, now: datetime) -> Status:
         "up_is_running": up_is_running(settings.home_path),
         "free_bytes": shutil.disk_usage(existing).free,
     }
-    # To ask a server is left to `aperture doctor`.
-    if settings.update_file is not None and not is_address(settings.update_file):
-        judged, said = find_update(settings)
-        state["update"] = said if judged == "warning" else None
     try:
         with read_only(settings) as connection:
             state |= _read_product(connection, settings, now)
@@ -241,7 +236,6 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
         "lists": {"newest_at": _iso(max(dates, default=None)), "oldest_at": _iso(min(dates, default=None))},
         "last_day": dict(found.last_day),
         "outage": found.outage,
-        "update": found.update,
         "picks_watched": [asdict(one) | {"rate": one.rate} for one in found.picks_watched],
         "jobs": [
             asdict(job) | {name: _iso(getattr(job, name)) for name in ("ended_at", "next_at", "made_at")}
@@ -282,7 +276,7 @@ def _print(settings: Settings, found: Status, wrong: Sequence[Wrong], console: T
             console.print_hanging(mark + Text(f" {job.name:<{width}}  {', '.join(words)}"), hang=width + 4)
     noted = [f"{check.name}: {check.sentence}" for check in found.checks if check.is_warning]
     future = describe_future(found.dated_in_future, found.at)
-    others = {"clock": future, "outage": found.outage, "update": found.update}
+    others = {"clock": future, "outage": found.outage}
     noted += [f"{name}: {sentence}" for name, sentence in others.items() if sentence is not None]
     if noted:
         console.print()

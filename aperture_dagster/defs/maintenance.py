@@ -5,14 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.alerts import Notifier
-from aperture_dagster.defs.catalogue import movies, series, users, watch_history
+from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.discovery import discovery_pool
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import materialized, table, warn_unless
 from aperture_dagster.defs.schedules import daily_check
-from aperture_dagster.defs.taste import embedder, embeddings, recommendations
+from aperture_dagster.defs.taste import embedder, embeddings
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.markdown import MEGABYTE, in_megabytes, markdown_table
@@ -27,10 +25,8 @@ from aperture_dagster.instance.purge import (
     shorten_server_log,
 )
 from aperture_dagster.instance.runs import location_of
-from aperture_dagster.jobs import PUBLISHED, Group, Job
+from aperture_dagster.jobs import Group, Job
 from aperture_dagster.maintenance import KEEP_UNUSED, Freed, forget_pictures, size_of_database, tidy_database
-from aperture_dagster.maintenance.status import JOB as SUMMARY
-from aperture_dagster.maintenance.status import weekly_summary, why_no_summary
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.backup import backup_folder, read_backups, why_lost, why_overdue
 from aperture_dagster.postgres.backup.create import create_backup
@@ -289,38 +285,6 @@ def offers_the_configured_model(
 PRICING_CHECKS = (knows_the_configured_model, offers_the_configured_model)
 
 
-@dg.asset(
-    group_name="maintenance",
-    deps=[
-        users, movies, series, enriched_metadata, discovery_pool,
-        # All users, whatever the partitions of the run.
-        *(
-            dg.AssetDep(one, partition_mapping=dg.AllPartitionMapping())
-            for one in (watch_history, trakt_ratings, recommendations, *PUBLISHED)
-        ),
-    ],
-)  # fmt: skip
-def household_summary(
-    context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    database: dg.ResourceParam[Database],
-    clock: dg.ResourceParam[Clock],
-) -> dg.MaterializeResult:
-    """The week in a message, one row per address: lists, changes, which picks were watched, and what is held back.
-
-    Sent to the addresses of APERTURE_ALERT_URLS, if APERTURE_SCHEDULES has a time for `send_weekly_summary`.
-    """
-    with operator_errors(context, settings):
-        with database.transaction() as connection:
-            message = weekly_summary(connection, settings, now=clock.now())
-        sent = Notifier(settings).send_to_all(message)
-    metadata: dict[str, Any] = {"sent": sum(reason is None for _, reason in sent), "summary": message.body}
-    for address, reason in sent:
-        if reason is not None:
-            context.log.warning(f"No message to {address.shown}: {reason}. `aperture alert test` tries it again.")
-    return materialized(context, metadata)
-
-
 JOBS = (
     Job(
         "refresh_ai_pricing",
@@ -347,19 +311,11 @@ JOBS = (
         cron="30 1 * * *",
         why="Dagster itself keeps every event forever.",
     ),
-    Job(
-        SUMMARY,
-        "Tell the operator what the household got in a week.",
-        ("household_summary",),
-        cron="0 9 * * 1",
-        why="Only if APERTURE_SCHEDULES gives it a time.",
-        off_if=why_no_summary,
-    ),
 )
 
 
 GROUP = Group(
-    assets=(ai_price_list, ai_pricing, database_backup, housekeeping, household_summary),
+    assets=(ai_price_list, ai_pricing, database_backup, housekeeping),
     checks=(*PRICING_CHECKS, *BACKUP_CHECKS),
     jobs=JOBS,
 )

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, DateTime
 
-from aperture_dagster.alerts import Message
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.model import SKEW, FutureDates, counted, elapsed, listed
 from aperture_dagster.postgres.bulk import upsert
@@ -117,7 +116,6 @@ class Status:
         last_day: what has changed within a day, as of :func:`changes_since`.
         picks_watched: per user and period, by the names of the users.
         outage: what an outage meant that ended within a day.
-        update: which newer version is out, or why that is not known; None if there is nothing to say.
         proven_backups: the day of each.
         ui: address of the UI, if it runs.
     """
@@ -145,7 +143,6 @@ class Status:
     last_day: Mapping[str, int] = field(default_factory=dict)
     picks_watched: Sequence[PicksWatched] = ()
     outage: str | None = None
-    update: str | None = None
     checks_passed: int = 0
     backups: int = 0
     proven_backups: Sequence[date] = ()
@@ -368,24 +365,3 @@ def describe_household(
     unread = unread_libraries(connection, now=now)
     waiting = [describe_held(one) for one in held_by_user(connection)] + ([why_unread(unread)] if unread else [])
     return got, waiting
-
-
-# The weekly summary: what `aperture status` says of the household, as a message to the operator.
-
-
-JOB = "send_weekly_summary"
-DAYS = timedelta(days=7)
-
-
-def why_no_summary(settings: Settings) -> str | None:
-    """Return why no summary is sent; None if one is wanted and there is an address."""
-    if JOB not in settings.schedules:
-        return f"No weekly summary is wanted: give {JOB} a time in APERTURE_SCHEDULES."
-    return None if settings.alert_addresses else "APERTURE_ALERT_URLS names no address."
-
-
-def weekly_summary(connection: Connection, settings: Settings, *, now: datetime) -> Message:
-    """Write the summary of the last seven days."""
-    got, waiting = describe_household(connection, settings, since=now - DAYS, now=now)
-    paragraphs = [*got, *(waiting or ["Nothing is held back."])]
-    return Message("Aperture: the week", "\n\n".join(paragraphs), is_good=not waiting)

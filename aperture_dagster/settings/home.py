@@ -19,7 +19,6 @@ from aperture_dagster.settings.types import (
     DaySpan,
     Hosts,
     OptionalAddress,
-    PathOrAddress,
     Secret,
     SettingsGroup,
     Times,
@@ -186,10 +185,6 @@ class AlertSettings(SettingsGroup):
     """
     alert_ui_url: OptionalAddress = None
     """Address at which you, and members, open the pages: for links in alerts and letters."""
-    update_file: PathOrAddress = None
-    """Path or address (`https://…`) of a text file whose first line is the newest version, which your proxy or mirror
-    keeps; `aperture doctor` and `aperture status` say if it is newer than this one. Default: nobody looks.
-    """
 
     @property
     def alert_addresses(self) -> tuple[str, ...]:

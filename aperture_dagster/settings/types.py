@@ -60,15 +60,6 @@ def _check_address(value: str) -> str:
     return value
 
 
-def _check_path_or_address(value: str | None) -> str | None:
-    if value is None or "://" not in value:
-        return value
-    address = _check_address(value)
-    if not urlsplit(address).path:
-        raise ValueError("expected an address with the path of a file")
-    return address
-
-
 def _check_time_zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -185,7 +176,6 @@ Times = Annotated[Texts, AfterValidator(_check_times)]
 DaySpan = Annotated[str, BeforeValidator(_blank_is_none), AfterValidator(_check_span)]
 OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Address = Annotated[str, AfterValidator(_check_address)]
-PathOrAddress = Annotated[str | None, BeforeValidator(_blank_is_none), AfterValidator(_check_path_or_address)]
 OptionalAddress = Annotated[Address | None, BeforeValidator(_blank_is_none)]
 TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_none)]

@@ -29,7 +29,7 @@ from aperture_dagster.cli.doctor import examine
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.show import read_names, read_page
 from aperture_dagster.cli.status import _print, as_document, read_status
-from aperture_dagster.maintenance.status import find_wrong, why_no_summary
+from aperture_dagster.maintenance.status import find_wrong
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database, read_only
@@ -43,7 +43,6 @@ from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household
-from aperture_dagster_tests.inbox import open_inbox
 from aperture_dagster_tests.instance.conftest import external
 
 __all__ = ["external"]
@@ -118,10 +117,7 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any], tmp_path: Pa
         off = settings.model_copy(update={"schedules_enabled": False})
         document = as_document(off, read_status(off, now=datetime.now(UTC)), [])
         assert {job["next_at"] for job in document["jobs"]} == {None}, "all schedules are off"
-        newest = tmp_path / "newest.txt"
-        newest.write_text("9999")
-        mirrored = settings.model_copy(update={"update_file": str(newest)})
-        found = read_status(mirrored, now=datetime.now(UTC))
+        found = read_status(settings, now=datetime.now(UTC))
         # In containers nothing runs `aperture up`, and that is not wrong.
         assert "aperture up" not in {one.subject for one in find_wrong(found)}
         document = as_document(settings, found, [])
@@ -134,7 +130,6 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any], tmp_path: Pa
         _print(settings, replace(found, picks_watched=watched), [], Terminal(out))
         assert "last 24 h   12 titles added\n" in out.getvalue()
         assert "picks, 7 d  watched: Ann 2 of 3 titles (Film 1 and Film 2)\n" in out.getvalue()
-        assert "! update: version 9999 is out, this is " in out.getvalue()
         assert "picks, 30 d" not in out.getvalue()
         assert re.search(r"✓ sync_movies +\S+ \S+, next \d{4}-\d\d-\d\d \d\d:\d\d\n", out.getvalue())
         assert re.search(r"- generate_recommendations +never ran, next", out.getvalue())
@@ -160,18 +155,6 @@ def test_a_page_shows_the_list_or_why_there_is_none(serve: Callable[..., Any]) -
             home.must("enrich_metadata")
             home.must("generate_embeddings")
             home.must("generate_recommendations", users=home.everyone())
-            with open_inbox() as inbox:
-                told = settings.model_copy(update={"alert_urls": SecretStr(inbox.url)})
-                assert "give send_weekly_summary a time" in (why_no_summary(told) or "")
-                timed = {"schedules": {"send_weekly_summary": "0 9 * * 1"}}
-                assert why_no_summary(told.model_copy(update=timed)) is None
-                Household(told, instance).must("send_weekly_summary")
-                (summary,) = inbox.take()
-            assert (summary["title"], summary["type"]) == ("Aperture: the week", "success")
-            lists, changes, picks, held = summary["message"].split("\n\n")
-            assert (lists, held) == ("2 of 2 users have a list.", "Nothing is held back.")
-            assert changes.endswith("12 titles added, 2 plays by 1 user, 2 lists changed.")
-            assert picks == "Picks watched within 7 days: none."
         page = read_page(settings, "ANN", count=3)
         assert [row["rank"] for row in page["films"]] == [1, 2, 3]
         assert page["no_list_because"] is None and all(row["reason"] for row in page["films"])
