@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +19,7 @@ from aperture_dagster.catalogue.people import (
     users_named,
     who_takes_part,
 )
+from aperture_dagster.catalogue.server_trouble import note_trouble
 from aperture_dagster.http import errors
 from aperture_dagster.http.home_network import Route, route_to_media_server
 from aperture_dagster.media_server.accounts import SECONDS, ServerAccounts, ServerType, detect_server_type
@@ -28,6 +29,7 @@ from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.records import Page, ServerIdentity, ServerUser
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.postgres.database import Database, ReadOnlyDatabase
+from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.services import MediaServerSettings
 
@@ -43,25 +45,41 @@ class MediaServers:
     def open(self, *, dry_run: bool = False) -> Iterator[MediaServerReader]:
         """Connect to the server for reading, and verify that it is the one that this home belongs to.
 
-        Unless in a dry run, which server it is will be remembered.
+        Unless in a dry run, which server it is will be remembered, and so will the reason if it cannot be used.
 
         Raises:
             ServiceNotConfigured: address or key is not set.
-            ServiceRefused: the key is refused, or the address leads to no media server, or to another than before.
+            AccessDenied: the key is refused.
+            ServiceRefused: the address leads to no media server, or to another than before.
             ServiceUnavailable: it does not answer.
         """
-        settings = self._settings
-        with self.open_without_database() as server:
-            identity = _identity(server, settings.media_server_url or "")
-            with self._database.transaction() as connection:
-                before = remember_server(connection, asdict(identity), dry_run=dry_run)
-            if before is not None and before["server_id"] != identity.server_id:
-                raise errors.ServiceRefused(
-                    f"APERTURE_MEDIA_SERVER_URL leads to {identity.name!r}, but {settings.home_path} holds the "
-                    f"library of {before['name']!r}; nothing was changed. "
-                    "Set APERTURE_HOME to another folder for another server."
-                )
+        with ExitStack() as stack:
+            try:
+                server = stack.enter_context(self.open_without_database())
+                self._verify(server, dry_run=dry_run)
+            except errors.ServiceError as error:
+                if not dry_run and self._settings.media_server_url is not None:
+                    # That the server cannot be used matters more than that this cannot be noted.
+                    with suppress(DatabaseError), self._database.transaction() as connection:
+                        note_trouble(connection, error)
+                raise
             yield server
+
+    def _verify(self, server: MediaServerReader, *, dry_run: bool) -> None:
+        """Remember which server it is, and that it can be used. Raises ServiceRefused for another one than before."""
+        settings = self._settings
+        identity = _identity(server, settings.media_server_url or "")
+        with self._database.transaction() as connection:
+            before = remember_server(connection, asdict(identity), dry_run=dry_run)
+            is_known = before is None or before["server_id"] == identity.server_id
+            if is_known and not dry_run:
+                note_trouble(connection, None)
+        if before is not None and not is_known:
+            raise errors.ServiceRefused(
+                f"APERTURE_MEDIA_SERVER_URL leads to {identity.name!r}, but {settings.home_path} holds the "
+                f"library of {before['name']!r}; nothing was changed. "
+                "Set APERTURE_HOME to another folder for another server."
+            )
 
     @contextmanager
     def open_writer(self, *, dry_run: bool = False) -> Iterator[MediaServerWriter]:

@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from aperture_dagster.alerts import Message, Notifier
 from aperture_dagster.catalogue.people import read_users, server_identity, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.server_trouble import read_trouble
 from aperture_dagster.cli.common import Terminal, echo_json, json_option, operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
@@ -141,6 +142,7 @@ def _read_product(connection: Connection, settings: Settings, now: datetime) -> 
         "publishing_wrong": why_unread(unread) if unread else None,
         "removals_held": [describe_held(one) for one in held_by_user(connection)],
         "server": server_identity(connection) or {},
+        "server_trouble": read_trouble(connection),
         "database": {**describe_server(connection), "bytes": size_of_database(connection)},
         "dated_in_future": future_dates(connection, now=now),
         "last_day": changes_since(connection, now - timedelta(days=1)),

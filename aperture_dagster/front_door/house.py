@@ -21,13 +21,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
-from aperture_dagster.catalogue.servers import known_server
+from aperture_dagster.catalogue.servers import MediaServers, known_server
 from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.front_door.gate import Gate, Visitor, texts_for
 from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.front_door.secrets import FOLDER
 from aperture_dagster.front_door.server import network_of
 from aperture_dagster.front_door.throttle import FILE, Throttle
+from aperture_dagster.front_door.trouble import ServerWatch
 from aperture_dagster.media_server.posters import Posters
 from aperture_dagster.model import Clock, stars
 from aperture_dagster.postgres.database import Database, NothingYet, ReadOnlyDatabase
@@ -84,7 +85,9 @@ class House:
         self.known, self.strangers = Lane(4), Lane(8, of_client=4)
         self.pictures = Lane(8, waiting=MOST_WAITING, seconds=PATIENCE_SECONDS)
         hasty = {"media_server_timeout_seconds": PATIENCE_SECONDS / 2, "http_attempts": 1}
-        self.posters = Posters(functools.partial(known_server, settings.model_copy(update=hasty), database))
+        impatient = settings.model_copy(update=hasty)
+        self.posters = Posters(functools.partial(known_server, impatient, database))
+        self.watch = ServerWatch(MediaServers(impatient, self.written))
         self.static = {name: (HERE / "static" / name).read_bytes() for name in STATIC}
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -101,8 +104,8 @@ class House:
         return who_takes_part(self.settings, read_users(connection))
 
     def text(self, template: str, _: Texts, **values: Any) -> str:
-        """Return a page as text."""
-        return self._templates.get_template(template).render(_=_, **values)
+        """Return a page as text; ``notice`` is what its reader should know first."""
+        return self._templates.get_template(template).render(_=_, **{"notice": "", **values})
 
     def quick(self, path: str, answer: Answer) -> Route:
         """Return the route of what is answered from memory, however much else there is to do."""
@@ -141,12 +144,21 @@ class House:
     async def answer(self, lane: Lane, answer: Callable[[Visit], T], visit: Visit) -> T:
         """Answer in a thread of a lane. Raises HTTPException 503 if it is full, or the database cannot be read."""
         try:
-            return await lane.run(answer, visit, client=network_of(visit.address))
+            return await lane.run(self._answered, answer, visit, client=network_of(visit.address))
         except DatabaseError as error:
             if not isinstance(error, NothingYet):
                 # Its sentence is for the operator.
                 _LOG.warning("%s", error)
             raise HTTPException(503, NOT_READY) from None
+
+    def _answered(self, answer: Callable[[Visit], T], visit: Visit) -> T:
+        try:
+            return answer(visit)
+        except NothingYet:
+            # Not in a few minutes, if nothing can be read.
+            with self.database.connection() as connection:
+                trouble = self.watch.trouble(connection)
+            raise HTTPException(503, trouble or NOT_READY) from None
 
     async def refuse(self, request: Request, error: Exception) -> Response:
         """Say in the visitor's language why there is no page; needs no thread, which there may be none of."""

@@ -81,6 +81,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         wanted = {row["work_id"] for row in titles_to_follow(connection, viewer.user_id)}
         link = _link(visit, server_identity(connection))
         offer = offer_to(connection, viewer, visit.settings) if here == "/taste" else None
+        trouble = house.watch.trouble(connection)
     chosen = {"as": viewer.partition_key} if asked is not None else {}
     query = f"?{urlencode(chosen)}" if chosen else ""
     text = house.text(
@@ -89,6 +90,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         this_page=house.prefix + here + (query if here in LISTS else f"?{urlencode({**chosen, 'from': back})}"),
         page=page,
         heading=page.heading,
+        notice=trouble and _(trouble),
         offer=offer,
         ratings=ratings,
         wanted=wanted,
@@ -104,9 +106,11 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         acts=bool(csrf) and viewer.user_id == own,
         query=query,
     )
-    # Those that were made last come last. Other threads change it meanwhile.
+    # Those that were made last come last. Other threads change it meanwhile. One with a notice has to be made anew:
+    # what it says is looked at again then.
     kept.pop(key, None)
-    kept[key] = (state, text)
+    if not trouble:
+        kept[key] = (state, text)
     for oldest in list(kept)[:-KEPT_PAGES]:
         kept.pop(oldest, None)
     return as_page(text)

@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -33,6 +34,7 @@ from aperture_dagster.http.errors import Redirected, ServiceError, ServiceRefuse
 from aperture_dagster.http.home_network import is_private
 from aperture_dagster.media_server.accounts import Account, WrongAccount
 from aperture_dagster.postgres.database import NothingYet
+from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.types import is_address
 from aperture_dagster.texts import LANGUAGES, marked
@@ -56,7 +58,7 @@ OPERATOR_WITHOUT = marked("An administrator cannot sign in without a password. S
 def routes(house: House) -> Sequence[BaseRoute]:
     """Return the routes."""
     return [
-        house.page("/sign-in", show),
+        house.page("/sign-in", begin),
         Route("/sign-in", partial(check, house), methods=["POST"]),
         Route("/sign-in/quick-connect", partial(quick_connect, house), methods=["POST"]),
         house.form("/sign-out", sign_out),
@@ -69,11 +71,19 @@ def address(target: str) -> str:
     return f"/sign-in?{urlencode({'next': quote(target, safe='/%')})}"
 
 
-def show(visit: Visit, problem: str = "", status: int = 200) -> Response:
+def begin(visit: Visit) -> Response:
+    """Show the form, and why the media server cannot be used, if so."""
+    trouble = ""
+    with suppress(DatabaseError), visit.house.database.connection() as connection:
+        trouble = visit.house.watch.trouble(connection)
+    return show(visit, notice=trouble)
+
+
+def show(visit: Visit, problem: str = "", status: int = 200, *, notice: str = "") -> Response:
     """Show the form."""
     _, has_codes = visit.texts, visit.settings.media_server_type != "emby"
-    heading, problem = _("Sign in"), problem and _(problem)
-    return visit.render("sign_in.html", status, heading=heading, problem=problem, has_codes=has_codes)
+    texts = {"heading": _("Sign in"), "problem": problem and _(problem), "notice": notice and _(notice)}
+    return visit.render("sign_in.html", status, has_codes=has_codes, **texts)
 
 
 def _show_code(visit: Visit, code: str, problem: str = "") -> Response:

@@ -251,7 +251,8 @@ class Transport:
             ServiceFailed: the same, and the last answer was 500.
             ServiceTimedOut: the same, and the last attempt was sent and not answered in time.
             ServicePaused: the service asks for a pause of more than two minutes.
-            ServiceRefused: 401, 403, or a certificate that is not trusted.
+            AccessDenied: 401 or 403.
+            ServiceRefused: something in front of the service asks for a password, or a certificate is not trusted.
             NotFound: 404.
             Redirected: 3xx.
             RequestRejected: any other 4xx.

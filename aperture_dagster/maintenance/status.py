@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, DateTime
 
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.catalogue.server_trouble import Trouble
 from aperture_dagster.model import SKEW, FutureDates, counted, elapsed, listed
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
@@ -26,6 +27,8 @@ LEAST_FREE_BYTES = 1_000_000_000
 # The first list of a newcomer is made within minutes, and asked for again if that failed.
 NEWCOMER = timedelta(hours=1)
 NAMED_PICKS = 5
+# A server that restarts does not answer for a moment.
+SILENCE = timedelta(minutes=5)
 
 NO_TITLES = "No film or series has been read from the media server yet."
 Outcome = Literal["success", "failure", "canceled"]
@@ -108,6 +111,7 @@ class Status:
         removals_held: sentences about users whose removed ratings are held back.
         out_of_date: assets older than their freshness policy allows.
         backups_wrong: why the backups are not as they should be; None if they are.
+        server_trouble: why the media server could not be used when it was asked last; None if it could.
         storage_wrong: why the database could not be read; None if it could. Then much else is unknown.
         publishing_wrong: what the media server should show and does not; None: nothing.
         dated_in_future: what a clock that was ahead has written. It holds nothing up, and so nothing is wrong.
@@ -134,6 +138,7 @@ class Status:
     removals_held: Sequence[str] = ()
     out_of_date: Sequence[str] = ()
     backups_wrong: str | None = None
+    server_trouble: Trouble | None = None
     storage_wrong: str | None = None
     publishing_wrong: str | None = None
     dated_in_future: Sequence[FutureDates] = ()
@@ -173,6 +178,9 @@ def find_wrong(status: Status) -> list[Wrong]:
     found += [Wrong(part.name, part.message) for part in status.parts if part.state == "failed"]
     if status.storage_wrong is not None:
         return found
+    trouble = status.server_trouble
+    if trouble is not None and (trouble.kind != "silence" or elapsed(trouble.since, status.at) >= SILENCE):
+        found.append(Wrong("media server", trouble.sentence))
     if not status.movies + status.series:
         found.append(Wrong("titles", NO_TITLES))
     found += _without_list(status)

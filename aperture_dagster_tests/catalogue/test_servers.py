@@ -15,7 +15,7 @@ from aperture_dagster.enrichment.tmdb import TMDB
 from aperture_dagster.http.errors import ServiceNotConfigured, ServiceRefused
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.settings import load_settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster.worklist.services import MeteredService
@@ -33,9 +33,11 @@ Serve = Callable[..., AbstractContextManager[Any]]
         ({"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "  "}, "APERTURE_MEDIA_SERVER_API_KEY"),
     ],
 )
-def test_a_missing_setting_is_named(given: dict[str, Any], named: str):
-    settings = load_settings(**given)
-    with pytest.raises(ServiceNotConfigured, match=named), MediaServers(settings, Database(settings)).open():
+def test_a_missing_setting_is_named(given: dict[str, Any], named: str, settings: Settings):
+    with (
+        pytest.raises(ServiceNotConfigured, match=named),
+        MediaServers(load_settings(**given), Database(settings)).open(),
+    ):
         pass
 
 

@@ -84,8 +84,8 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any], tmp_path: Pa
             .success
         )
         wrong = _wrong(settings)
-        assert wrong.keys() == {"aperture up", "titles", "sync_movies"}
-        assert "APERTURE_MEDIA_SERVER_API_KEY" in wrong["sync_movies"]
+        assert wrong.keys() == {"aperture up", "media server", "titles", "sync_movies"}
+        assert all("APERTURE_MEDIA_SERVER_API_KEY" in wrong[one] for one in ("media server", "sync_movies"))
         home.must("sync_movies")
         with home.database.transaction() as connection:
             execute(

@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.catalogue.members import Choices, write_choices
+from aperture_dagster.catalogue.server_trouble import read_trouble
 from aperture_dagster.discovery.suggestions import dismiss_title, undo_dismissal
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.ratings.outbox import rate_here
@@ -53,6 +54,12 @@ class Viewers:
         data = look(self.sensor, self.home.instance, self.home.definitions, self.cursor, **parts)
         self.cursor = data.cursor or self.cursor
         return data
+
+    def trouble(self) -> str | None:
+        """Why the media server cannot be used, as it was noted last."""
+        with self.home.database.transaction() as connection:
+            found = read_trouble(connection)
+        return found and found.kind
 
     def asked_for(self) -> list[tuple[str, str]]:
         """The first and the last user of each run that one look starts."""
@@ -108,12 +115,12 @@ def test_a_look_is_one_request_and_loses_no_play_to_a_failure_or_a_run_that_read
     before = viewers.state.counters.total("jellyfin")
     viewers.look()
     assert viewers.state.counters.total("jellyfin") == before + 1, "for everybody"
-    viewers.state.add_fault(FaultRule("jellyfin", LOG, status=500))
     viewers.watch(BELA)
-    for _ in range(2):
+    for status, trouble in ((500, None), (401, "key"), (503, "silence")):
+        viewers.state.add_fault(FaultRule("jellyfin", LOG, status=status, times=1))
         assert "Could not look" in viewers.look().skip_message
-    viewers.state.clear_faults()
-    assert viewers.asked_for() == [(BELA, BELA)]
+        assert viewers.trouble() == trouble, "members and the operator read it"
+    assert viewers.asked_for() == [(BELA, BELA)] and viewers.trouble() is None
     assert viewers.asked_for() == []
     tags = {RANGE_START_TAG: ADA, RANGE_END_TAG: BELA}
     run = add_run(viewers.home.instance, "sync_watch_history", "STARTED", **tags)

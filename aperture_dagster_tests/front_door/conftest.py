@@ -52,13 +52,8 @@ def open_door(
                 "trakt_client_secret": "demo-trakt-client-secret",
                 "secret_key": "a key with which tokens are encrypted",
             }
-            settings = make_settings(
-                media_server_url=url,
-                media_server_api_key="demo-jellyfin-key",
-                media_server_type=server,
-                **(others if services else {}),
-                **given,
-            )
+            usual = {"media_server_url": url, "media_server_api_key": "demo-jellyfin-key", "media_server_type": server}
+            settings = make_settings(**usual | (others if services else {}) | given)
             database = ReadOnlyDatabase(settings)
             gate = Gate(settings, database)
             house = House(settings, database, gate)

@@ -10,6 +10,7 @@ import dagster as dg
 from aperture_dagster.catalogue.histories import HistoryRead, HistoryReader, Seen, may_have_watched, settled
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.server_trouble import note_trouble
 from aperture_dagster.catalogue.servers import MediaServers, has_left, read_users_once
 from aperture_dagster.catalogue.watch_states import count_marked_items, latest_plays, read_mark
 from aperture_dagster.defs.catalogue.assets import episodes, media_server, movies, series, users
@@ -169,8 +170,11 @@ def build_plays_sensor(
             with MediaServers(settings.model_copy(update=ONE_LOOK), database).open_without_database() as server:
                 seen.look(server, now=clock.now())
         except ServiceError as error:
+            with database.transaction() as connection:
+                note_trouble(connection, error)
             return dg.SkipReason(f"Could not look who watched something: {describe(error, settings)}")
         with database.transaction() as connection:
+            note_trouble(connection, None)
             users = {user.user_id: user.partition_key for user in who_takes_part(settings, read_users(connection))}
             said = said_hashes(connection)
         seen.waiting |= settled(seen.said, {user_id: said.get(user_id, "") for user_id in users})

@@ -25,7 +25,13 @@ from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundE
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.jellyfin.editing import StudioEndpoints
 from aperture_dagster.simulator.jellyfin.home import SessionEndpoints
-from aperture_dagster.simulator.jellyfin.users import EMBY, EMBY_PARAMETERS, ActivityEndpoints, UserEndpoints
+from aperture_dagster.simulator.jellyfin.users import (
+    EMBY,
+    EMBY_PARAMETERS,
+    ActivityEndpoints,
+    UserEndpoints,
+    WrongPasswordError,
+)
 from aperture_dagster.simulator.libraries import PathMissingError, UnknownLibraryError
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Operation, Request, left_out
@@ -118,6 +124,8 @@ class EmbyService(MediaServer):
         match error:
             case ArgumentError() | PathMissingError():
                 return self.error(400)
+            case WrongPasswordError():
+                return PlainTextResponse("Invalid username or password entered.", 401)
             case NotFoundError() | UnknownLibraryError():
                 return self.error(404)
         return None
