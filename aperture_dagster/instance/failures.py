@@ -1,4 +1,8 @@
-"""How a step fails: with a sentence for the operator, and again later where that can help."""
+"""How a step fails: with a sentence for the operator, and again later where that can help.
+
+Dagster stores the stack of every error, most of it its own. Without those of foreseen errors, pages of runs show the
+sentence alone.
+"""
 
 import traceback
 from collections.abc import Iterable, Iterator
@@ -87,25 +91,23 @@ def failure_cause(event: dg.DagsterEvent) -> str:
     """Return the class of the cause of a failed step."""
     described = event.step_failure_data.user_failure_data
     stated = described.metadata.get(CAUSE) if described else None
-    error = _innermost_error(event)
+    error = _telling_error(event)
     return str(getattr(stated, "value", None) or (error.cls_name if error else None) or "unknown")
 
 
 def failure_reason(event: dg.DagsterEvent) -> str:
     """Say in one line why a step failed: the sentence for the operator, or else the unexpected error."""
-    described, error = event.step_failure_data.user_failure_data, _innermost_error(event)
+    described, error = event.step_failure_data.user_failure_data, _telling_error(event)
     if is_interruption(error) and not (described and described.description):
         return STOPPED
-    reason = (described.description if described else None) or (error.message if error else "unknown")
+    reason = (described.description if described else None) or (_sentence_of(error) if error else "unknown")
     return " ".join(str(reason).split())
 
 
 def is_foreseen(event: dg.DagsterEvent) -> bool:
     """Tell whether a step failed in a way that its sentence explains, so that nobody needs a stack trace."""
-    data = event.step_failure_data
-    if is_interruption(_innermost_error(event)):
-        return True
-    return data.user_failure_data is not None and bool(data.user_failure_data.description)
+    described, error = event.step_failure_data.user_failure_data, _telling_error(event)
+    return bool(described and described.description) or is_interruption(error) or _is_ours(error)
 
 
 def is_interruption(error: Any) -> bool:
@@ -113,12 +115,57 @@ def is_interruption(error: Any) -> bool:
     return error is not None and error.cls_name == INTERRUPTED
 
 
-def _innermost_error(event: dg.DagsterEvent) -> Any:
-    """Return the error of a failed step, whose type Dagster does not export; outer ones name only the step."""
+def _telling_error(event: dg.DagsterEvent) -> Any:
+    """Return the error of a failed step that says why, whose type Dagster does not export.
+
+    It is one of ours, or else the innermost: outer ones name only the step.
+    """
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    while error is not None and error.cause is not None and not _is_ours(error):
         error = error.cause
     return error
+
+
+def _is_ours(error: Any) -> bool:
+    """Tell whether an error of Dagster's is one of ours that has a sentence for the operator."""
+    if error is None:
+        return False
+    name, kinds = error.message.partition(": ")[0], {ServiceError, *PERMANENT}
+    while kinds and not any(name == f"{kind.__module__}.{kind.__qualname__}" for kind in kinds):
+        kinds = {one for kind in kinds for one in kind.__subclasses__()}
+    return bool(kinds)
+
+
+def _sentence_of(error: Any) -> str:
+    """Return the message of an error of Dagster's, without the class in front of it if it is one of ours."""
+    return error.message.partition(": ")[2].strip() if _is_ours(error) else error.message
+
+
+def without_stack(event: dg.DagsterEvent) -> dg.DagsterEvent:
+    """Return an event with a foreseen error as its sentence alone; other events are returned as they are."""
+    data: Any = event.event_specific_data
+    if event.is_step_failure and is_foreseen(event):
+        # Dagster takes it for granted that an error of user code has a cause.
+        return _with(event, error=_as_sentence(_telling_error(event), failure_reason(event)), error_source=None)
+    if event.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY and _is_ours(data.error.cause):
+        return _with(event, error=_as_sentence(data.error.cause, _sentence_of(data.error.cause)))
+    if event.event_type in (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED):
+        failed_step = getattr(data, "first_step_failure_event", None)
+        if failed_step is not None and is_foreseen(failed_step):
+            step = without_stack(failed_step)
+            return _with(event, first_step_failure_event=step, error=step.step_failure_data.error)
+        if is_interruption(getattr(data, "error", None)):
+            return _with(event, error=_as_sentence(data.error, STOPPED))
+    return event
+
+
+def _with(event: dg.DagsterEvent, **changes: Any) -> dg.DagsterEvent:
+    data: Any = event.event_specific_data
+    return event._replace(event_specific_data=data._replace(**changes))
+
+
+def _as_sentence(error: Any, sentence: str) -> Any:
+    return error and error._replace(message=sentence, stack=[], cause=None, context=None)
 
 
 def describe(error: Exception, settings: Settings) -> str:

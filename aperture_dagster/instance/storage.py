@@ -32,6 +32,7 @@ from aperture_dagster.instance.dead_runs import (
     watch_clock,
     without_future,
 )
+from aperture_dagster.instance.failures import without_stack
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.pools import create_missing_pools
 from aperture_dagster.instance.private import (
@@ -161,7 +162,7 @@ class TerseEventLogStorage(OnSharedEngine, PostgresEventLogStorage):
     """Events in PostgreSQL, without Dagster's own messages that a process or a resource starts, has started or ends.
 
     They are half of the bytes of a short run, and say nothing that the start and end of runs and steps do not. Errors
-    among them are kept.
+    among them are kept. Of a foreseen error, the sentence is kept and not the stack, for which Dagster has no setting.
     """
 
     has_table = remember_yes(PostgresEventLogStorage.has_table)
@@ -169,8 +170,11 @@ class TerseEventLogStorage(OnSharedEngine, PostgresEventLogStorage):
 
     def store_event(self, event: dg.EventLogEntry) -> None:
         """Store an event, unless it says nothing."""
-        if not _says_nothing(event):
-            super().store_event(event)
+        if _says_nothing(event):
+            return
+        if event.dagster_event is not None:
+            event = event._replace(dagster_event=without_stack(event.dagster_event))
+        super().store_event(event)
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ import pytest
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import make_url
 
+from aperture_dagster.http.errors import ServiceRefused, ServiceUnavailable
 from aperture_dagster.instance import storage
+from aperture_dagster.instance.failures import STOPPED, operator_errors
 from aperture_dagster.postgres.cluster import ROLE, server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
+from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.migrate import KEY
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.clusters import copy_clusters
@@ -80,6 +83,62 @@ def test_runs_keep_what_happened_and_leave_out_the_talk_about_processes(instance
     assert dg.DagsterEventType.RESOURCE_INIT_SUCCESS not in types
     talk = [event.message for event in kept if event.event_type == dg.DagsterEventType.ENGINE_EVENT]
     assert talk == ["The run was canceled by hand."]
+
+
+def failing(error: BaseException, settings: Settings | None = None) -> dg.OpDefinition:
+    """Define an op that fails with an error; with settings, as the steps of this program do."""
+
+    @dg.op
+    def step() -> None:
+        with operator_errors(dg.OpExecutionContext.get(), settings) if settings else nullcontext():
+            raise error
+
+    return step
+
+
+def stored_errors(instance: dg.DagsterInstance, op: dg.OpDefinition) -> dict[str, Any]:
+    """Run an op that fails, and return the errors that pages of runs show, by the type of their event."""
+    job = dg.GraphDefinition(name="unlucky", node_defs=[op]).to_job(executor_def=dg.in_process_executor)
+    run = job.execute_in_process(instance=instance, raise_on_error=False)
+    stored = [one.dagster_event for one in instance.all_logs(run.run_id) if one.dagster_event is not None]
+    errors = {one.event_type_value: getattr(one.event_specific_data, "error", None) for one in stored}
+    (ended,) = (one for one in stored if one.is_run_failure)
+    if (failed := ended.job_failure_data.first_step_failure_event) is not None:
+        errors["first failure"] = failed.step_failure_data.error
+    return {name: error for name, error in errors.items() if error is not None}
+
+
+WRONG_KEY = "Jellyfin refused (401). Check APERTURE_MEDIA_SERVER_API_KEY."
+DOWN = "Jellyfin does not answer."
+
+
+@pytest.mark.parametrize(
+    ("error", "is_handled", "sentences"),
+    [
+        (ServiceRefused(WRONG_KEY), True, {WRONG_KEY}),
+        (ServiceUnavailable(DOWN), True, {DOWN, f"{DOWN} What was there is kept; the next run goes on from here."}),
+        # In a check, which only reads what is stored.
+        (DatabaseError(WRONG_KEY), False, {WRONG_KEY}),
+        (dg.DagsterExecutionInterruptedError(), False, {STOPPED}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_a_foreseen_error_is_shown_as_its_sentence_without_a_stack(
+    instance: dg.DagsterInstance, external: Settings, error: BaseException, is_handled: bool, sentences: set[str]
+):
+    hasty = external.model_copy(update={"step_retries": 1, "step_retry_wait_seconds": 0})
+    shown = stored_errors(instance, failing(error, hasty if is_handled else None))
+    assert {"STEP_FAILURE", "PIPELINE_FAILURE"} <= shown.keys()
+    assert ("STEP_UP_FOR_RETRY" in shown) == isinstance(error, ServiceUnavailable)
+    assert {one.to_string() for one in shown.values()} == sentences
+
+
+def test_an_unforeseen_error_keeps_its_stack(instance: dg.DagsterInstance, external: Settings):
+    for op in (failing(LookupError("no such thing"), external), failing(LookupError("no such thing"))):
+        shown = stored_errors(instance, op)
+        for name in ("STEP_FAILURE", "PIPELINE_FAILURE", "first failure"):
+            assert "LookupError: no such thing" in (text := shown[name].to_string())
+            assert text.count("in step\n") == 1 and "raise error" in text, name
 
 
 def test_an_instance_keeps_one_connection_and_closes_it_with_itself(home: Path):
