@@ -216,6 +216,17 @@ def test_only_the_transport_imports_httpx():
     assert product == ["http/transport.py"]
 
 
+def test_pictures_are_opened_in_named_formats_only():
+    calls = [
+        (path.name, {one.arg for one in node.keywords})
+        for path in modules("")
+        if "simulator" not in path.parts
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Image.open"
+    ]
+    assert calls and all("formats" in names for _, names in calls), calls
+
+
 # What may write to the terminal, or make Markdown, where others must not: it cleans what comes from outside.
 SHOWN_BY = {
     r"\bclick\.(?:echo|secho|style)\(": {"cli/common.py"},

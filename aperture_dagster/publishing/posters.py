@@ -10,6 +10,8 @@ from io import BytesIO
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 SIZE = WIDTH, HEIGHT = 600, 900
+# What media servers send; Pillow knows forty formats, and each is a parser that a damaged file could mislead.
+FORMATS = ("JPEG", "PNG", "WEBP")
 # Known from the header, before anything is decoded.
 LARGEST_PIXELS = 50_000_000
 # Pictures of other proportions are shown whole, on a dark ground.
@@ -28,8 +30,8 @@ def draw_poster(picture: bytes | None, *, title: str, rank: int | None) -> bytes
     """Return a poster as JPEG, 600 by 900 pixels.
 
     Args:
-        picture: A picture of any size and format. If there is none, or it is damaged or too large, a card with the
-            title is drawn instead.
+        picture: A JPEG, PNG or WebP of any size. If there is none, or it is damaged, too large or in another format, a
+            card with the title is drawn instead.
         title: The title for the card.
         rank: The rank for the badge in the corner; None: no badge.
     """
@@ -47,7 +49,7 @@ def draw_poster(picture: bytes | None, *, title: str, rank: int | None) -> bytes
 def _fit(picture: bytes) -> Image.Image | None:
     """Return a picture in the size of a poster, or None if it cannot be read."""
     try:
-        with Image.open(BytesIO(picture)) as opened:
+        with Image.open(BytesIO(picture), formats=FORMATS) as opened:
             if opened.width * opened.height > LARGEST_PIXELS:
                 return None
             # A JPEG is decoded in the smallest size that is large enough.
