@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pwd
+import re
 import secrets
 import stat
 import tempfile
@@ -18,6 +20,8 @@ HOME_ENTRIES = (
     "dagster", "logos", "models", "crowd", "postgres", "backups", "failures.log", LOG_OF_PLAYS, "demo", "demo-emby",
     ".env", "front-door",
 )  # fmt: skip
+_SECRET = re.compile(rb"[A-Za-z0-9_-]{32,}")
+_LOG = logging.getLogger(__name__)
 WORKING_FILES = (".postgres", "postgres.")
 
 
@@ -139,12 +143,18 @@ def sync_folder(folder: Path) -> None:
 def read_secret_file(path: Path) -> str:
     """Read a secret of 256 bits, in characters for addresses; it is made at first use, in a folder of its own.
 
+    A file that holds none, because it is empty or was cut off, gets a new one: anybody could guess what it holds.
+
     Raises:
         FileError: it cannot be stored.
         OSError: it cannot be read.
     """
     with contextlib.suppress(FileNotFoundError):
-        return path.read_text(encoding="ascii").strip()
+        content = path.read_bytes().strip()
+        if _SECRET.fullmatch(content):
+            return content.decode()
+        _LOG.warning("%s holds no secret (it is empty or cut off), so a new one is made.", path)
+        path.unlink(missing_ok=True)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = path.with_name(f".{path.name}-{os.getpid()}")
     write_file(made, secrets.token_urlsafe(32).encode())

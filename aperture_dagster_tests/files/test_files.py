@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.files.private import FileError, clear_unfinished, prepare_home, write_file
+from aperture_dagster.files.private import FileError, clear_unfinished, prepare_home, read_secret_file, write_file
 from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.forks import run_fork
@@ -104,3 +104,14 @@ def test_only_leftovers_of_killed_writes_are_removed(tmp_path: Path):
     clear_unfinished(tmp_path)
     clear_unfinished(tmp_path / "not there")
     assert [path.name for path in tmp_path.iterdir()] == ["kept-1.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"short", b"x" * 31, b"\0" * 43, b"\xff" * 43])
+def test_a_secret_that_is_empty_or_cut_off_is_made_anew(tmp_path: Path, content: bytes):
+    path = tmp_path / "front-door" / "operator.secret"
+    secret = read_secret_file(path)
+    assert len(secret) >= 43 and read_secret_file(path) == secret
+    path.write_bytes(content)
+    made = read_secret_file(path)
+    assert len(made) >= 43 and made not in (secret, content.decode("latin-1")) and read_secret_file(path) == made
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and [one.name for one in path.parent.iterdir()] == [path.name]

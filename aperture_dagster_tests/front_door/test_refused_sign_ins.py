@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from aperture_dagster.front_door.secrets import OPERATOR, SESSIONS, secret_file
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.front_door.door import Door, sign_in
 
@@ -90,3 +91,13 @@ def test_the_operator_can_refuse_everybody_without_a_password(open_door: Callabl
     with open_door(ui_empty_passwords=False) as opened:
         answer = sign_in(at(without_passwords(opened), HOME), "Ben", "")
         assert answer.status_code == 403 and REFUSED in answer.text
+
+
+def test_an_empty_file_is_no_secret(open_door: Callable[..., Any]):
+    with open_door() as door:
+        anna = door.signed_in("Anna")
+        for name in (OPERATOR, SESSIONS):
+            secret_file(door.settings, name).write_text("\n")
+        assert door.browser(authorization="Bearer ", accept="").get("/operate/x").status_code == 401
+        assert anna.get("/").status_code == 303
+        assert door.signed_in("Anna").get("/operate/x").status_code == 200
