@@ -5,10 +5,7 @@ A row that cannot be read costs only itself.
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from aperture_dagster.catalogue.history_records import read_records
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.bulk import storable
@@ -23,15 +21,9 @@ from aperture_dagster.postgres.bulk import storable
 Source = Literal["trakt", "playback_reporting", "tautulli"]
 
 KNOWN_FILES = "a Trakt export, a backup of Playback Reporting or a history of Tautulli"
+LONGEST_REASON = 200
 NOT_FINISHED = "not watched to the end"
 WITHOUT_DATE = "without a date"
-# The two layouts of Trakt's export: watched-history-1.json, and watched/history-1.json.
-_IN_ZIP = re.compile(r"(watched-history|history|ratings-(movies|shows))(-\d+)?\.json")
-# The columns of its backups.
-_PLAYBACK_REPORTING = (
-    "DateCreated", "UserId", "ItemId", "ItemType", "ItemName", "PlaybackMethod", "ClientName", "DeviceName",
-    "PlayDuration",
-)  # fmt: skip
 _EPISODE_NAME = re.compile(r"(.*) - s(\d+)e(\d+) - .*", re.DOTALL)
 _GUID = re.compile(r"(?:agents\.)?(imdb|tmdb|themoviedb|tvdb|thetvdb)://(tt\d+|\d+)")
 _READABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError)
@@ -84,17 +76,17 @@ def read_history_file(path: Path, zone: ZoneInfo) -> Iterator[PastRow | SkippedR
     """Yield the rows of a file; dates without a time zone are in ``zone``.
 
     Raises:
-        OperatorError: it is no file of a known kind.
+        OperatorError: it is no file of a known kind, damaged or too large; rows before the damage are yielded.
     """
     is_known = False
-    for where, record in _records(path):
+    for where, record in read_records(path):
         try:
             if not isinstance(record, dict):
                 raise ValueError("it is damaged")
             row = _row(record, zone)
         except _READABLE as error:
             what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-            yield SkippedRow(where, f"cannot be read: {what}")
+            yield SkippedRow(where, f"cannot be read: {what}"[:LONGEST_REASON])
             continue
         is_known = True
         yield SkippedRow(where, row) if isinstance(row, str) else row
@@ -207,40 +199,3 @@ def _number(value: Any) -> int | None:
 def _moment(text: str, zone: ZoneInfo) -> datetime:
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
-
-
-# Records of files: of a ZIP file, JSON, or lines of text.
-
-
-def _records(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield each record with its place in the file; None is one that cannot be read."""
-    if not zipfile.is_zipfile(path):
-        yield from _of_text(path.name, path.read_bytes())
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if "__MACOSX" not in name and _IN_ZIP.fullmatch(name.rpartition("/")[2]):
-                    yield from _of_text(name, archive.read(name))
-    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise OperatorError(f"{path} is damaged or encrypted: {error}.") from None
-
-
-def _of_text(name: str, content: bytes) -> Iterator[tuple[str, Any]]:
-    text = content.decode("utf-8-sig", errors="replace")
-    if text.lstrip()[:1] not in ("[", "{"):
-        # As Playback Reporting writes it: without headings.
-        for number, line in enumerate(re.split(r"\r?\n", text.rstrip("\r\n")), start=1):
-            values = line.split("\t")
-            is_whole = len(values) == len(_PLAYBACK_REPORTING)
-            yield f"{name}, line {number}", dict(zip(_PLAYBACK_REPORTING, values, strict=True)) if is_whole else None
-        return
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise OperatorError(f"{name} is damaged: {error}.") from None
-    # Tautulli's rows are within its answer.
-    for step in ("response", "data", "data"):
-        found = found.get(step) if isinstance(found, dict) else found
-    for number, record in enumerate(found if isinstance(found, list) else (), start=1):
-        yield f"{name}, entry {number}", record

@@ -23,6 +23,7 @@ FINISHED_SHARE = 0.8
 """Share of a title's length from which it counts as watched to the end, 0-1."""
 EARLIEST_YEAR = 1980
 EXAMPLES = 5
+MOST_REASONS = 50
 
 
 @dataclass(slots=True)
@@ -138,6 +139,8 @@ class PastPlays:
         return user
 
     def _leave_out(self, reason: str, example: str) -> None:
+        if reason not in self.left_out and len(self.left_out) >= MOST_REASONS:
+            reason = "for yet another reason"
         self.left_out[reason] += 1
         if len(self.examples[reason]) < EXAMPLES and example not in self.examples[reason]:
             self.examples[reason].append(example)

@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from aperture_dagster.catalogue import history_records
+from aperture_dagster.catalogue.history_records import read_records
 from aperture_dagster.cli.main import main
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
+from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.catalogue.viewers import histories, history_of
+from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.shelf import Shelf, film, played
 
 Import = Callable[..., str]
@@ -249,3 +253,82 @@ def test_a_file_of_another_kind_is_refused(run: Import, tmp_path: Path):
         path.write_text(content)
         message = run(path, code=1)
         assert name in message and "Traceback" not in message
+
+
+def test_a_small_zip_that_unpacks_to_a_large_file_takes_little_memory_and_is_refused(tmp_path: Path):
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("history-1.json", "w") as file:
+        file.write(b"[")
+        for _ in range(9):
+            file.write(b'{"movie":[[],[],[],[],[],[],[],[],[]]},' * 25_000)
+    assert path.stat().st_size < 100_000
+    program = """
+import resource, sys
+from pathlib import Path
+from zoneinfo import ZoneInfo
+from aperture_dagster.catalogue import history_records
+from aperture_dagster.catalogue.history_files import read_history_file
+from aperture_dagster.model.errors import OperatorError
+history_records.LARGEST_BYTES = 7_000_000
+before, rows = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
+try:
+    for row in read_history_file(Path(sys.argv[1]), ZoneInfo("UTC")):
+        rows += 1
+except OperatorError as error:
+    print(error)
+print(rows > 150_000, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024 < 20)
+"""
+    done = run_fork(program, str(path))
+    assert done.stdout.splitlines() == [f"{path} holds more than 7 MB. Split it, and import its parts.", "True True"]
+
+
+def packed(path: Path, files: dict[str, str], how: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_what_a_zip_could_hide_costs_a_sentence(run: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    many = packed(tmp_path / "many.zip", {f"history-{number}.json": "[]" for number in range(1001)})
+    assert "has more than 1,000 files. Unpack it" in run(many, code=1)
+    odd = packed(tmp_path / "odd.zip", {"history-1.json": "[]"}, zipfile.ZIP_LZMA)
+    assert "packed in an unusual way" in run(odd, code=1)
+    endless = packed(tmp_path / "endless.zip", {"history-1.json": '[{"movie": "' + "x" * 1_000_000})
+    assert "history-1.json is damaged at entry 1" in run(endless, code=1)
+    deep = packed(tmp_path / "deep.zip", {"history-1.json": "[" * 100_000})
+    assert "history-1.json is damaged at entry 1" in run(deep, code=1)
+    line = tmp_path / "line.tsv"
+    line.write_text("x" * 1_000_000)
+    assert "line 1 does not end" in run(line, code=1)
+    monkeypatch.setattr(history_records, "LARGEST_ZIP", 10)
+    assert "Unpack it, and import its files" in run(many, code=1)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 65_536])
+def test_records_are_the_same_however_a_file_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int):
+    monkeypatch.setattr(history_records, "CHUNK", chunk)
+    path = tmp_path / "a.json"
+    records = [{"name": 'Amélie 千 \\ "data": [', "n": 12.5}, 12, -3.25e2, None, {}, [1, [2]], "x]", 123456]
+    for text in (
+        json.dumps(records),
+        json.dumps(records, indent=3, ensure_ascii=False),
+        "\ufeff  " + json.dumps(records),
+    ):
+        path.write_text(text, encoding="utf-8")
+        assert [one for _, one in read_records(path)] == records
+    answer = {"response": {"message": 'a "data": [1] b', "data": {"total": 2, "data": records}}, "after": [1]}
+    path.write_text(json.dumps(answer))
+    assert [one for _, one in read_records(path)] == records
+    path.write_text("a\tb\r\n\r\n" + "\t".join("123456789") + "\r\n\n")
+    assert [(where, one is None) for where, one in read_records(path)] == [
+        ("a.json, line 1", True),
+        ("a.json, line 3", False),
+    ]
+    for empty in ("", "  \n", "[]", "{}", '{"a": 1}'):
+        path.write_text(empty)
+        assert [*read_records(path)] == []
+    for damaged in ("[1, 2", "[1 2]", "[,1]", "[1,]", "[1, tru]"):
+        path.write_text(damaged)
+        with pytest.raises(OperatorError, match=r"a\.json is damaged"):
+            list(read_records(path))
