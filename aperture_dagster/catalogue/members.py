@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.catalogue.tables import member_choices
@@ -107,6 +108,27 @@ def add_key(connection: Connection, name: str, user_id: str | None) -> str | Non
 def remove_key(connection: Connection, name: str) -> bool:
     """End the key of a program, from its next request on; False if there is none of that name."""
     return execute(connection, "DELETE FROM api_keys WHERE name = :name", name=name).rowcount > 0
+
+
+def take_over_keys(connection: Connection, present: Connection | None) -> list[str]:
+    """Replace the keys of a restored database by those of the present one; return the names of those that end thereby.
+
+    A key that was removed since the backup stays removed. If the present database cannot be read, no key is valid.
+    """
+    try:
+        statement = "SELECT name, digest, user_id, created_at FROM api_keys"
+        valid = read_rows(present, statement) if present is not None else []
+    except SQLAlchemyError:
+        valid = []
+    digests = {row["digest"] for row in valid}
+    ended = [row["name"] for row in read_keys(connection) if row["digest"] not in digests]
+    execute(connection, "DELETE FROM api_keys")
+    statement = """
+        INSERT INTO api_keys (name, digest, user_id, created_at) SELECT :name, :digest, :user_id, :created_at
+        WHERE CAST(:user_id AS text) IS NULL OR EXISTS (SELECT FROM users WHERE user_id = :user_id)"""
+    for row in valid:
+        execute(connection, statement, **row)
+    return ended
 
 
 def read_keys(connection: Connection) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 from rich.text import Text
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.members import take_over_keys
 from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.sessions import end_all
@@ -99,8 +101,9 @@ SHOWN_RUNS = 5
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--keep-keys", is_flag=True, help="Leave all API keys of the backup valid, also those removed since.")
 @click.option("--drop-old", is_flag=True, help="Instead, drop the databases that earlier restores replaced.")
-def restore(file: Path | None, yes: bool, drop_old: bool) -> None:
+def restore(file: Path | None, yes: bool, drop_old: bool, keep_keys: bool) -> None:
     """Put the backup in FILE in the place of the database, which is kept under another name.
 
     The backup is restored into a new database and migrated to the present schema; only then does it take the place of
@@ -116,10 +119,10 @@ def restore(file: Path | None, yes: bool, drop_old: bool) -> None:
             _drop_old(settings, console, yes=yes)
         else:
             path = file if file.exists() or file.parent != Path() else backup_folder(settings) / file
-            _restore(settings, path.expanduser().absolute(), console, yes=yes)
+            _restore(settings, path.expanduser().absolute(), console, yes=yes, keep_keys=keep_keys)
 
 
-def _restore(settings: Settings, path: Path, console: Terminal, *, yes: bool) -> None:
+def _restore(settings: Settings, path: Path, console: Terminal, *, yes: bool, keep_keys: bool) -> None:
     import dagster as dg
 
     embedded = f"the embedded server in {settings.home_path}"
@@ -133,7 +136,7 @@ def _restore(settings: Settings, path: Path, console: Terminal, *, yes: bool) ->
             path,
             now=Clock().now(),
             refuse_runs=lambda: refuse_runs(instance, settings),
-            void=lambda connection: void_tokens(connection, path),
+            void=partial(void_tokens, path=path, keep_keys=keep_keys),
             report=lambda step: console.print(Text(step, "dim")),
         )
         # First, since what follows may fail.
@@ -141,13 +144,26 @@ def _restore(settings: Settings, path: Path, console: Terminal, *, yes: bool) ->
         add_users(instance, settings)
 
 
-def void_tokens(connection: Connection, path: Path) -> int:
-    """Record that the tokens of Trakt in a restored backup are no longer valid; return the number of accounts.
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """What is not valid in a backup: how many accounts of Trakt have to connect again, and the names of API keys."""
 
-    Sessions of members end, since some may have been ended since the backup.
+    accounts: int
+    keys: list[str]
+
+
+def void_tokens(connection: Connection, present: Connection | None, *, path: Path, keep_keys: bool = False) -> Voided:
+    """Void what may have been ended since the backup: tokens of Trakt, sessions of members, and API keys.
+
+    Args:
+        connection: the restored database.
+        present: the one that it replaces, whose API keys are valid; None if it cannot be reached.
+        path: the backup.
+        keep_keys: leave all API keys valid.
     """
     end_all(connection)
-    return void_restored_tokens(connection, path.name, now=Clock().now())
+    accounts = void_restored_tokens(connection, path.name, now=Clock().now())
+    return Voided(accounts, [] if keep_keys else take_over_keys(connection, present))
 
 
 def refuse_runs(instance: DagsterInstance, settings: Settings) -> None:
@@ -185,14 +201,19 @@ def add_users(instance: DagsterInstance, settings: Settings) -> list[str]:
     return missing
 
 
-def _show(console: Terminal, done: Restored, settings: Settings) -> None:
+def _show(console: Terminal, done: Restored[Voided], settings: Settings) -> None:
     with Database(settings).transaction() as connection:
         size = catalogue_size(connection)
     migrated = "" if done.schema == HEAD_REVISION else f" It was migrated from schema {done.schema}."
     console.print_hanging(f"The backup is in place: {size['movies'] + size['series']:,} films and series.{migrated}")
-    if done.voided:
+    if done.voided.keys:
         console.print_hanging(
-            f"Trakt: {done.voided} users have to connect again, since the tokens in a backup are void: "
+            f"API keys that are void, since the database that was replaced does not have them: "
+            f"{', '.join(done.voided.keys)}. Make new ones (`aperture api-key add`), or restore again with --keep-keys."
+        )
+    if done.voided.accounts:
+        console.print_hanging(
+            f"Trakt: {done.voided.accounts} users have to connect again, since the tokens in a backup are void: "
             "`aperture trakt status` names them.",
         )
     console.print_hanging(

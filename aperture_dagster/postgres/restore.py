@@ -6,10 +6,12 @@ nothing has happened to it, so a process that is killed leaves either the old da
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,10 +28,11 @@ from aperture_dagster.settings import Settings
 
 # What a compressed dump may take in a database.
 LARGEST_GROWTH = 8
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(Generic[T]):
     """What a restore did.
 
     Attributes:
@@ -40,7 +43,7 @@ class Restored:
 
     kept: str | None
     schema: str
-    voided: int
+    voided: T
 
 
 def restore(
@@ -49,14 +52,15 @@ def restore(
     *,
     now: datetime,
     refuse_runs: Callable[[], None],
-    void: Callable[[Connection], int],
+    void: Callable[[Connection, Connection | None], T],
     report: Callable[[str], None] = lambda message: None,
-) -> Restored:
+) -> Restored[T]:
     """Put the database in a file in the place of the present one, which is kept under another name.
 
     Args:
         refuse_runs: called at the beginning and just before the end; raises if a run is in progress.
-        void: voids what is not valid in a restored database, before anybody else uses it; returns how much that is.
+        void: given the restored database, before anybody else uses it, and the one that it replaces, if that can be
+            reached, voids what is not valid in the first; returns what that is.
         report: called with each step, in words.
 
     Raises:
@@ -74,7 +78,8 @@ def restore(
             with scratch_database(server, url) as new:
                 report("Restoring into a new database.")
                 restore_dump(new, file)
-                schema, voided = _bring_up_to_date(new, file, void, report)
+                with _present(url) as present:
+                    schema, voided = _bring_up_to_date(new, file, lambda restored: void(restored, present), report)
                 refuse_runs()
                 report("Putting it in the place of the old one.")
                 kept = switch(server, make_url(url).database or "", make_url(new).database or "", now=now)
@@ -83,10 +88,23 @@ def restore(
     return Restored(kept, schema, voided)
 
 
+@contextmanager
+def _present(url: str) -> Iterator[Connection | None]:
+    """Connect to the present database for reading; None if it is not there, or damaged."""
+    engine = create_engine(url, poolclass=NullPool, execution_options={"postgresql_readonly": True})
+    try:
+        connection = engine.connect()
+    except SQLAlchemyError:
+        yield None
+        return
+    with connection:
+        yield connection
+
+
 def _bring_up_to_date(
-    url: str, file: Path, void: Callable[[Connection], int], report: Callable[[str], None]
-) -> tuple[str, int]:
-    """Migrate a restored database, and void what is not valid; return the revision of its schema, and how much."""
+    url: str, file: Path, void: Callable[[Connection], T], report: Callable[[str], None]
+) -> tuple[str, T]:
+    """Migrate a restored database, and void what is not valid; return the revision of its schema, and what that is."""
     engine = create_engine(url, poolclass=NullPool)
     try:
         schema = _read_schema(engine, file)

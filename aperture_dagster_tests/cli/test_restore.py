@@ -38,6 +38,7 @@ def url(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     run_statements(database_url, *HOUSEHOLD, *ACCOUNTS)
     create_backup(load_settings(), Clock().now(), ensure_owner)
     run_statements(database_url, "UPDATE facts SET value = '\"damaged\"' WHERE name = 'which'")
+    run_statements(database_url, "DELETE FROM api_keys WHERE name = 'Leaked'")
     yield database_url
     for one in replaced_databases(product_database_url(load_settings())):
         run_statements(database_url, f"DROP DATABASE {one.name} WITH (FORCE)")
@@ -81,6 +82,7 @@ def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_i
         assert done.exit_code == 0, done.output
         assert which(url) == "backed up"
         assert "Trakt: 2 users have to connect again" in words(done)
+        assert "does not have them: Leaked. Make new ones" in words(done)
         assert sorted(instance.get_dynamic_partitions(USERS)) == ["user-1", "user-2", "user-3"]
     (old,) = replaced_databases(product_database_url(load_settings()))
     assert f"kept as {old.name}" in words(done)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,7 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
-from aperture_dagster.cli.backup import void_tokens
+from aperture_dagster.cli.backup import Voided, void_tokens
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres import databases
 from aperture_dagster.postgres import restore as module
@@ -46,6 +47,7 @@ ACCOUNTS = (
     "connected_at) SELECT user_id, 'i', 'sealed', 'sealed', now(), now(), 'connected', now() FROM users LIMIT 2",
     "INSERT INTO sessions (digest, secret_digest, user_id, is_administrator, device, created_at, seen_at, "
     "confirmed_at) VALUES ('d', 's', 'u1', true, '', now(), now(), now())",
+    "INSERT INTO api_keys (name, digest, user_id) VALUES ('Dashboard', 'd1', 'u1'), ('Leaked', 'd2', NULL)",
 )
 
 
@@ -71,6 +73,7 @@ def database_url(postgres: str, filled: str, backup: Path) -> Iterator[str]:
             url,
             "DROP TABLE discovery_vectors CASCADE",
             "DELETE FROM trakt_accounts",
+            "DELETE FROM api_keys",
             "DELETE FROM users",
             "UPDATE facts SET value = '\"damaged\"' WHERE name = 'which'",
         )
@@ -99,8 +102,10 @@ def beside(postgres: str, url: str) -> list[str]:
     return [str(one) for (one,) in found]
 
 
-def restored(settings: Settings, path: Path, *, refuse: Callable[[], None] = lambda: None) -> Restored:
-    return restore(settings, path, now=NOW, refuse_runs=refuse, void=lambda connection: void_tokens(connection, path))
+def restored(
+    settings: Settings, path: Path, *, refuse: Callable[[], None] = lambda: None, **how: Any
+) -> Restored[Voided]:
+    return restore(settings, path, now=NOW, refuse_runs=refuse, void=partial(void_tokens, path=path, **how))
 
 
 def which(url: str) -> Any:
@@ -126,7 +131,7 @@ def test_a_restored_household_has_everything_but_its_tokens_and_the_old_database
         assert connection.execute(text("SELECT count(*) FROM sessions")).scalar() == 0
     reason = f"the database was restored from {file.name}, and the tokens in it are no longer valid"
     assert accounts == [("reconnect", reason)] * 2
-    assert done == Restored(kept=done.kept, schema=HEAD_REVISION, voided=2)
+    assert done == Restored(kept=done.kept, schema=HEAD_REVISION, voided=Voided(2, ["Dashboard", "Leaked"]))
     # What was replaced is kept, until it is dropped.
     url = product_database_url(settings)
     assert [one.name for one in replaced_databases(url)] == beside(postgres, url) == [done.kept]
@@ -169,6 +174,37 @@ def test_sessions_that_come_back_at_once_do_not_keep_the_old_database_in_place(s
         for other in others:
             other.result(timeout=240)
     assert ended, "nobody was connected at the moment of the switch"
+
+
+# What was ended since the backup
+
+
+def keys(url: str) -> list[Any]:
+    return run_statements(url, "SELECT name, digest, user_id FROM api_keys ORDER BY name")
+
+
+def test_api_keys_are_those_of_the_database_that_is_replaced(settings: Settings, file: Path, postgres: str):
+    url = url_of(settings)
+    # Of the two in the backup, one was removed since; a new one has its name, and one is of somebody who was new.
+    run_statements(url, HOUSEHOLD[0], HOUSEHOLD[0].replace("'u' || n", "'new' || n").replace("'user-' ||", "'n' ||"))
+    made = "('Dashboard', 'd1', 'u1'), ('Leaked', 'd3', NULL), ('Phone', 'd4', 'u2'), ('Guest', 'd5', 'new1')"
+    run_statements(url, f"INSERT INTO api_keys (name, digest, user_id) VALUES {made}")
+    assert restored(settings, file).voided.keys == ["Leaked"]
+    assert keys(url) == [("Dashboard", "d1", "u1"), ("Leaked", "d3", None), ("Phone", "d4", "u2")]
+
+
+@pytest.mark.parametrize("trouble", ["DROP TABLE api_keys", "DROP DATABASE"])
+def test_where_nobody_knows_which_api_keys_were_removed_there_are_none_unless_the_operator_keeps_them(
+    settings: Settings, file: Path, postgres: str, trouble: str
+):
+    url = url_of(settings)
+    if trouble == "DROP DATABASE":
+        run_statements(postgres, f"DROP DATABASE {make_url(url).database}")
+    else:
+        run_statements(url, trouble)
+    assert restored(settings, file).voided.keys == ["Dashboard", "Leaked"] and keys(url) == []
+    assert restored(settings, file, keep_keys=True).voided.keys == []
+    assert keys(url) == [("Dashboard", "d1", "u1"), ("Leaked", "d2", None)]
 
 
 # Older and other schemas

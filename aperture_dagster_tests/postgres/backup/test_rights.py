@@ -97,7 +97,7 @@ def test_a_backup_of_an_older_server_of_a_newer_minor_release_is_proven_and_rest
         release_embedded_server(data)
     embedded = load_settings(home=tmp_path / "embedded")
     try:
-        restore(embedded, made.path, now=datetime.now(UTC), refuse_runs=lambda: None, void=lambda connection: 0)
+        restore(embedded, made.path, now=datetime.now(UTC), refuse_runs=lambda: None, void=lambda *_: 0)
         restored = make_url(product_database_url(embedded)).set(drivername="postgresql").render_as_string(False)
         assert run_statements(restored, "SELECT count(*) FROM works") == [(1,)]
     finally:
