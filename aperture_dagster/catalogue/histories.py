@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.queries import last_addition
-from aperture_dagster.catalogue.rules import check_history_loss, next_watermark
+from aperture_dagster.catalogue.rules import check_history_loss, is_great_loss, next_watermark
 from aperture_dagster.catalogue.watch_states import (
+    Marks,
     PageResult,
     SyncMark,
     copies_of_unmarked,
@@ -26,6 +28,7 @@ from aperture_dagster.catalogue.watch_states import (
     write_mark,
 )
 from aperture_dagster.files.private import LOG_OF_PLAYS, write_file
+from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.records import ItemState, Listing, in_batches, with_content
 from aperture_dagster.model import Clock, past
@@ -74,6 +77,12 @@ ACTIVITY_LAG = timedelta(minutes=5)
 LOOK_BACK = timedelta(hours=2)
 # Entries of the log may become visible in another order than that of their dates.
 OVERLAP = timedelta(minutes=5)
+# A server notes a request of a client within three minutes, and a mark may come with the last one before the next look.
+CLIENT_LAG = timedelta(minutes=4)
+# Somebody may go on after a pause, of which the log tells nothing.
+ASKING_FOR = timedelta(minutes=15)
+# Of a look, for marks: the daemon gives up a look after a minute, and plays must not wait for a server that is slow.
+SECONDS_FOR_MARKS = 20
 
 
 class RecordStates(Protocol):
@@ -154,6 +163,9 @@ class HistoryReader:
             _count(found, page, write(page))
         found.listed |= set(listing.unreadable_ids)
         found.problems = listing.problems
+        if since is not None and not self._server.tells_unmarked:
+            unmarked = self._unmarked(user, found, known)
+            _count(found, unmarked, write(unmarked))
         watermark = next_watermark(mark.watermark, found.dates, now, unmatched=found.unmatched)
         if listing.shifted and since is not None:
             # What moved over the edge of a page may be new, and is looked for again.
@@ -182,8 +194,18 @@ class HistoryReader:
         with self._database.transaction() as connection:
             return items_with_versions(connection)
 
+    def _unmarked(self, user: User, found: HistoryRead, known: Mapping[str, Marks]) -> list[ItemState]:
+        """Return the states of what was a favourite or liked and is not listed any more.
+
+        If that is very much, none: the daily comparison decides whether to believe it.
+        """
+        missing = sorted(one for one, marks in known.items() if any(marks) and one not in found.listed)
+        states = [state for page in self._server.states_of(user.user_id, missing) for state in page]
+        lost = sum(not state.has_content for state in states)
+        return [] if is_great_loss(lost, known=len(known)) else states
+
     def _gone(
-        self, user: User, found: HistoryRead, known: Mapping[str, bool], *, accept_removals: bool
+        self, user: User, found: HistoryRead, known: Mapping[str, Marks], *, accept_removals: bool
     ) -> list[ItemState]:
         """Return the states of items that had a mark and are not listed; raises as :meth:`read`.
 
@@ -201,7 +223,7 @@ class HistoryReader:
         )
         return states
 
-    def _copies(self, user: User, states: Sequence[ItemState], known: Mapping[str, bool]) -> list[ItemState]:
+    def _copies(self, user: User, states: Sequence[ItemState], known: Mapping[str, Marks]) -> list[ItemState]:
         """Return the states of other copies of what lacks a mark in these states that it has in the database.
 
         Those that the server does not show to the user any more would keep the mark for ever.
@@ -209,8 +231,8 @@ class HistoryReader:
         unmarked = [
             state
             for state in states
-            if (was_favorite := known.get(state.server_item_id)) is not None
-            and not (state.was_started and state.favorite >= was_favorite)
+            if (marks := known.get(state.server_item_id)) is not None
+            and not (state.was_started and state.favorite >= marks.favorite)
         ]
         if not unmarked:
             return []
@@ -262,9 +284,13 @@ class Seen:
     Attributes:
         until: date of the newest entry of the server's log, by the server's clock.
         entries: the entries from shortly before that on.
-        waiting: users who watched something and have no run for it yet, each with what it was.
+        waiting: users who watched or marked something and have no run for it yet, each with what it was.
         active: without a log: each user's last activity, as in :func:`settled`.
         said: what each user said on their pages, likewise.
+        asking: until when somebody may be about, by our clock; None: nobody is.
+        clients: for each user the last request of a client, as the server dates it, and until when they may have made
+            more since, by our clock.
+        marks: for each user how many favourites and likes the last look counted, and how often that has changed.
     """
 
     until: datetime | None = None
@@ -272,22 +298,31 @@ class Seen:
     waiting: dict[str, str] = field(default_factory=dict)
     active: dict[str, tuple[str, str]] = field(default_factory=dict)
     said: dict[str, tuple[str, str]] = field(default_factory=dict)
+    asking: datetime | None = None
+    clients: dict[str, tuple[str, str]] = field(default_factory=dict)
+    marks: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, cursor: str | None) -> Seen:
         """Read a cursor."""
         given = json.loads(cursor) if cursor else {}
-        until = datetime.fromisoformat(given["until"]) if given.get("until") else None
-        active, said = given.get("active", {}), given.get("said", {})
-        return cls(until, given.get("entries", []), given.get("waiting", {}), active, said)
+        until, asking = (datetime.fromisoformat(given[one]) if given.get(one) else None for one in ("until", "asking"))
+        seen = cls(until, given.get("entries", []), asking=asking)
+        for name in OF_USERS:
+            setattr(seen, name, given.get(name, {}))
+        return seen
 
     def __str__(self) -> str:
         """Write it as a cursor."""
-        seen = {"entries": self.entries, "waiting": self.waiting, "active": self.active, "said": self.said}
-        return json.dumps({"until": self.until.isoformat() if self.until else None, **seen})
+        moments = {"until": self.until, "asking": self.asking}
+        seen = {name: moment.isoformat() if moment else None for name, moment in moments.items()}
+        return json.dumps(seen | {"entries": self.entries} | {name: getattr(self, name) for name in OF_USERS})
 
-    def look(self, server: MediaServerReader, *, now: datetime) -> None:
+    def look(self, server: MediaServerReader, *, now: datetime) -> dict[str, datetime] | None:
         """Add those who have watched something since the last look to ``waiting``.
+
+        Returns:
+            When users were last active, if the server has no log and had to be asked for that.
 
         Raises:
             ServiceError: the server does not answer as it should; nothing has changed then.
@@ -295,20 +330,81 @@ class Seen:
         # Whatever a wrong clock noted is looked for again, and known by its entry.
         until = past(self.until, now)
         since = max(until or now - LOOK_BACK, now - timedelta(days=1)) - OVERLAP
-        plays = server.plays_ended(since)
-        if plays is None:
+        activities = server.activities(since)
+        if activities is None:
             # Servers note activity every minute while somebody watches.
             active_at = {user.user_id: user.last_activity_at for user in server.users().records}
             states = {user_id: at.isoformat() if at else "" for user_id, at in active_at.items()}
             self.waiting |= settled(self.active, states)
-            return
-        names = {f"{play.at.isoformat()} {play.entry}": play for play in plays}
-        self.waiting |= {play.user_id: name for name, play in names.items() if name not in self.entries}
+            return {user_id: at for user_id, at in active_at.items() if at is not None}
+        news = {name: one for one in activities if (name := f"{one.at.isoformat()} {one.entry}") not in self.entries}
+        self.waiting |= {one.user_id: name for name, one in news.items() if one.is_end_of_play}
+        if news:
+            self.asking = now + ASKING_FOR
         # A date in the future must not hide what follows.
-        self.until = max(filter(None, [until, *(past(play.at, now) for play in plays)]), default=None)
+        self.until = max(filter(None, [until, *(past(one.at, now) for one in news.values())]), default=None)
         kept = (self.until or since) - OVERLAP
-        known = sorted({*self.entries, *names})
+        known = sorted({*self.entries, *news})
         self.entries = [name for name in known if datetime.fromisoformat(name.partition(" ")[0]) >= kept]
+        return None
+
+    def look_at_marks(
+        self,
+        server: MediaServerReader,
+        user_ids: Collection[str],
+        *,
+        now: datetime,
+        active_at: Mapping[str, datetime] | None = None,
+    ) -> None:
+        """Add those of the users who have marked something as favourite, liked it, or taken that back, to ``waiting``.
+
+        No server tells of a mark, so the marks of those who are about are counted. Nothing is requested while nobody
+        is. The first count of a user is no news.
+
+        Args:
+            server: the media server.
+            user_ids: of those who take part.
+            now: by our clock.
+            active_at: what :meth:`look` returned.
+
+        Raises:
+            ServiceError: the server does not answer as it should; the next look counts those who are left.
+        """
+        if active_at is None:
+            # A clock that was ahead must not have it asked for ever.
+            self.asking = min(self.asking, now + ASKING_FOR) if self.asking is not None else None
+            if self.asking is None or self.asking < now:
+                self.asking = None
+                return
+            active_at = server.last_requests()
+        started, before = monotonic(), self.clients
+        self.clients = {}
+        for user_id, at in active_at.items():
+            known, until = before.get(user_id, ("", ""))
+            if at.isoformat() != known:
+                until = (now + CLIENT_LAG).isoformat()
+                self.asking = now + ASKING_FOR
+            self.clients[user_id] = (at.isoformat(), until)
+            is_about = now <= datetime.fromisoformat(until) <= now + CLIENT_LAG
+            if is_about and user_id in user_ids and monotonic() - started < SECONDS_FOR_MARKS:
+                self._count_marks(server, user_id)
+
+    def _count_marks(self, server: MediaServerReader, user_id: str) -> None:
+        try:
+            counts = "{} favourites, {} likes".format(*server.count_marks(user_id))
+        except (NotFound, RequestRejected):
+            # They have left since.
+            return
+        before, changes = self.marks.get(user_id, (counts, 0))
+        if counts != before:
+            changes += 1
+            # No two changes are told in the same words, so that each has a run.
+            self.waiting[user_id] = f"{counts} after {changes} changes, {self.clients[user_id][0]}"
+        self.marks[user_id] = (counts, changes)
+
+
+# The parts of the cursor that are by user.
+OF_USERS = ("waiting", "active", "said", "clients", "marks")
 
 
 def settled(known: dict[str, tuple[str, str]], states: Mapping[str, str]) -> dict[str, str]:

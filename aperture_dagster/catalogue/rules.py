@@ -155,6 +155,11 @@ def check_removals(
         )
 
 
+def is_great_loss(lost: int, *, known: int) -> bool:
+    """Return whether so many of the known marks of a user are lost that it is not believed at once."""
+    return lost > FEW_MARKS and lost > REMOVAL_LIMIT * known
+
+
 def check_history_loss(user: str, *, listed: int, lost: int, known: int, accepted: bool) -> None:
     """Raise unless marks (played, started, favourite) may be removed from a user's history.
 
@@ -169,7 +174,7 @@ def check_history_loss(user: str, *, listed: int, lost: int, known: int, accepte
     Raises:
         RemovalRefused: too much of the history is missing.
     """
-    if accepted or lost <= 0 or (listed > 0 and (lost <= FEW_MARKS or lost <= REMOVAL_LIMIT * known)):
+    if accepted or lost <= 0 or (listed > 0 and not is_great_loss(lost, known=known)):
         return
     raise RemovalRefused(
         f"The server lists {listed} items that {user} watched or marked; {lost} of the {known} known items would lose "

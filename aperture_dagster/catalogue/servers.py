@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from aperture_dagster.catalogue.people import (
@@ -207,6 +208,15 @@ def read_users_once(settings: Settings, database: Database) -> Page[ServerUser]:
     """Ask the server for its users, without retries, because a schedule is waiting for the answer."""
     with MediaServers(settings.model_copy(update={"http_attempts": 1}), database).open() as server:
         return server.users()
+
+
+def read_activity_once(settings: Settings, database: Database) -> dict[str, datetime | None]:
+    """Return when each user was last active or a client of theirs asked for anything, likewise."""
+    with MediaServers(settings.model_copy(update={"http_attempts": 1}), database).open() as server:
+        active_at = {user.user_id: user.last_activity_at for user in server.users().records}
+        asked_at = server.last_requests()
+    dates = {user_id: [at, asked_at.get(user_id)] for user_id, at in active_at.items()}
+    return {user_id: max(filter(None, found), default=None) for user_id, found in dates.items()}
 
 
 def check_names(settings: MediaServerSettings, stored: Sequence[User]) -> tuple[list[str], list[str]]:

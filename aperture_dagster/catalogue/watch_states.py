@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from aperture_dagster.catalogue.queries import GONE
 from aperture_dagster.catalogue.rules import Viewing, ViewState, viewing_between
 from aperture_dagster.catalogue.tables import history_syncs, plays, watch_state
-from aperture_dagster.media_server.records import ItemState
+from aperture_dagster.media_server.records import LIKED_FROM, ItemState
 from aperture_dagster.postgres.bulk import WriteCounts, as_copied, driver_cursor, storable, upsert_values
 from aperture_dagster.postgres.queries import (
     array_of,
@@ -47,12 +47,23 @@ class SyncMark:
 
 @dataclass(frozen=True, slots=True)
 class SeenRating:
-    """The rating of one item as the media server reports it; None: there is none."""
+    """The rating of one item as the media server reports it; None: there is none.
+
+    ``is_published``: the item is a published copy, whose ratings do not stay there.
+    """
 
     work_id: int
     item_id: int
     is_episode: bool
     rating: float | None
+    is_published: bool = False
+
+
+class Marks(NamedTuple):
+    """Whether an item is a user's favourite, and whether they like it, so that their server lists it as such."""
+
+    favorite: bool
+    liked: bool
 
 
 @dataclass(slots=True)
@@ -171,7 +182,9 @@ def write_states(
         if viewing is not None:
             viewings.append((row, viewing))
     counts = upsert_values(connection, watch_state, _STATE_COLUMNS, state_rows)
-    ratings = [SeenRating(row.work_id, row.item_id, row.is_episode, state.rating) for row, state in same]
+    ratings = [
+        SeenRating(row.work_id, row.item_id, row.is_episode, state.rating, row.is_published) for row, state in same
+    ]
     logged = upsert_values(connection, plays, _PLAY_COLUMNS, _play_rows(connection, user_id, viewings))
     forget_echoes(connection, user_id, [row.logged_as for row, _ in viewings])
     known = {row.server_item_id for row, _ in matched}
@@ -268,7 +281,9 @@ def items_with_versions(connection: Connection) -> list[str]:
 # Not a join: where the statistics know nothing of a user, it would compare every item with every state.
 _MARKED = """
     SELECT i.server_item_id,
-    i.item_id = ANY(ARRAY(SELECT item_id FROM watch_state WHERE user_id = :user AND favorite)) AS favorite
+    i.item_id = ANY(ARRAY(SELECT item_id FROM watch_state WHERE user_id = :user AND favorite)) AS favorite,
+    i.item_id = ANY(ARRAY(SELECT item_id FROM ratings WHERE user_id = :user AND source = 'server'
+      AND rating >= :liked)) AS liked
     FROM items i WHERE i.removed_at IS NULL AND NOT i.is_published
     AND i.item_id = ANY(ARRAY(SELECT w.item_id FROM watch_state w
       WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0
@@ -276,12 +291,13 @@ _MARKED = """
           AND r.work_id = w.work_id AND r.item_id = w.item_id AND r.rating IS NOT NULL))))"""
 
 
-def marked_items(connection: Connection, user_id: str) -> dict[str, bool]:
+def marked_items(connection: Connection, user_id: str) -> dict[str, Marks]:
     """Return items, by server id, with a mark (played, started, favourite or rated) when last read.
 
-    The values say which are favourites. Published copies are left out: they come and go with the lists.
+    The values say which are favourites or liked. Published copies are left out: they come and go with the lists.
     """
-    return {row.server_item_id: row.favorite for row in execute(connection, _MARKED, user=user_id)}
+    rows = execute(connection, _MARKED, user=user_id, liked=LIKED_FROM)
+    return {row.server_item_id: Marks(row.favorite, row.liked) for row in rows}
 
 
 def copies_of_unmarked(connection: Connection, user_id: str, states: Sequence[ItemState]) -> list[ItemState]:
@@ -319,7 +335,7 @@ def copies_of_unmarked(connection: Connection, user_id: str, states: Sequence[It
 
 def count_marked_items(connection: Connection, user_id: str) -> int:
     """Count what :func:`marked_items` returns."""
-    return read_value(connection, f"SELECT count(*) FROM ({_MARKED}) m", user=user_id)
+    return read_value(connection, f"SELECT count(*) FROM ({_MARKED}) m", user=user_id, liked=LIKED_FROM)
 
 
 def read_plays(connection: Connection, user_ids: Collection[str], *, since: datetime, until: datetime) -> pd.DataFrame:

@@ -33,6 +33,7 @@ from aperture_dagster.media_server.writer import MediaServerWriter
 #   their own, which policies write as ``Guid_Id``.
 # - Without ``GroupItemsIntoCollections=false`` a collection may be listed in place of its films.
 # - No parameter leaves out virtual items (episodes known from metadata only); ``LocationType`` identifies them.
+# - Any request makes its user active, as in the last version whose source was published (3.5.2, ``AuthService.cs``).
 # - ``MinDateLastSavedForUser`` considers the user's own data, so a single listing returns every change, unmarked items
 #   included. Versions of a film share user data by their provider ids.
 
@@ -51,6 +52,7 @@ class EmbyReader(MediaServerReader):
     episode_fields = "Path,PremiereDate"
     state_fields = "Path,UserDataPlayCount,UserDataLastPlayedDate"
     listing_query: ClassVar = {"GroupItemsIntoCollections": "false"}
+    tells_unmarked = True
 
     @staticmethod
     def credentials(api_key: str, extra_headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -15,7 +15,15 @@ from aperture_dagster.media_server import items
 from aperture_dagster.media_server.changes import COLLECTION_TYPES, route
 from aperture_dagster.media_server.items import parse_number, parse_tags, parse_text, parse_user, parse_versions
 from aperture_dagster.media_server.listing import Parse, id_batches, parse_page, read_listings
-from aperture_dagster.media_server.reader import SINGLE_TYPES, STATE_OVERLAP, Item, MediaServerReader, Record
+from aperture_dagster.media_server.reader import (
+    FAVORITES,
+    LIKES,
+    SINGLE_TYPES,
+    STATE_OVERLAP,
+    Item,
+    MediaServerReader,
+    Record,
+)
 from aperture_dagster.media_server.records import (
     ItemState,
     Listing,
@@ -41,6 +49,10 @@ if TYPE_CHECKING:
 #   item marked as played by hand may have no date and sorts last.
 # - User data of a series makes versions before 12 count its episodes, so it is read once a day only.
 # - Version 12 lists only the primary version of a film, yet reports progress under the version that was played.
+# - Nothing tells of a mark as favourite or a like: no log, no date of the user, and a WebSocket only that user's own
+#   clients. They are counted for those whose clients have just asked for anything: the date of a device moves with any
+#   request, once in three minutes (``AuthorizationContext.cs``).
+# - ``Likes`` finds ratings from 6.5 on. ``Dislikes`` finds the same up to 10.11, and all others from 12 on.
 
 
 class JellyfinReader(MediaServerReader):
@@ -53,6 +65,7 @@ class JellyfinReader(MediaServerReader):
     )
     episode_fields = "Path,MediaSourceCount"
     log_query: ClassVar = {"HasUserId": "true"}
+    tells_unmarked = False
     listing_query: ClassVar = {
         "CollapseBoxSetItems": "false",
         "ExcludeLocationTypes": "Virtual",
@@ -79,6 +92,21 @@ class JellyfinReader(MediaServerReader):
             tags = self._library_tags()
             page.records = [apply_library_tags(user, tags) for user in page.records]
         return page
+
+    def last_requests(self) -> dict[str, datetime]:
+        """Return when a device of each user last asked for anything; see :meth:`MediaServerReader.last_requests`."""
+        what = "Jellyfin's list of devices"
+        try:
+            answer = expect(self.transport.get_json("/Devices"), dict, what)
+        except NotFound:
+            # The server says so if it does not know the user of one of them.
+            return super().last_requests()
+        found: dict[str, datetime] = {}
+        for device in parse_page(expect(answer.get("Items"), list, what), parse_device).records:
+            if device is not None:
+                user_id, at = device
+                found[user_id] = max(at, found.get(user_id, at))
+        return found
 
     def _library_tags(self) -> dict[str, tuple[str, ...]]:
         """Return each library's own tags by its id; all items of a library inherit them.
@@ -140,7 +168,7 @@ class JellyfinReader(MediaServerReader):
 
         def liked(listing: Listing) -> Iterator[list[ItemState]]:
             nonlocal never_played
-            for page in self._states(user_id, {"Filters": "Likes", **movies}, listing):
+            for page in self._states(user_id, {"Filters": LIKES, **movies}, listing):
                 never_played += sum(not (one.played or one.play_count or one.position_share) for one in page)
                 yield page
 
@@ -150,9 +178,9 @@ class JellyfinReader(MediaServerReader):
             yield from with_content(read_listings([unplayed], listing))
 
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
-        """Yield what was played since then (newest first), and everything in progress or marked as favourite.
+        """Yield what was played since then (newest first), and everything in progress, liked or marked as favourite.
 
-        What was *un*marked or rated never appears here; the daily full comparison finds it.
+        What was *un*marked or rated low never appears here; the daily full comparison finds it.
         """
         horizon, single = since - STATE_OVERLAP, {"IncludeItemTypes": SINGLE_TYPES}
         newest_first = {"Filters": "IsPlayed", "SortBy": "DatePlayed", "SortOrder": "Descending", **single}
@@ -162,7 +190,7 @@ class JellyfinReader(MediaServerReader):
                 # The rest is older.
                 listing.total = listing.seen
                 break
-        queries = ({"Filters": "IsResumable", **single}, {"Filters": "IsFavorite"})
+        queries = ({"Filters": "IsResumable", **single}, {"Filters": FAVORITES}, {"Filters": LIKES})
         yield from read_listings([partial(self._states, user_id, query) for query in queries], listing)
 
     def get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
@@ -170,6 +198,12 @@ class JellyfinReader(MediaServerReader):
         if user_id is not None:
             query = {**query, "UserId": user_id}
         return self.transport.get_json("/Items", {name[0].lower() + name[1:]: value for name, value in query.items()})
+
+
+def parse_device(item: dict[str, Any]) -> tuple[str, datetime] | None:
+    """Return whose a device is, and when it last asked for anything; None if it does not say."""
+    at = items.moment_of(item, "DateLastActivity")
+    return None if at is None or not item.get("LastUserId") else (items.parse_id(item["LastUserId"], "LastUserId"), at)
 
 
 def apply_library_tags(user: ServerUser, tags: Mapping[str, tuple[str, ...]]) -> ServerUser:

@@ -23,6 +23,7 @@ from aperture_dagster.media_server.items import (
     parse_studio,
     parse_text,
     parse_title,
+    parse_user,
 )
 from aperture_dagster.media_server.listing import (
     Parse,
@@ -47,33 +48,35 @@ from aperture_dagster.media_server.records import (
     with_content,
 )
 
-# The server's activity log: who has just watched something.
+# The server's activity log: who is about, and who has just watched something.
 
 
 # Jellyfin's name, which Emby once shared, and Emby's own.
 PLAY_ENDED = frozenset({"videoplaybackstopped", "playback.stop"})
 
 
-class PlayEnded(NamedTuple):
-    """Somebody stopped watching something: the number of the log's entry, and the moment by the server's clock."""
+class Activity(NamedTuple):
+    """What a user did: the number of the log's entry, the moment by the server's clock, and whether a play ended."""
 
     entry: str
     user_id: str
     at: datetime
+    is_end_of_play: bool
 
 
-def parse_play(item: Mapping[str, Any]) -> PlayEnded | None:
-    """Parse an entry of the log; None if it is about something else.
+def parse_activity(item: Mapping[str, Any]) -> Activity | None:
+    """Parse an entry of the log; None if it is about nobody.
 
     Raises:
-        BadAnswer: an entry about a play says not whose, or when.
+        BadAnswer: it does not say when, or, of a play, whose.
     """
-    if (parse_text(item, "Type") or "").casefold() not in PLAY_ENDED:
+    is_play = (parse_text(item, "Type") or "").casefold() in PLAY_ENDED
+    if not is_play and not item.get("UserId"):
         return None
     at = moment_of(item, "Date")
     if at is None:
         raise BadAnswer("Date is missing")
-    return PlayEnded(str(item.get("Id")), parse_id(item.get("UserId"), "UserId"), at)
+    return Activity(str(item.get("Id")), parse_id(item.get("UserId"), "UserId"), at, is_play)
 
 
 Record = TypeVar("Record")
@@ -88,6 +91,7 @@ ENTRIES_PER_PAGE, MOST_PAGES_OF_LOG = 500, 5
 # More series than anybody follows.
 NEXT_UP = 500
 SINGLE_TYPES, ALL_TYPES = "Movie,Episode", "Movie,Series,Episode"
+FAVORITES, LIKES = "IsFavorite", "Likes"
 
 
 class MediaServerReader(ServiceClient, ABC):
@@ -105,6 +109,8 @@ class MediaServerReader(ServiceClient, ABC):
     """Parameters of every listing."""
     log_query: ClassVar[Mapping[str, str]] = {}
     """Parameters of the activity log, besides those that every server has."""
+    tells_unmarked: ClassVar[bool]
+    """Whether :meth:`changed_states` yields what has lost its mark, too."""
     usual_page_size: ClassVar[int] = 500
     """Items per request, unless a reader is made for another number."""
 
@@ -166,12 +172,12 @@ class MediaServerReader(ServiceClient, ABC):
             BadAnswer: the list is incomplete; missing users could not be distinguished from deleted ones.
         """
 
-    def plays_ended(self, since: datetime) -> list[PlayEnded] | None:
-        """Return who has stopped watching something since then, by the server's activity log, the newest first.
+    def activities(self, since: datetime) -> list[Activity] | None:
+        """Return what users have done since then, by the server's activity log, the newest first.
 
         One request for all users, as long as not much happened. None if the server has no such log.
         """
-        what, found = f"{self.product}'s activity log", list[PlayEnded]()
+        what, found = f"{self.product}'s activity log", list[Activity]()
         query = {"MinDate": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", "Limit": ENTRIES_PER_PAGE, **self.log_query}
         for page in range(MOST_PAGES_OF_LOG):
             params = {name[0].lower() + name[1:]: value for name, value in query.items()}
@@ -182,10 +188,33 @@ class MediaServerReader(ServiceClient, ABC):
                 return None
             entries = expect(expect(answer, dict, what).get("Items"), list, f"{what}: Items")
             # An entry that cannot be read is about nobody.
-            found += [play for play in parse_page(entries, parse_play).records if play is not None]
+            found += [one for one in parse_page(entries, parse_activity).records if one is not None]
             if len(entries) < ENTRIES_PER_PAGE:
                 break
         return found
+
+    def last_requests(self) -> dict[str, datetime]:
+        """Return when clients of each user last asked the server for anything, by its clock, to some minutes.
+
+        One request for all users.
+        """
+        page = self.user_page(parse_user, attrgetter("user_id"))
+        return {user.user_id: user.last_activity_at for user in page.records if user.last_activity_at is not None}
+
+    def count_marks(self, user_id: str) -> tuple[int, int]:
+        """Return how many titles and episodes are a user's favourites, and how many they like.
+
+        Two requests, whose answers hold no item. A like is a rating from 6.5 on.
+        """
+        favorites, liked = (self._count(user_id, {"Filters": one}) for one in (FAVORITES, LIKES))
+        return favorites, liked
+
+    def _count(self, user_id: str, query: Mapping[str, str]) -> int:
+        nothing = {"EnableImages": "false", "EnableUserData": "false", "StartIndex": 0, "Limit": 0}
+        query = {"Recursive": "true", "IncludeItemTypes": ALL_TYPES, **self.listing_query, **query, **nothing}
+        what = f"{self.product}'s list of items"
+        answer = expect(self.get_items(query, user_id), dict, what)
+        return expect(answer.get("TotalRecordCount"), int, f"{what}: TotalRecordCount")
 
     def playing(self) -> set[tuple[str, str]]:
         """Return what clients are playing at this moment: pairs of ids of a user and an item."""
@@ -229,14 +258,14 @@ class MediaServerReader(ServiceClient, ABC):
 
     @abstractmethod
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
-        """Yield at least the items that the user played, started or marked as favourite since then.
+        """Yield at least the items that the user played, started, liked or marked as favourite since then.
 
-        A changed rating may be found by :meth:`all_states` only.
+        Another changed rating may be found by :meth:`all_states` only.
         """
 
     def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
         """Yield every item that the user played, started, marked or rated."""
-        filters = ("IsPlayed", "IsResumable", "IsFavorite")
+        filters = ("IsPlayed", "IsResumable", FAVORITES)
         parts = [
             partial(self._states, user_id, {"Filters": one, "IncludeItemTypes": "Movie,Episode"}) for one in filters
         ]

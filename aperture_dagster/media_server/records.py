@@ -18,6 +18,8 @@ from aperture_dagster.model import MediaType as MediaType
 Record = TypeVar("Record")
 # Servers are asked for small pages, and a transaction for each would cost more than reading it.
 STATES_PER_BATCH = 5_000
+LIKED_FROM = 6.5
+"""The rating (0-10) from which servers count an item as liked: a thumb up is 10, a thumb down 1."""
 
 
 @dataclass(frozen=True, slots=True)

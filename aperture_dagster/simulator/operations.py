@@ -19,7 +19,7 @@ from aperture_dagster.simulator.item import Ownership
 from aperture_dagster.simulator.scanner import ScannedItem
 from aperture_dagster.simulator.scans import is_playable
 from aperture_dagster.simulator.trakt.book import TROUBLES, Rated, Rating, Trouble, timestamp, whole_seconds
-from aperture_dagster.simulator.user_data import ClientSession
+from aperture_dagster.simulator.user_data import DEVICE_SECONDS, ClientSession, Device
 
 if TYPE_CHECKING:
     from aperture_dagster.simulator.catalogue import Catalogue
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aperture_dagster.simulator.seerr_book import SeerrBook
     from aperture_dagster.simulator.settings import SimulatorSettings
     from aperture_dagster.simulator.trakt.book import TraktBook
-    from aperture_dagster.simulator.user_data import Lists, ServerUser, UserDataSharing
+    from aperture_dagster.simulator.user_data import Lists, LogKind, ServerUser, UserDataSharing
     from aperture_dagster.simulator.world import WorldTitle
 
 
@@ -49,6 +49,8 @@ class Operations:
     """Pictures uploaded to the media server, by ``studio`` or ``item``, its name or id, and the type of image."""
     sessions: list[ClientSession]
     """Clients, in the order in which they appeared."""
+    devices: list[Device]
+    """Devices of those who signed in, likewise."""
     settings: SimulatorSettings
     deleted_paths: list[str]
     """Files and folders of titles that clients deleted, in order."""
@@ -63,8 +65,8 @@ class Operations:
         """Return the user of this name. Raises ValueError."""
         raise NotImplementedError
 
-    def log_play(self, user: ServerUser, item: Item, at: float) -> None:
-        """Add the end of a play to the activity log."""
+    def note(self, user_id: str, kind: LogKind, at: float, item: Item | None = None) -> None:
+        """Add an entry to the activity log."""
         raise NotImplementedError
 
 
@@ -165,7 +167,7 @@ class LibraryOperations(Operations):
         owner, item = self.owner(user), self._playable(item_id)
         played_at = at.timestamp() if at else self.clock.now()
         owner.record_play(item, played_at, completion)
-        self.log_play(owner, item, played_at)
+        self.note(owner.id, "play ended", played_at, item)
 
     @locked
     def begin_play(self, user: str, item_id: str, completion: float = 0.0) -> None:
@@ -174,9 +176,10 @@ class LibraryOperations(Operations):
         Raises as `play_item` does.
         """
         owner, item, now = self.owner(user), self._playable(item_id), self.clock.now()
-        session = self.session(owner.id, "television", f"television of {user}")
+        session = self._television(owner)
         if session.item is not item:
             owner.begin_play(item, now, keeps_mark=self.settings.jellyfin_release >= (12, 0))
+            self.note(owner.id, "play began", now, item)
         session.item, session.played_at = item, now
         session.position = int((item.runtime_ticks or 0) * completion)
         owner.report_position(item, completion)
@@ -185,14 +188,34 @@ class LibraryOperations(Operations):
     def end_play(self, user: str, completion: float) -> None:
         """Stop what a user's television is playing. Raises ValueError if that is nothing."""
         owner, now = self.owner(user), self.clock.now()
-        session = self.session(owner.id, "television", f"television of {user}")
+        session = self._television(owner)
         item, session.item = session.item, None
         if item is None:
             raise ValueError(f"{user} is not playing anything")
         # A report about an item that is gone has no effect.
         if item.present:
             owner.report_position(item, completion)
-            self.log_play(owner, item, now)
+            self.note(owner.id, "play ended", now, item)
+
+    def _television(self, owner: ServerUser) -> ClientSession:
+        """Return the session of a user's television, which has just sent a request."""
+        device = f"television of {owner.name}"
+        self.note_request(owner.id, "television", device)
+        return self.session(owner.id, "television", device)
+
+    def note_request(self, user_id: str, client: str, device: str) -> None:
+        """Date a device of a user who signed in, as Jellyfin does with a request, once in three minutes."""
+        now = self.clock.now()
+        found = next((one for one in self.devices if (one.client, one.name) == (client, device)), None)
+        if found is None:
+            self.devices.append(Device(user_id, client, device, now))
+        elif now - found.asked_at > DEVICE_SECONDS:
+            found.asked_at = now
+
+    def forget_client(self, client: str, device: str) -> None:
+        """Forget a client that signed out, with its device."""
+        self.devices[:] = [one for one in self.devices if (one.client, one.name) != (client, device)]
+        self.sessions[:] = [one for one in self.sessions if (one.client, one.device) != (client, device)]
 
     def session(self, user_id: str, client: str, device: str) -> ClientSession:
         """Return the session of a client on a device, which belongs to this user now and is active."""
@@ -200,6 +223,7 @@ class LibraryOperations(Operations):
         if found is None:
             found = ClientSession(user_id, client, device, 0.0)
             self.sessions.append(found)
+            self.note(user_id, "session started", self.clock.now())
         found.user_id, found.active_at = user_id, self.clock.now()
         return found
 

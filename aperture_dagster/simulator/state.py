@@ -25,8 +25,10 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.trakt.book import TraktBook
 from aperture_dagster.simulator.user_data import (
     ClientSession,
+    Device,
     Lists,
-    PlayEnded,
+    LogEntry,
+    LogKind,
     QuickConnectCode,
     ServerUser,
     UserDataSharing,
@@ -97,9 +99,10 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         self.libraries = LibraryBook(self)
         self.scans = Scans(self, self.libraries)
         self.sharing = UserDataSharing(self)
-        self.plays_ended: list[PlayEnded] = []
+        self.log: list[LogEntry] = []
         """The activity log. The plays of the initial world are older than what the server keeps."""
         self.sessions: list[ClientSession] = []
+        self.devices: list[Device] = []
         self.users: dict[str, ServerUser] = {}
         self._users_by_name: dict[str, ServerUser] = {}
         self._user_generations: dict[str, int] = {}
@@ -341,11 +344,11 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
     def play(self, play: Play) -> None:
         """Record a play at any time, with its rating and mark. Raises ValueError for an unknown user or title."""
         for item in self._apply(play)[:1]:
-            self.log_play(self.owner(play.user), item, play.played_at.timestamp())
+            self.note(self.owner(play.user).id, "play ended", play.played_at.timestamp(), item)
 
-    def log_play(self, user: ServerUser, item: Item, at: float) -> None:
-        """Add the end of a play to the activity log."""
-        self.plays_ended.append(PlayEnded(len(self.plays_ended) + 1, user.id, item, at))
+    def note(self, user_id: str, kind: LogKind, at: float, item: Item | None = None) -> None:
+        """Add an entry to the activity log."""
+        self.log.append(LogEntry(len(self.log) + 1, user_id, kind, at, item))
 
     @locked
     def mark_played(

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aperture_dagster.simulator.catalogue import (
     CREATED_WITHIN_DAYS,
@@ -29,14 +29,37 @@ RESUMABLE_FROM = 0.05
 LIKED_FROM = 6.5
 
 
+LogKind = Literal["session started", "play began", "play ended"]
+
+
 @dataclass(frozen=True, slots=True)
-class PlayEnded:
-    """An entry of the activity log: a user stopped watching an item, in Unix seconds. Numbers grow with time."""
+class LogEntry:
+    """An entry of the activity log: what a user did, in Unix seconds. Numbers grow with time.
+
+    ``item`` is what they began or stopped to watch.
+    """
 
     number: int
     user_id: str
-    item: Item
+    kind: LogKind
     at: float
+    item: Item | None = None
+
+
+DEVICE_SECONDS = 180.0
+"""The date of a device is moved by a request only when it is older than that (``AuthorizationContext.cs``)."""
+USER_SECONDS = 60.0
+"""The date of a user's last activity likewise (``SessionManager.cs``: ``LogSessionActivity``)."""
+
+
+@dataclass(slots=True)
+class Device:
+    """A device on which a user has signed in, and when a request of it was last noted, in Unix seconds."""
+
+    user_id: str
+    client: str
+    name: str
+    asked_at: float
 
 
 @dataclass(slots=True)

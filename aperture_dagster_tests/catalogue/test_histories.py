@@ -15,7 +15,7 @@ from aperture_dagster.catalogue.watch_states import read_mark
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode
 from aperture_dagster.model import Clock
 from aperture_dagster.publishing.copies import record_states
-from aperture_dagster_tests.catalogue.viewers import furnish, histories, marked
+from aperture_dagster_tests.catalogue.viewers import furnish, histories, history_of, marked
 from aperture_dagster_tests.shelf import NOW, Shelf, film, played
 
 UNPLAYED: dict[str, Any] = {"played": False, "play_count": 0, "last_played_at": None}
@@ -23,6 +23,8 @@ UNPLAYED: dict[str, Any] = {"played": False, "play_count": 0, "last_played_at": 
 
 class Server:
     """A media server that lists ``states``, of which ``unreadable`` ones come without content."""
+
+    tells_unmarked = True
 
     def __init__(self) -> None:
         self.states: list[ItemState] = []
@@ -171,6 +173,37 @@ def test_what_was_unmarked_counts_no_more_unless_the_server_has_a_copy_with_the_
     server.states = [played("film-2", **UNPLAYED)]
     read(shelf, server, hours=2)
     assert server.asked_since[-1] and shelf.item("film-2")["work_id"] not in [*histories(shelf).work_id]
+
+
+def test_a_quick_look_takes_back_single_favourites_and_likes_and_leaves_the_loss_of_many_to_the_daily_one(
+    shelf: Shelf, server: Server
+):
+    """Where a server lists what is marked, and not what was."""
+    server.tells_unmarked = False
+    marks: dict[str, Any] = {"favorite": True, "rating": 10}
+    server.states = [played(f"film-{one}", **marks) for one in range(5)] + [played("film-100", **marks)]
+    read(shelf, server)
+
+    def liked() -> tuple[int, int]:
+        return (
+            shelf.value("SELECT count(*) FROM watch_state WHERE favorite"),
+            shelf.value("SELECT count(*) FROM ratings WHERE rating = 10"),
+        )
+
+    assert liked() == (6, 6)
+    server.states = [one for one in server.states if one.server_item_id != "film-0"]
+    server.by_id["film-0"] = [played("film-0", rating=1)]
+    found = read(shelf, server, hours=1)
+    assert not found.compared and liked() == (5, 5)
+    assert history_of(shelf, "film-0")["rating"] == 1, "a thumb down in place of one up"
+    server.states = []
+    shelf.films(*(film(number) for number in range(6)), film(100, tmdb_id=1))
+    shelf.history("ann", played("film-5", **marks))
+    read(shelf, server, hours=2)
+    assert liked() == (6, 6), "six of seven that are as new may be a server that has lost its data"
+    server.by_id |= {one: [played(one)] for one in ("film-1", "film-2", "film-3", "film-4", "film-5", "film-100")}
+    read(shelf, server, hours=3)
+    assert liked() == (0, 0), "their plays are still there"
 
 
 def test_episodes_without_a_season_that_were_watched_together_are_two_viewings(shelf: Shelf):

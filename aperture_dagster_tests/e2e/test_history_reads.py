@@ -17,6 +17,7 @@ from aperture_dagster.media_server.records import in_batches
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World, WorldUser
+from aperture_dagster_tests.e2e.clients import Client
 from aperture_dagster_tests.e2e.library import NOON, title, titles
 from aperture_dagster_tests.e2e.reading import read_histories, read_server
 from aperture_dagster_tests.e2e.worlds import small_world
@@ -137,9 +138,16 @@ def tick(home: Household, job: str, clock: SetClock) -> str | None:
 def test_histories_are_read_when_somebody_was_active_and_once_a_day(household: Any):
     clock = SetClock(datetime.now(UTC))
     with household(small_world(), {"clock": clock}) as (simulator, home):
+        ada = Client(simulator, "ada0")
         read_server(home, histories=True)
         clock.moment += timedelta(hours=2)
         home.must(HISTORY, users=home.everyone())
+        assert tick(home, HISTORY, clock) == NOBODY
+        simulator.state.advance(7200)
+        ada.favorite(simulator.state.item_ids(small_world().titles[0].key)[0])
+        assert tick(home, HISTORY, clock) is None, "a mark makes nobody active, but is a request"
+        clock.moment += timedelta(minutes=10)
+        read_histories(home)
         assert tick(home, HISTORY, clock) == NOBODY
         simulator.state.play(Play("bela1", small_world().titles[0].key, clock.moment - timedelta(seconds=50)))
         assert tick(home, HISTORY, clock) is None, "the server may note the activity before the play ends"

@@ -16,8 +16,10 @@ from aperture_dagster.discovery.suggestions import dismiss_title, undo_dismissal
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import Play
 from aperture_dagster.taste.wishes import want_more, want_no_more
+from aperture_dagster_tests.e2e.clients import Client
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, SetClock, metadata_of
 from aperture_dagster_tests.sensors.runs import add_run, look
@@ -35,8 +37,8 @@ NOBODY = "Nobody has watched anything, or said what they like."
 class Viewers:
     """A household whose lists are there, and the sensor that looks who has watched something."""
 
-    def __init__(self, state: Any, home: Household, clock: SetClock) -> None:
-        self.state, self.home, self.clock = state, home, clock
+    def __init__(self, simulator: RunningSimulator, home: Household, clock: SetClock) -> None:
+        self.simulator, self.state, self.home, self.clock = simulator, simulator.state, home, clock
         self.cursor: str | None = None
         self.sensor = home.definitions.resolve_sensor_def("plays_sensor")
 
@@ -61,6 +63,23 @@ class Viewers:
             found = read_trouble(connection)
         return found and found.kind
 
+    def unmarked(self, user: str) -> list[str]:
+        """Three films, by their ids on the server, that a user has not marked."""
+        owner = self.state.user_named(user)
+        films = [one for one in self.state.catalogue.items("Movie") if one.present]
+        return [one.id for one in films if not owner.of(one).favorite and owner.of(one).rating is None][:3]
+
+    def mark(self, user: str, item_id: str) -> None:
+        """Mark a film as a user's favourite, as another program does with its own key."""
+        film = next(one for one in self.state.catalogue.items("Movie") if one.id == item_id)
+        self.state.user_named(user).edit(film).favorite = True
+
+    def cost(self) -> int:
+        """How many requests a look takes."""
+        before = self.state.counters.total("jellyfin")
+        self.look()
+        return self.state.counters.total("jellyfin") - before
+
     def asked_for(self) -> list[tuple[str, str]]:
         """The first and the last user of each run that one look starts."""
         return [
@@ -73,7 +92,7 @@ def viewers(settled: Callable[..., Any], request: pytest.FixtureRequest) -> Iter
     """The settings are the parameter."""
     clock = SetClock(datetime.now(UTC))
     with settled(**getattr(request, "param", {})) as (simulator, home, _):
-        yield Viewers(simulator.state, home, clock)
+        yield Viewers(simulator, home, clock)
 
 
 def test_a_list_follows_a_play_of_its_user_and_nobody_elses_history_is_read(viewers: Viewers):
@@ -133,6 +152,76 @@ def test_a_look_is_one_request_and_loses_no_play_to_a_failure_or_a_run_that_read
     before = viewers.state.counters.total("jellyfin")
     assert "Nobody has a list" in viewers.look().skip_message
     assert viewers.state.counters.total("jellyfin") == before
+
+
+ON_JELLYFIN = pytest.mark.parametrize("viewers", [{"media_server_type": "jellyfin"}], indirect=True)
+
+
+@ON_JELLYFIN
+def test_marks_are_looked_for_while_somebody_is_about_and_cost_nothing_else(viewers: Viewers):
+    one, other, before = viewers.unmarked(ADA)
+    viewers.look()
+    viewers.mark(ADA, before)
+    assert viewers.cost() == 1, "nobody is about"
+    ada = Client(viewers.simulator, ADA)
+    assert viewers.cost() == 4, "the log, the devices, and two counts for her alone"
+    assert viewers.asked_for() == [], "what she marked long ago is no news"
+    # No two of them are taken for the same, although nothing else tells them apart.
+    keys: set[str | None] = set()
+    for say in (
+        lambda: ada.like(one),
+        lambda: ada.like(one, None),
+        lambda: ada.like(one),
+        lambda: ada.favorite(one),
+        lambda: ada.favorite(one, False),
+        lambda: ada.favorite(one),
+        lambda: ada.favorite(other),
+    ):
+        say()
+        viewers.state.advance(200)
+        kept = viewers.cursor
+        (asked,) = viewers.look().run_requests
+        assert (asked.tags[RANGE_START_TAG], asked.tags[RANGE_END_TAG]) == (ADA, ADA)
+        viewers.cursor = kept
+        viewers.clock.moment -= timedelta(minutes=1)
+        assert viewers.look().run_requests[0].run_key == asked.run_key, "the same after a crash"
+        keys.add(asked.run_key)
+        assert viewers.asked_for() == []
+    assert len(keys) == 7
+    # A server dates a request up to three minutes before the mark that came with a later one.
+    assert [viewers.cost() for _ in range(4)] == [4, 4, 4, 2]
+    for _ in range(15):
+        viewers.look()
+    assert viewers.cost() == 1, "she has left"
+    ada.favorite(one, False)
+    assert viewers.asked_for() == [], "the log does not tell that she goes on"
+    Client(viewers.simulator, BELA)
+    assert viewers.asked_for() == [(ADA, ADA)], "the next who comes has everybody looked at"
+
+
+@ON_JELLYFIN
+def test_a_look_for_marks_that_fails_delays_no_play_and_is_made_up_for(viewers: Viewers):
+    viewers.look()
+    ada = Client(viewers.simulator, ADA)
+    viewers.look()
+    one, other, _ = viewers.unmarked(ADA)
+    ada.favorite(one)
+    viewers.state.add_fault(FaultRule("jellyfin", "filters=IsFavorite", status=500))
+    assert "Could not look who marked something" in viewers.look().skip_message
+    viewers.watch(BELA)
+    assert viewers.asked_for() == [(BELA, BELA)]
+    viewers.state.clear_faults()
+    assert viewers.asked_for() == [(ADA, ADA)]
+    # By a clock that was ahead, somebody would be about for a year.
+    viewers.clock.moment += YEAR
+    ada.favorite(other)
+    viewers.state.advance(200)
+    viewers.watch(BELA)
+    viewers.look()
+    viewers.clock.moment -= YEAR
+    for _ in range(20):
+        viewers.look()
+    assert viewers.cost() == 1
 
 
 @pytest.mark.parametrize("whose", ["ours", "the server's"])

@@ -345,8 +345,8 @@ def test_what_is_new_is_read_without_reading_all_that_was(odd: RunningSimulator)
     assert states[newest].last_played_at == NOW - timedelta(hours=2)
     assert states[newest].play_count == 2
     assert len(states) < 6
-    # Two pages of what was played, one of what is in progress, one of favourites.
-    assert asked == 4
+    # Two pages of what was played, one each of what is in progress, of favourites and of likes.
+    assert asked == 5
 
 
 def test_a_play_that_was_reported_late_is_within_the_overlap(odd: RunningSimulator):

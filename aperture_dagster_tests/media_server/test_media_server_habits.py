@@ -14,7 +14,7 @@ from aperture_dagster.http.home_network import Route
 from aperture_dagster.media_server.emby import EmbyReader, parse_emby_user
 from aperture_dagster.media_server.items import parse_user
 from aperture_dagster.media_server.jellyfin import JellyfinReader
-from aperture_dagster.media_server.reader import MediaServerReader, parse_play
+from aperture_dagster.media_server.reader import MediaServerReader, parse_activity
 from aperture_dagster.media_server.records import Listing, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.simulator.catalogue import item_number
 from aperture_dagster.simulator.jellyfin.items import SERIES_COUNTED
@@ -257,7 +257,7 @@ def test_the_key_in_the_query_appears_in_no_message(scripted: Scripted, caplog: 
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_plays_that_ended_are_listed_with_their_users_and_nothing_else_is(server: str):
+def test_what_users_did_is_listed_and_which_of_it_is_the_end_of_a_play(server: str):
     now = datetime.now(UTC)
     with served(server) as (running, client):
         state = running.state
@@ -266,15 +266,20 @@ def test_plays_that_ended_are_listed_with_their_users_and_nothing_else_is(server
             state.play(Play(one.name, film, now - timedelta(hours=hours)))
         state.mark_played(one.name, film)
         before = client.requests
-        found = client.plays_ended(now - timedelta(hours=2))
+        found = client.activities(now - timedelta(hours=2))
         assert client.requests - before == 1
         assert found is not None
         assert [(play.user_id, abs(play.at - now + timedelta(hours=1)) < timedelta(seconds=1)) for play in found] == [
             (one.id, True)
         ]
-        assert len(client.plays_ended(now - timedelta(hours=4)) or ()) == 2
+        assert len(client.activities(now - timedelta(hours=4)) or ()) == 2
+        item = state.item_ids(film)[0]
+        state.begin_play(one.name, item)
+        state.end_play(one.name, 0.5)
+        told = client.activities(now)
+        assert told is not None and [play.is_end_of_play for play in told] == [True, False, False]
         state.add_fault(FaultRule("*", "/System/ActivityLog/Entries", status=404))
-        assert client.plays_ended(now) is None
+        assert client.activities(now) is None
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -297,8 +302,9 @@ def test_what_is_being_played_is_known_by_user_and_item(server: str):
 @pytest.mark.parametrize("kind", ["VideoPlaybackStopped", "playback.stop"])
 def test_an_entry_is_a_play_by_its_type(kind: str):
     entry = {"Id": 7, "Type": kind, "Date": "2026-01-02T03:04:05.1234567Z", "UserId": "A" * 32}
-    found = parse_play(entry)
-    assert found is not None
+    found = parse_activity(entry)
+    assert found is not None and found.is_end_of_play
     assert (found.entry, found.user_id, found.at.second) == ("7", "a" * 32, 5)
-    assert parse_play(entry | {"Type": "VideoPlayback"}) is None
-    assert parse_play({"Id": 8, "Type": "SessionStarted"}) is None
+    other = parse_activity(entry | {"Type": "VideoPlayback"})
+    assert other is not None and not other.is_end_of_play
+    assert parse_activity({"Id": 8, "Type": "TaskCompleted"}) is None

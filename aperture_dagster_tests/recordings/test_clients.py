@@ -179,10 +179,11 @@ def _agrees(state: ItemState, server: Server) -> bool:
 
 def test_the_log_of_activities_is_read(server: Server) -> None:
     entries = next(server.asked("/System/ActivityLog/Entries")).answer["Items"]
-    ended = [entry for entry in entries if entry["Type"] == "VideoPlaybackStopped"]
-    found = server.reader.plays_ended(LONG_AGO)
+    ended = {str(entry["Id"]) for entry in entries if entry["Type"] == "VideoPlaybackStopped"}
+    found = server.reader.activities(LONG_AGO)
     assert found is not None
-    assert [(one.entry, one.user_id) for one in found] == [(str(one["Id"]), one["UserId"]) for one in ended]
+    assert [(one.entry, one.user_id) for one in found] == [(str(one["Id"]), one["UserId"]) for one in entries]
+    assert {one.entry for one in found if one.is_end_of_play} == ended
 
 
 def test_what_publishing_reads_is_understood(server: Server) -> None:

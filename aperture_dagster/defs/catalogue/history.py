@@ -11,7 +11,7 @@ from aperture_dagster.catalogue.histories import HistoryRead, HistoryReader, See
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.server_trouble import note_trouble
-from aperture_dagster.catalogue.servers import MediaServers, has_left, read_users_once
+from aperture_dagster.catalogue.servers import MediaServers, has_left, read_activity_once
 from aperture_dagster.catalogue.watch_states import count_marked_items, latest_plays, read_mark
 from aperture_dagster.defs.catalogue.assets import episodes, media_server, movies, series, users
 from aperture_dagster.defs.reporting import problems_table
@@ -60,8 +60,8 @@ def watch_history(
     """What each user has watched and rated: one row per user and item for the state, and an append-only log of plays.
 
     Read from the media server every two hours if anybody was active; once a day everything is compared. If the server
-    suddenly reports no history for a user who had one, the stored history is kept. What was watched on published copies
-    then moves to the originals on the server, where it does not share that itself.
+    suddenly reports no history for a user who had one, the stored history is kept. What was watched, liked or marked as
+    favourite on published copies then moves to the originals on the server, where it does not share that itself.
     """
     with operator_errors(context, settings), media_servers.open_writer() as writer:
         with database.transaction() as connection:
@@ -123,10 +123,10 @@ def _outcome(user: User, read: HistoryRead, settings: Settings, database: Databa
 def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
     """Look when the users were last active, and say why there is no need to read histories; None if there may be.
 
-    One request instead of one per user.
+    A request or two instead of one per user.
     """
     database, now = Database(settings), clock.now()
-    active_at = {user.user_id: user.last_activity_at for user in read_users_once(settings, database).records}
+    active_at = read_activity_once(settings, database)
     with database.transaction() as connection:
         user_ids = [user.user_id for user in who_takes_part(settings, read_users(connection))]
         marks = [(user_id, read_mark(connection, user_id).synced_at) for user_id in user_ids]
@@ -153,8 +153,8 @@ def build_plays_sensor(
         job=built[job.name],
         minimum_interval_seconds=60,
         default_status=status,
-        description=f"Looks every minute who has just watched something, or said on their pages what they like or not, "
-        f"and starts {job.name} for them.",
+        description="Looks every minute who has just watched something, or said what they like or not, on the media "
+        f"server or on their pages, and starts {job.name} for them.",
     )
     def plays_sensor(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
@@ -165,18 +165,23 @@ def build_plays_sensor(
         served = instance.get_materialized_partitions(dg.AssetKey(LIST))
         if not served:
             return dg.SkipReason("Nobody has a list yet that could follow.")
-        seen = Seen.parse(context.cursor)
+        seen, now, trouble = Seen.parse(context.cursor), clock.now(), ""
         try:
             with MediaServers(settings.model_copy(update=ONE_LOOK), database).open_without_database() as server:
-                seen.look(server, now=clock.now())
+                active_at = seen.look(server, now=now)
+                with database.transaction() as connection:
+                    note_trouble(connection, None)
+                    users = {one.user_id: one.partition_key for one in who_takes_part(settings, read_users(connection))}
+                    said = said_hashes(connection)
+                try:
+                    seen.look_at_marks(server, users, now=now, active_at=active_at)
+                except ServiceError as error:
+                    # Plays must not wait for that.
+                    trouble = f" Could not look who marked something: {describe(error, settings)}"
         except ServiceError as error:
             with database.transaction() as connection:
                 note_trouble(connection, error)
             return dg.SkipReason(f"Could not look who watched something: {describe(error, settings)}")
-        with database.transaction() as connection:
-            note_trouble(connection, None)
-            users = {user.user_id: user.partition_key for user in who_takes_part(settings, read_users(connection))}
-            said = said_hashes(connection)
         seen.waiting |= settled(seen.said, {user_id: said.get(user_id, "") for user_id in users})
         seen.waiting = {user_id: what for user_id, what in seen.waiting.items() if user_id in users}
         partitions = user_partitions(instance)
@@ -184,14 +189,14 @@ def build_plays_sensor(
         due = {users[user_id]: what for user_id, what in seen.waiting.items() if users[user_id] in ready}
         seen.waiting = {user_id: what for user_id, what in seen.waiting.items() if users[user_id] not in due}
         # What is not published has nothing to follow; in quiet hours it follows afterwards.
-        allowed = job.allowed(settings, clock.now())
+        allowed = job.allowed(settings, now)
         assets = [key for key in allowed if settings.publish or key.to_user_string() not in PUBLISHED]
         reason = "Nobody has watched anything, or said what they like."
         if seen.waiting:
             reason = "Waiting for a first list, or for a run that is reading histories."
         return dg.SensorResult(
             run_requests=[_request(first, last, partitions, due, assets) for first, last in _ranges(partitions, due)],
-            skip_reason=None if due else reason,
+            skip_reason=None if due else reason + trouble,
             cursor=str(seen),
         )
 

@@ -12,7 +12,7 @@ from aperture_dagster.simulator.jellyfin.access import TOKEN, Access, visible_to
 from aperture_dagster.simulator.jellyfin.binding import NotFoundError, UnknownUserError
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
-from aperture_dagster.simulator.user_data import PLAYLISTS, ServerUser
+from aperture_dagster.simulator.user_data import PLAYLISTS, USER_SECONDS, ServerUser
 from aperture_dagster.simulator.world import WorldLibrary
 
 _PLAYLISTS = "2"
@@ -72,12 +72,14 @@ class EmbyAccess(Access):
 
     def __init__(self, state: SimulatorState) -> None:
         super().__init__(state)
-        self._emby_key = state.settings.emby_key
+        # As ``X-Emby-Token``, ``api_key`` or in ``X-Emby-Authorization``.
+        self._key = state.settings.emby_key
 
-    def authorized(self, request: Request) -> bool:
-        """Return whether the request has the key, as ``X-Emby-Token``, ``api_key`` or in ``X-Emby-Authorization``."""
-        tokens = self._tokens(request)
-        return self._emby_key in tokens or bool(self._sessions.keys() & set(tokens))
+    def _note_request(self, user_id: str, client: str, device: str) -> None:
+        # As in the last version whose source was published (3.5.2, ``AuthService.cs``): any request counts as activity.
+        user, now = self.state.users.get(user_id), self.state.clock.now()
+        if user is not None and (user.last_activity is None or now - user.last_activity > USER_SECONDS):
+            user.last_activity = now
 
     def _tokens(self, request: Request) -> list[str]:
         tokens = [request.headers.get("x-emby-token", ""), request.query.get("api_key") or ""]

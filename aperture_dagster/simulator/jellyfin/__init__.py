@@ -22,6 +22,7 @@ from aperture_dagster.simulator.jellyfin.users import (
     JELLYFIN,
     PARAMETERS,
     ActivityEndpoints,
+    DeviceEndpoints,
     PlaystateEndpoints,
     UserEndpoints,
     WrongPasswordError,
@@ -125,6 +126,7 @@ class JellyfinService(MediaServer):
         operations += HomeEndpoints(access, items, listings).operations()
         sessions = SessionEndpoints(access, server_id, items.whole, state.settings.jellyfin_release)
         operations.append(Operation("GET", "/Sessions", sessions.listing, ("activeWithinSeconds",)))
+        operations.append(Operation("GET", "/Devices", DeviceEndpoints(state).listing))
         operations += self._operations(items, playstate, studios) + _user_operations(users, items)
         playlists = PlaylistEndpoints(access, items, state.settings.jellyfin_release)
         operations += _list_operations(BoxSetEndpoints(access), playlists, EditingEndpoints(access))
@@ -172,7 +174,12 @@ class JellyfinService(MediaServer):
             Operation("GET", "/Studios", studios.listing, ("startIndex", "limit", "enableImages")),
             Operation("GET", "/UserItems/{item_id}/UserData", playstate.get, _USER),
             Operation("POST", "/UserItems/{item_id}/UserData", playstate.write, _USER),
+            Operation("POST", "/UserItems/{item_id}/Rating", playstate.like, ("likes", *_USER)),
             Operation("DELETE", "/UserItems/{item_id}/Rating", playstate.unrate, _USER),
+            Operation("POST", "/UserFavoriteItems/{item_id}", playstate.favorite, _USER),
+            Operation("DELETE", "/UserFavoriteItems/{item_id}", playstate.unfavorite, _USER),
+            Operation("POST", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.favorite),
+            Operation("DELETE", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.unfavorite),
             Operation("POST", "/UserPlayedItems/{item_id}", playstate.played, ("datePlayed", *_USER)),
             Operation("DELETE", "/UserPlayedItems/{item_id}", playstate.unplayed, _USER),
         ]

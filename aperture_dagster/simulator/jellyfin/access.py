@@ -94,6 +94,8 @@ def lower_case(names: Iterable[str]) -> set[str]:
     return {name.lower() for name in names}
 
 
+# Emby's, and the older ones of Jellyfin.
+_OWN_MARKS = re.compile(r"/(favoriteitems/[^/]+|items/[^/]+/rating)$")
 TOKEN = re.compile(r'\bToken="?([^",]*)"?', re.IGNORECASE)
 
 
@@ -103,34 +105,57 @@ class Access:
     def __init__(self, state: SimulatorState) -> None:
         self.state = state
         self._key = state.settings.jellyfin_key
-        self._sessions: dict[str, str] = {}
+        self._sessions: dict[str, tuple[str, str, str]] = {}
         self._legacy = int(state.settings.jellyfin_version.split(".")[0]) < 12
 
     def authorized(self, request: Request) -> bool:
-        """Return whether the request has the key in a form that this version accepts."""
-        return any(token == self._key or token in self._sessions for token in self._tokens(request))
+        """Return whether the request has the key in a form that this version accepts.
+
+        That of a user who signed in is noted (``Security/AuthorizationContext.cs``).
+        """
+        tokens = self._tokens(request)
+        signed_in = next((self._sessions[token] for token in tokens if token in self._sessions), None)
+        if signed_in is not None:
+            self._note_request(*signed_in)
+        return signed_in is not None or self._key in tokens
+
+    def _note_request(self, user_id: str, client: str, device: str) -> None:
+        self.state.note_request(user_id, client, device)
 
     def require_modelled(self, request: Request) -> None:
-        """Raise Unmodelled for requests of users who signed in and are no administrators, except for a sign-out."""
-        user = self.caller(request)
-        if user is not None and not user.facts.is_administrator and request.path.lower() != "/sessions/logout":
-            raise Unmodelled("requests of users who are no administrators")
+        """Raise Unmodelled for requests of users who signed in and are no administrators.
 
-    def sign_in(self, user: ServerUser, device: str) -> str:
-        """Return a token for requests as this user, from this device."""
+        They may sign out, and mark and rate what they see.
+        """
+        user, path = self.caller(request), request.path.lower()
+        if user is None or user.facts.is_administrator or path == "/sessions/logout":
+            return
+        if path.startswith(("/userfavoriteitems/", "/useritems/")) and not request.query.get("userId"):
+            return
+        if path.startswith(f"/users/{user.id}/") and _OWN_MARKS.search(path):
+            return
+        raise Unmodelled("requests of users who are no administrators")
+
+    def sign_in(self, user: ServerUser, client: str, device: str) -> str:
+        """Return a token for requests as this user, from this client on this device."""
         token = hashlib.md5(f"{user.id}|{device}".encode(), usedforsecurity=False).hexdigest()
-        self._sessions[token] = user.id
+        self._sessions[token] = (user.id, client, device)
+        self._note_request(user.id, client, device)
+        self.state.session(user.id, client, device)
+        user.last_activity = self.state.clock.now()
         return token
 
     def sign_out(self, request: Request) -> None:
-        """Forget the tokens of a request."""
+        """Forget the tokens of a request, and the devices that have them."""
         for token in self._tokens(request):
-            self._sessions.pop(token, None)
+            signed_in = self._sessions.pop(token, None)
+            if signed_in is not None:
+                self.state.forget_client(*signed_in[1:])
 
     def caller(self, request: Request) -> ServerUser | None:
         """Return the user who signed in for this request; None for one with the API key."""
         found = (self._sessions.get(token) for token in self._tokens(request))
-        return next((self.state.users.get(user_id) for user_id in found if user_id is not None), None)
+        return next((self.state.users.get(one[0]) for one in found if one is not None), None)
 
     def _tokens(self, request: Request) -> list[str]:
         tokens: list[str] = []

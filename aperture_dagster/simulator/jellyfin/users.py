@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
@@ -15,30 +15,43 @@ from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundE
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
-from aperture_dagster.simulator.user_data import PlayEnded, QuickConnectCode, ServerUser
+from aperture_dagster.simulator.user_data import Device, LogEntry, LogKind, QuickConnectCode, ServerUser
 
-# The activity log of the media server: which plays ended, and when. Nothing else is logged.
+# The activity log of the media server: who has come, and what they began and stopped to watch. What else is logged is
+# left out; marks as favourite and likes are not logged.
 #
 # Modelled on jellyfin/jellyfin 10.9 to 12, ``Jellyfin.Api/Controllers/ActivityLogController.cs``,
-# ``Jellyfin.Server.Implementations/Activity/ActivityManager.cs`` and
-# ``Events/Consumers/Session/PlaybackStopLogger.cs``. Emby's is closed source: path and fields are as in
-# MediaBrowser/Emby.SDK ``Resources/OpenApi/openapi_v3.json`` (4.8.11).
+# ``Jellyfin.Server.Implementations/Activity/ActivityManager.cs`` and ``Events/Consumers/Session``. Emby's is closed
+# source: path and fields are as in MediaBrowser/Emby.SDK ``Resources/OpenApi/openapi_v3.json`` (4.8.11).
 
 
 PARAMETERS = ("startIndex", "limit", "minDate", "hasUserId")
 EMBY_PARAMETERS = ("StartIndex", "Limit", "MinDate")
+_SENTENCES: dict[LogKind, str] = {
+    "session started": "is online from a television",
+    "play began": "is playing {} on a television",
+    "play ended": "has finished playing {} on a television",
+}
 
 
 class Dialect(NamedTuple):
-    """How a server writes an entry: its type, its severity, and the id of the item."""
+    """How a server writes an entry: the types by kind, its severity, and the id of the item."""
 
-    play_ended: str
+    types: Mapping[LogKind, str]
     severity: str
     id_of: Callable[[Item], str]
 
 
-JELLYFIN = Dialect("VideoPlaybackStopped", "Information", lambda item: item.id)
-EMBY = Dialect("playback.stop", "Info", item_number)
+JELLYFIN = Dialect(
+    {"session started": "SessionStarted", "play began": "VideoPlayback", "play ended": "VideoPlaybackStopped"},
+    "Information",
+    lambda item: item.id,
+)
+EMBY = Dialect(
+    {"session started": "session.start", "play began": "playback.start", "play ended": "playback.stop"},
+    "Info",
+    item_number,
+)
 
 
 class ActivityEndpoints:
@@ -51,22 +64,58 @@ class ActivityEndpoints:
         """``GET /System/ActivityLog/Entries``: the newest entries first."""
         since = binding.moment(request.query, "minDate")
         of_users = binding.boolean(request.query, "hasUserId") is not False
-        found = [one for one in self._state.plays_ended if of_users and (since is None or one.at >= since)]
+        found = [one for one in self._state.log if of_users and (since is None or one.at >= since)]
         found.sort(key=lambda one: (one.at, one.number), reverse=True)
         return binding.listing(request.query, found, lambda page: [self._entry(one) for one in page])
 
-    def _entry(self, one: PlayEnded) -> dict[str, Any]:
+    def _entry(self, one: LogEntry) -> dict[str, Any]:
         user = self._state.users.get(one.user_id)
         name = user.name if user is not None else "Somebody"
+        title = one.item.name if one.item is not None else ""
         return {
             "Id": one.number,
-            "Name": f"{name} has finished playing {one.item.name} on a television",
-            "Type": self._dialect.play_ended,
-            "ItemId": self._dialect.id_of(one.item),
+            "Name": f"{name} {_SENTENCES[one.kind].format(title)}",
+            "Type": self._dialect.types[one.kind],
+            **({"ItemId": self._dialect.id_of(one.item)} if one.item is not None else {}),
+            **({"ShortOverview": "IP address: 127.0.0.1"} if one.kind == "session started" else {}),
             "Date": binding.ticks_date(one.at),
             "UserId": one.user_id,
             "Severity": self._dialect.severity,
         }
+
+
+class DeviceEndpoints:
+    """The endpoint that lists the devices of those who signed in.
+
+    Modelled on jellyfin/jellyfin 10.9 to 12, ``Jellyfin.Server.Implementations/Devices/DeviceManager.cs``
+    (``GetDevicesForUser``). An API key is no device.
+    """
+
+    def __init__(self, state: SimulatorState) -> None:
+        self._state = state
+
+    def listing(self, request: Request) -> Response:
+        """``GET /Devices``: the one that asked last first."""
+        found = sorted(self._state.devices, key=lambda one: (-one.asked_at, one.name))
+        if any(one.user_id not in self._state.users for one in found):
+            # ToDeviceInfo: ResourceNotFoundException.
+            return Response(status_code=404)
+        return binding.listing(request.query, found, lambda page: [self._dto(one) for one in page])
+
+    def _dto(self, one: Device) -> dict[str, Any]:
+        return {
+            "Name": one.name,
+            "Id": dto.name_id("device", f"{one.client}|{one.name}"),
+            "LastUserName": self._state.users[one.user_id].name,
+            "AppName": one.client,
+            "AppVersion": "1.0",
+            "LastUserId": one.user_id,
+            "DateLastActivity": binding.ticks_date(one.asked_at),
+            "Capabilities": {
+                "PlayableMediaTypes": [], "SupportedCommands": [], "SupportsMediaControl": False,
+                "SupportsPersistentIdentifier": True,
+            },
+        }  # fmt: skip
 
 
 class PlaystateEndpoints:
@@ -86,10 +135,30 @@ class PlaystateEndpoints:
         write_user_data(user, item, json_object(request))
         return self._response(item, user)
 
-    def unrate(self, request: Request, item_id: str) -> Response:
+    def unrate(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
         """``DELETE /UserItems/{item_id}/Rating``."""
-        user, item = self._find(request, item_id)
+        user, item = self._find(request, item_id, user_id)
         user.edit(item).rating = None
+        return self._response(item, user)
+
+    def like(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``POST /UserItems/{item_id}/Rating``: a thumb up is the rating 10, down 1, without ``likes`` none."""
+        user, item = self._find(request, item_id, user_id)
+        likes = binding.boolean(request.query, "likes")
+        user.edit(item).rating = None if likes is None else LIKED if likes else DISLIKED
+        return self._response(item, user)
+
+    def favorite(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``POST /UserFavoriteItems/{item_id}``."""
+        return self._set_favorite(request, item_id, user_id, True)
+
+    def unfavorite(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``DELETE /UserFavoriteItems/{item_id}``."""
+        return self._set_favorite(request, item_id, user_id, False)
+
+    def _set_favorite(self, request: Request, item_id: str, user_id: str | None, favorite: bool) -> Response:
+        user, item = self._find(request, item_id, user_id)
+        user.edit(item).favorite = favorite
         return self._response(item, user)
 
     def played(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
@@ -135,7 +204,7 @@ def write_user_data(user: ServerUser, item: Item, given: dict[str, Any]) -> None
     if "IsFavorite" in content:
         datum.favorite = bool(content["IsFavorite"])
     if "Likes" in content:
-        datum.rating = 10.0 if content["Likes"] else 1.0
+        datum.rating = LIKED if content["Likes"] else DISLIKED
     if rating is not None:
         datum.rating = rating
     if "LastPlayedDate" in content:
@@ -144,6 +213,8 @@ def write_user_data(user: ServerUser, item: Item, given: dict[str, Any]) -> None
         user.set_played(item, bool(content["Played"]))
 
 
+LIKED, DISLIKED = 10.0, 1.0
+"""The ratings that a thumb up and a thumb down are (``MediaBrowser.Controller/Entities/UserItemData.cs``)."""
 _NAMES = re.compile(r'\b(Client|Device|DeviceId|Version)="?([^",]*)"?')
 _PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")
 
@@ -208,7 +279,7 @@ class UserEndpoints:
             "LastActivityDate": binding.ticks_date(self._state.clock.now()),
             "IsActive": True,
         }
-        token = self._access.sign_in(user, device)
+        token = self._access.sign_in(user, session["Client"], device)
         found = {"User": self._dto(user), "SessionInfo": session, "AccessToken": token, "ServerId": self._server_id}
         return JSONResponse(found)
 
