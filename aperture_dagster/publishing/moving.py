@@ -1,4 +1,4 @@
-"""Move what users watched on published copies to the originals, where the media server does not share it itself."""
+"""Move what users did with published copies to the originals, where the media server does not share it itself."""
 
 from __future__ import annotations
 
@@ -105,9 +105,19 @@ def play_to_write(original: ItemState, copies: Iterable[ItemState], *, now: date
     return data
 
 
-def opinion_to_write(original: ItemState, copies: Iterable[ItemState]) -> dict[str, Any]:
-    """Return the user data to write to an original for what its user thinks of it by marks on the copies."""
-    return {"IsFavorite": True} if not original.favorite and any(one.favorite for one in copies) else {}
+def opinion_to_write(original: ItemState, copies: Sequence[ItemState]) -> dict[str, Any]:
+    """Return the user data to write to an original for what its user thinks of it by marks on the copies.
+
+    A copy without a mark says nothing. A rating there was given last, and one on the original was given before it; of
+    several copies with a rating, the best one counts.
+    """
+    data: dict[str, Any] = {}
+    if not original.favorite and any(one.favorite for one in copies):
+        data["IsFavorite"] = True
+    rating = max((one.rating or 0.0 for one in copies), default=0.0)
+    if rating and rating != original.rating:
+        data["Rating"] = rating
+    return data
 
 
 def _date(moment: datetime) -> str:
@@ -118,7 +128,7 @@ def _is_same(state: ItemState, other: ItemState | None) -> bool:
     """Return whether a copy has the same state as before, in all that can be moved."""
     return other is not None and all(
         getattr(state, name) == getattr(other, name)
-        for name in ("played", "play_count", "position_ticks", "last_played_at", "favorite")
+        for name in ("played", "play_count", "position_ticks", "last_played_at", "favorite", "rating")
     )
 
 
@@ -186,8 +196,8 @@ class StateMover:
             return self.move(user.user_id)
         except ServiceError as error:
             self._log.warning(
-                f"What {user.name} watched on published copies could not be moved to the originals; the next sync goes "
-                f"on. {error}"
+                f"What {user.name} watched or marked on published copies could not be moved to the originals; the next "
+                f"sync goes on. {error}"
             )
             return 0
 
@@ -240,7 +250,7 @@ class StateMover:
                 touched.append(subject)
         if unconfirmed:
             self._log.warning(
-                f"{self._reader.product} does not show the watch state that was written to {unconfirmed} titles and "
+                f"{self._reader.product} does not show the state that was written to {unconfirmed} titles and "
                 "episodes. Use an API key of the dashboard, not the token of a user."
             )
         if touched:
@@ -269,7 +279,9 @@ class StateMover:
             self._writer.set_user_data(user_id, item_id, data)
         except (NotFound, RequestRejected) as error:
             # The user or the item may be gone since they were read.
-            self._log.warning(f"What was watched on a published copy was not written to its original: {error}")
+            self._log.warning(
+                f"What was watched or marked on a published copy was not written to its original: {error}"
+            )
             return False
         return True
 
@@ -282,23 +294,27 @@ class StateMover:
             original: the original's.
             tick: whether the copy has a tick if the original is played.
         """
+        copy_id = copy.server_item_id
         wanted = original.last_played_at if tick and original.played else None
-        has_tick = is_tick(copy)
+        has_tick, writes = is_tick(copy), 0
         try:
             if copy.favorite:
-                self._writer.set_user_data(user_id, copy.server_item_id, {"IsFavorite": False})
+                self._writer.set_user_data(user_id, copy_id, {"IsFavorite": False})
+                writes += 1
+            if copy.rating:
+                self._writer.set_rating(user_id, copy_id, None)
+                writes += 1
             if (copy.was_started or copy.last_played_at is not None) and not (has_tick and wanted is not None):
-                self._writer.forget_play(user_id, copy.server_item_id)
-                has_tick = False
-            elif wanted is None or has_tick:
-                return copy.favorite
+                self._writer.forget_play(user_id, copy_id)
+                has_tick, writes = False, writes + 1
             if wanted is not None and not has_tick:
                 data = {"Played": True, "LastPlayedDate": _date(wanted)}
-                self._writer.set_user_data(user_id, copy.server_item_id, data)
+                self._writer.set_user_data(user_id, copy_id, data)
+                writes += 1
         except (NotFound, RequestRejected) as error:
-            self._log.warning(f"What was watched on a published copy was not taken off it: {error}")
+            self._log.warning(f"What was watched or marked on a published copy was not taken off it: {error}")
             return False
-        return True
+        return writes > 0
 
 
 def shows_series(connection: Connection, user_id: str) -> bool:
@@ -342,7 +358,8 @@ def due_subjects(
             AS is_tick,
           coalesce(c.played OR c.play_count > 0 OR c.position_share > 0 OR c.last_played_at IS NOT NULL, false)
             AS has_play,
-          coalesce(c.favorite, false) AS is_favorite
+          coalesce(c.favorite, false) OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = :user
+            AND r.source = 'server' AND r.item_id = v.item_id AND r.rating > 0) AS has_opinion
         FROM published_copies p JOIN published_libraries l USING (list_key)
         JOIN item_versions v ON v.server_item_id = p.server_item_id AND v.is_published
         LEFT JOIN present_titles t ON t.item_id = v.primary_item_id
@@ -361,7 +378,7 @@ def due_subjects(
         if row.keeps_tick:
             subject.ticked.add(row.copy_id)
         has_tick = row.keeps_tick and row.is_tick
-        is_marked = row.is_favorite or (row.has_play and not has_tick)
+        is_marked = row.has_opinion or (row.has_play and not has_tick)
         lacks_tick = row.keeps_tick and row.is_played != row.is_tick
         if is_marked or lacks_tick or row.copy_id in also:
             due.add(row.item)

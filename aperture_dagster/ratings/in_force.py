@@ -209,7 +209,8 @@ def write_server_ratings(
     """Write ratings of items as the media server reports them.
 
     An equal value keeps its date, which is when it was first seen. A value that equals the one in force only confirms
-    it. If the one in force is removed on the server, it is removed altogether. The caller holds the lock.
+    it. If the one in force is removed on the server, it is removed altogether, but from a published copy it is taken
+    off once the original has it. The caller holds the lock.
 
     Items whose rating on the server was noted since ``requested_at`` (by the database's clock) are left out: another
     process may have rated them there after the server reported them. The next report has them again.
@@ -242,7 +243,7 @@ def write_server_ratings(
         was_in_force = current is not None and whole_step(known.get(key)) == whole_step(current.rating)
         row = {"user_id": user_id, "source": SERVER, "work_id": work_id, "item_id": item_id, "rating": value}
         log.append(row | {"previous": known.get(key), "rated_at": dates["rated_at"]})
-        if value is None and not (was_in_force and work_id in elsewhere):
+        if value is None and (rated[key].is_published or not (was_in_force and work_id in elsewhere)):
             removed.append(item_id)
         elif confirms and current is not None:
             written.append(row | {"rated_at": current.rated_at, "updated_at": current.updated_at})

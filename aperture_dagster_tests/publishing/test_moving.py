@@ -110,6 +110,27 @@ def test_only_what_differs_is_written():
     assert opinion_to_write(seen(1, favorite=True), [seen(1, favorite=True)]) == {}
 
 
+@pytest.mark.parametrize(
+    ("original", "copies", "is_written"),
+    [
+        (None, [10.0], {"Rating": 10.0}),
+        (None, [None, 1.0], {"Rating": 1.0}),
+        (8.0, [10.0], {"Rating": 10.0}),
+        # What has no opinion takes none away, and what is there is not written again.
+        (8.0, [None, 0.0], {}),
+        (10.0, [10.0], {}),
+        # Several have one answer, so that a second run has nothing to write.
+        (None, [1.0, 10.0], {"Rating": 10.0}),
+        (10.0, [1.0, 10.0], {}),
+    ],
+)
+def test_the_rating_of_a_copy_is_the_latest(
+    original: float | None, copies: list[float | None], is_written: dict[str, float]
+):
+    given = [NOTHING._replace(rating=one) for one in copies]
+    assert opinion_to_write(NOTHING._replace(rating=original), given) == is_written
+
+
 def test_what_proves_nothing_is_not_moved():
     assert play_to_write(seen(1), [seen(-24)], now=NOW) == {}, "a date in the future is that of a wrong clock"
     assert play_to_write(NOTHING, [seen(1, has_runtime=False)], now=NOW) == {}, "played as soon as it was started"

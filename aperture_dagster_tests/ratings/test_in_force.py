@@ -234,6 +234,22 @@ def test_the_latest_rating_of_two_copies_counts(shelf: Shelf):
     assert history_of(shelf, "film-1")["rating"] == 5
 
 
+def test_a_rating_that_is_taken_off_a_published_copy_stays_in_force(shelf: Shelf):
+    """It is on the original by then; the member has removed nothing."""
+    shelf.do(
+        "INSERT INTO item_versions (server_item_id, item_id, primary_item_id, is_published) "
+        "SELECT 'copy', nextval('item_id_seq'), item_id, true FROM items WHERE server_item_id = 'film-1'"
+    )
+    give(shelf, OWN, 4, NOW)
+    shelf.history("ann", played("copy", rating=10), now=NOW + DAY)
+    assert counted(shelf) == 10
+    shelf.history("ann", played("film-1", rating=10), now=NOW + DAY)
+    shelf.history("ann", played("copy"), now=NOW + DAY)
+    assert counted(shelf) == 10
+    shelf.history("ann", played("film-1"), now=NOW + 2 * DAY)
+    assert counted(shelf) is None, "what is removed from the original is removed"
+
+
 def test_an_item_that_is_only_rated_counts_as_marked(shelf: Shelf):
     """Items that are only rated are read again when the server no longer lists them."""
     nothing = {"played": False, "play_count": 0, "last_played_at": None}
