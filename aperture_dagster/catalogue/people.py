@@ -178,21 +178,28 @@ def read_users(connection: Connection) -> list[User]:
     """Read all users ever seen, ordered by first appearance, then by name."""
     rows = connection.execute(select(users)).all()
     rows = sorted(rows, key=lambda row: (row.first_seen_at, row.name.casefold(), row.user_id))
-    return [
-        User(
-            row.user_id,
-            row.partition_key,
-            row.name,
-            row.is_disabled,
-            row.is_administrator,
-            row.max_parental_rating,
-            Access(**{one.name: getattr(row, one.name) for one in fields(Access)}),
-            gone=row.removed_at is not None,
-            former_names=tuple(row.former_names),
-            operators_email=row.email if row.email_source == "operator" else None,
-        )
-        for row in rows
-    ]
+    return [_as_user(row) for row in rows]
+
+
+def find_user(connection: Connection, user_id: str) -> User | None:
+    """Read a user; None if no sync has read them yet."""
+    row = connection.execute(select(users).where(users.c.user_id == user_id)).one_or_none()
+    return None if row is None else _as_user(row)
+
+
+def _as_user(row: Any) -> User:
+    return User(
+        row.user_id,
+        row.partition_key,
+        row.name,
+        row.is_disabled,
+        row.is_administrator,
+        row.max_parental_rating,
+        Access(**{one.name: getattr(row, one.name) for one in fields(Access)}),
+        gone=row.removed_at is not None,
+        former_names=tuple(row.former_names),
+        operators_email=row.email if row.email_source == "operator" else None,
+    )
 
 
 def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[str, User]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from aperture_dagster.catalogue.people import (
@@ -25,6 +26,7 @@ from aperture_dagster.http import errors
 from aperture_dagster.http.home_network import Route, route_to_media_server
 from aperture_dagster.media_server.accounts import SECONDS, ServerAccounts, ServerType, detect_server_type
 from aperture_dagster.media_server.emby import EmbyReader, EmbyWriter
+from aperture_dagster.media_server.items import parse_user
 from aperture_dagster.media_server.jellyfin import JellyfinReader, JellyfinWriter
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.records import Page, ServerIdentity, ServerUser
@@ -217,6 +219,12 @@ def read_activity_once(settings: Settings, database: Database) -> dict[str, date
         asked_at = server.last_requests()
     dates = {user_id: [at, asked_at.get(user_id)] for user_id, at in active_at.items()}
     return {user_id: max(filter(None, found), default=None) for user_id, found in dates.items()}
+
+
+def read_accounts(settings: Settings, database: Database) -> Page[ServerUser]:
+    """Ask the server for its users and their rights, but not for what they may see. Raises as MediaServers.open."""
+    with MediaServers(settings, database).open() as server:
+        return server.user_page(parse_user, attrgetter("user_id"))
 
 
 def check_names(settings: MediaServerSettings, stored: Sequence[User]) -> tuple[list[str], list[str]]:

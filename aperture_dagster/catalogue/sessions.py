@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.members import digest_of
+from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.queries import execute, read_rows
 
 LIFE = timedelta(days=30)
@@ -64,16 +65,14 @@ def add_session(
 
 def find_session(connection: Connection, token: str, secret: str, now: datetime) -> Session | None:
     """Return the session of a token; None if it has ended, or began under another secret of the home."""
-    condition = "digest = :digest AND secret_digest = :secret AND created_at > :oldest"
-    found = _read(connection, condition, digest=digest_of(token), secret=digest_of(secret), oldest=now - LIFE)
+    found = _read(connection, "digest = :digest", secret, now, digest=digest_of(token))
     return found[0] if found else None
 
 
 def sessions_of(connection: Connection, user_id: str, secret: str, now: datetime) -> list[Session]:
     """Return the sessions of a user, the last used ones first."""
-    condition = "user_id = :user AND secret_digest = :secret AND created_at > :oldest"
-    order = "ORDER BY seen_at DESC, created_at DESC, session_id DESC"
-    return _read(connection, f"{condition} {order}", user=user_id, secret=digest_of(secret), oldest=now - LIFE)
+    found = _read(connection, "user_id = :user", secret, now, user=user_id)
+    return sorted(found, key=lambda session: (session.seen_at, session.created_at), reverse=True)
 
 
 def note_use(connection: Connection, session_id: int, *, seen_at: datetime, confirmed_at: datetime) -> None:
@@ -83,19 +82,37 @@ def note_use(connection: Connection, session_id: int, *, seen_at: datetime, conf
 
 
 def note_answer(
-    connection: Connection, *, out: Collection[str], administrators: Mapping[str, bool], asked_at: datetime
+    connection: Connection,
+    let_in: Mapping[str, bool],
+    *,
+    disabled: Collection[str],
+    there: Collection[str] | None,
+    asked_at: datetime,
 ) -> None:
     """Apply an answer of the media server: end the sessions of users who are out, and note who administrates.
 
     Sessions that began after the server was asked stay as they are: its answer at the sign-in is newer.
+
+    Args:
+        connection: inside a transaction.
+        let_in: the users whom it lets in, and whether they are administrators.
+        disabled: the users whom it does not let in.
+        there: all users that it has; None if the list may be incomplete.
+        asked_at: when it was asked.
     """
-    statement = "DELETE FROM sessions WHERE user_id = ANY(:out) AND confirmed_at < :asked"
-    execute(connection, statement, out=list(out), asked=asked_at)
-    statement = """
+    # A later one, by more than clocks differ, was written while the clock was ahead.
+    older = "(confirmed_at < :asked OR confirmed_at > :latest)"
+    values: dict[str, Any] = {"asked": asked_at, "latest": asked_at + SKEW}
+    # An empty list proves nothing, either.
+    gone = "OR NOT user_id = ANY(CAST(:there AS text[]))" if there else ""
+    statement = f"DELETE FROM sessions WHERE {older} AND (user_id = ANY(:disabled) {gone})"
+    missing = {"there": list(there)} if there else {}
+    execute(connection, statement, disabled=list(disabled), **values, **missing)
+    statement = f"""
         UPDATE sessions s SET is_administrator = u.is_administrator
         FROM unnest(CAST(:ids AS text[]), CAST(:flags AS boolean[])) AS u (user_id, is_administrator)
-        WHERE s.user_id = u.user_id AND s.is_administrator <> u.is_administrator AND s.confirmed_at < :asked"""
-    execute(connection, statement, ids=[*administrators], flags=[*administrators.values()], asked=asked_at)
+        WHERE s.user_id = u.user_id AND s.is_administrator <> u.is_administrator AND {older}"""
+    execute(connection, statement, ids=[*let_in], flags=[*let_in.values()], **values)
 
 
 def end_session(connection: Connection, token: str) -> None:
@@ -118,7 +135,9 @@ def end_all(connection: Connection) -> None:
     execute(connection, "DELETE FROM sessions")
 
 
-def _read(connection: Connection, condition: str, **values: Any) -> list[Session]:
-    return [
-        Session(**row) for row in read_rows(connection, f"SELECT {_COLUMNS} FROM sessions WHERE {condition}", **values)
-    ]
+def _read(connection: Connection, condition: str, secret: str, now: datetime, **values: Any) -> list[Session]:
+    # One that seems to begin later began while the clock was ahead.
+    valid = "secret_digest = :secret AND created_at > :oldest AND created_at < :latest"
+    values |= {"secret": digest_of(secret), "oldest": now - LIFE, "latest": now + SKEW}
+    rows = read_rows(connection, f"SELECT {_COLUMNS} FROM sessions WHERE {condition} AND {valid}", **values)
+    return [Session(**row) for row in rows]

@@ -124,6 +124,8 @@ class Api:
         if scheme.lower() != "bearer":
             raise HTTPException(401, ERRORS[401], {"www-authenticate": "Bearer"})
         key = find_key(connection, digest_of(given.strip()))
+        if key is not None and key["user_id"] is not None and self._house.gate.is_out(key["user_id"]):
+            raise HTTPException(401, ERRORS[401], {"www-authenticate": "Bearer"})
         if key is None:
             # Only now: programs behind one proxy share an address, and a wrong key must not lock out a right one.
             if not self._house.throttle.take("keys", visit.address):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,24 +13,34 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aperture_dagster.front_door import forms, pages, sign_in
+from aperture_dagster.front_door import devices, forms, pages, sign_in
 from aperture_dagster.front_door.api import Api
-from aperture_dagster.front_door.gate import Gate, texts_for
+from aperture_dagster.front_door.gate import AGAIN, NO_OPERATOR, OPERATOR_SILENCE, Gate, Refused, texts_for
 from aperture_dagster.front_door.house import MOST_WAITING, NO_STORE, House
 from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.postgres.errors import DatabaseError
 
 OPERATE = "/operate"
 """Path of Dagster's UI, which has to be created with it: it serves, and links to, full paths."""
+LOOK_SECONDS = 30.0
+"""How often it is looked up whether who has a WebSocket open still may."""
+REFUSED = 1008
 # Dagster's UI gives the page of a run an icon for its status, such as `/favicon-run-failed.svg`, and forgets its path.
 ICONS = re.compile(r"/favicon[\w-]*\.(svg|png|ico)")
 
 
 def members_pages(house: House, *others: BaseRoute) -> Starlette:
     """Return the pages as an application, with other routes that are served beside them."""
-    routes = [*others, *pages.routes(house), *sign_in.routes(house), *forms.routes(house), Api(house).route()]
+    routes = [
+        *others,
+        *pages.routes(house),
+        *sign_in.routes(house),
+        *devices.routes(house),
+        *forms.routes(house),
+        Api(house).route(),
+    ]
     errors: Mapping[Any, Any] = {HTTPException: house.refuse}
     return Starlette(routes=[Mount(house.prefix, routes=routes)] if house.prefix else routes, exception_handlers=errors)
 
@@ -57,21 +69,60 @@ class FrontDoor:
             return
         request = HTTPConnection(scope)
         try:
-            admitted = await self._lane.run(self._gate.operates, request)
-        except (DatabaseError, HTTPException):
-            admitted = False
-        if admitted:
-            await self._operate(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+            await self._lane.run(self._gate.admit_operator, request)
+        except (DatabaseError, HTTPException) as refusal:
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": REFUSED})
+            else:
+                await self._refusal(request, refusal)(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self._pass_socket(request, receive, send)
         else:
-            await self._refusal(request, is_known=admitted is not None)(scope, receive, send)
+            await self._operate(scope, receive, send)
 
-    def _refusal(self, request: HTTPConnection, *, is_known: bool) -> Response:
-        if is_known:
-            _ = texts_for(request)
-            text = _("The operator's pages are for administrators of the media server.")
-            return PlainTextResponse(f"{text}\n", 403, NO_STORE)
+    async def _pass_socket(self, request: HTTPConnection, receive: Receive, send: Send) -> None:
+        """Pass a WebSocket to Dagster until its visitor loses the right to it."""
+        is_over, admitted_at = False, time.monotonic()
+        look_at = admitted_at + LOOK_SECONDS
+
+        async def receive_while_admitted() -> Message:
+            nonlocal is_over, admitted_at, look_at
+            incoming = asyncio.ensure_future(receive())
+            try:
+                while True:
+                    await asyncio.wait({incoming}, timeout=max(0.0, look_at - time.monotonic()))
+                    if time.monotonic() >= look_at:
+                        is_over, admitted_at = await self._look_again(request, admitted_at)
+                        look_at = time.monotonic() + LOOK_SECONDS
+                    if is_over:
+                        # Dagster ends its queries before the connection is closed.
+                        return {"type": "websocket.disconnect", "code": REFUSED}
+                    if incoming.done():
+                        return incoming.result()
+            finally:
+                incoming.cancel()
+
+        await self._operate(request.scope, receive_while_admitted, send)
+        if is_over:
+            await send({"type": "websocket.close", "code": REFUSED})
+
+    async def _look_again(self, request: HTTPConnection, admitted_at: float) -> tuple[bool, float]:
+        """Return whether a visitor has lost the right to what is open, and when they last had it for certain."""
+        try:
+            await self._lane.run(self._gate.admit_operator, request)
+        except Refused:
+            return True, admitted_at
+        except (DatabaseError, HTTPException):
+            # The database may be restarting, or there is too much to do.
+            return time.monotonic() - admitted_at > OPERATOR_SILENCE.total_seconds(), admitted_at
+        return False, time.monotonic()
+
+    def _refusal(self, request: HTTPConnection, error: Exception) -> Response:
+        status, text = (error.status_code, error.detail) if isinstance(error, Refused) else (403, NO_OPERATOR)
+        if status != 401:
+            return PlainTextResponse(f"{texts_for(request)(text)}\n", status, NO_STORE)
         if request.scope["method"] != "GET" or "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse("Sign in first.\n", 401, NO_STORE)
-        return RedirectResponse(f"{self._prefix}{sign_in.address(request.url.path)}", 303, NO_STORE)
+        target = sign_in.address(request.url.path, again=text == AGAIN)
+        return RedirectResponse(f"{self._prefix}{target}", 303, NO_STORE)

@@ -1,103 +1,176 @@
-"""Who is at the front door, by the cookie of a session and the users as they were read last; and in which language."""
+"""Who is at the front door, by the cookie of a session and by what the media server says; and in which language."""
 
 from __future__ import annotations
 
 import hmac
-import threading
-import time
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User, find_user
+from aperture_dagster.catalogue.sessions import Session
+from aperture_dagster.front_door.roster import FRESH, Roster
 from aperture_dagster.front_door.secrets import OPERATOR, read_secret
-from aperture_dagster.front_door.sessions import COOKIE, Session, Sessions
+from aperture_dagster.front_door.sessions import COOKIE, Sessions
+from aperture_dagster.model import Clock, past
 from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
+from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.types import is_loopback
-from aperture_dagster.texts import LANGUAGES, Texts, preferred_language, texts_of
+from aperture_dagster.texts import LANGUAGES, Texts, marked, preferred_language, texts_of
 
-REMEMBERED_SECONDS = 20.0
+OPERATOR_LIFE = timedelta(hours=12)
+"""How long after a sign-in somebody operates, who then has to sign in again."""
+OPERATOR_SILENCE = timedelta(minutes=10)
+"""How long somebody operates although the media server does not say that they still may."""
+LONGEST_SILENCE = timedelta(days=1)
+"""How long a member gets in although the media server does not say that they still may: its nightly restart, or an
+evening of repairs, locks nobody out from lists that are stored here."""
 LANGUAGE_COOKIE = "aperture_language"
+NO_OPERATOR = marked("The operator's pages are for administrators of the media server.")
+AGAIN = marked("Sign in again for what only administrators may see.")
+UNKNOWN = marked(
+    "The media server has not said for a day whether you still have an account there. Try again once it answers."
+)
+UNKNOWN_OPERATOR = marked(
+    "The media server has not said for 10 minutes whether you are still an administrator there. Try again once it "
+    "answers, or sign in again."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who may see pages: ``user`` is None for a user whom no sync has read yet, and in a demo."""
+    """Somebody who may see pages.
+
+    Attributes:
+        user: None for a user whom no sync has read yet, and in a demo.
+        is_administrator: as the media server says.
+        operates: they may do what administrators may: they signed in within hours, and the media server has said
+            lately that they are one.
+        session: None in a demo.
+    """
 
     user: User | None
     is_administrator: bool
+    operates: bool
+    session: Session | None = None
 
     @property
     def user_id(self) -> str | None:
-        """The id of the user, if they are known."""
+        """The id of the user, if a sync has read them."""
         return self.user.user_id if self.user is not None else None
 
+    @property
+    def key(self) -> str | None:
+        """The partition key of the user, if a sync has read them."""
+        return self.user.partition_key if self.user is not None else None
 
-EVERYBODY = Visitor(None, is_administrator=True)
+
+EVERYBODY = Visitor(None, is_administrator=True, operates=True)
+
+
+class Refused(HTTPException):
+    """Somebody may not see something: 401, they have to sign in; 403, they lack a right; 503, it cannot be known."""
 
 
 class Gate:
     """Recognises visitors.
 
+    Who gets in is what the media server said last: at the sign-in, or since, when it was asked again. If its answer is
+    old, since it does not answer any more, the users of the last sync count as well, and only for a time.
+
     Args:
         settings: where the secrets are, and whether there is a media server.
-        database: the users.
+        database: sessions and users.
         is_open: everybody may see everything, as in a demo.
+        clock: the time.
     """
 
-    def __init__(self, settings: Settings, database: ReadOnlyDatabase, *, is_open: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, database: ReadOnlyDatabase, *, is_open: bool = False, clock: Clock | None = None
+    ) -> None:
         self._settings, self._database, self.is_open = settings, database, is_open
-        self.sessions = Sessions(settings)
+        self._clock = clock or Clock()
+        self.sessions, self.roster = Sessions(settings, self._clock), Roster(settings, self._clock)
         # Health checks read it, and do not make it.
         read_secret(settings, OPERATOR)
-        self._lock = threading.Lock()
-        self._users: tuple[float, Mapping[str, User]] | None = None
 
-    def session(self, request: HTTPConnection) -> Session | None:
-        """Return the session that a request shows, whoever its owner is by now."""
-        return None if self.is_open else self.sessions.read(request.cookies.get(COOKIE))
+    def csrf(self, request: HTTPConnection) -> str:
+        """Return what belongs in every form of whoever sent a request; empty without a cookie of ours."""
+        return "" if self.is_open else self.sessions.csrf(request.cookies.get(COOKIE))
 
     def visitor(self, request: HTTPConnection) -> Visitor | None:
-        """Return who sent a request; None if they have to sign in, or may not any more.
+        """Return who sent a request; None if they have to sign in.
 
         Raises:
-            DatabaseError: the users cannot be read.
+            DatabaseError: sessions and users cannot be read.
+            Refused: the media server has not answered for so long that it is not known whether they may come in.
         """
         if self.is_open:
             return EVERYBODY
-        session = self.session(request)
-        if session is None:
+        token = self.sessions.token(request.cookies.get(COOKIE))
+        if token is None:
             return None
-        user = self._read_users().get(session.user_id)
-        if user is None:
-            # Before the first sync, an administrator must be able to see why there is none.
-            return Visitor(None, session.was_administrator)
-        return None if user.gone or user.is_disabled else Visitor(user, user.is_administrator)
+        try:
+            with self._database.connection() as connection:
+                session = self.sessions.find(connection, token)
+                user = find_user(connection, session.user_id) if session is not None else None
+        except NothingYet:
+            return None
+        return None if session is None else self._recognise(session, user)
 
-    def operates(self, request: HTTPConnection) -> bool | None:
-        """Return whether a request may reach the operator's UI; None if its sender has to sign in. Raises as above."""
+    def _recognise(self, session: Session, user: User | None) -> Visitor | None:
+        answer, now = self.roster.answer(session.confirmed_at), self._clock.now()
+        confirmed_at, is_administrator = past(session.confirmed_at, now) or session.created_at, session.is_administrator
+        if answer is not None and answer.asked_at > confirmed_at:
+            if answer.is_out(session.user_id):
+                return None
+            if session.user_id in answer.administrators:
+                confirmed_at, is_administrator = answer.asked_at, answer.administrators[session.user_id]
+        silence = now - confirmed_at
+        if silence > FRESH and user is not None:
+            if user.gone or user.is_disabled:
+                return None
+            is_administrator = is_administrator and user.is_administrator
+        if silence > LONGEST_SILENCE:
+            raise Refused(503, UNKNOWN)
+        with suppress(DatabaseError):
+            # A page does not fail because of it.
+            self.sessions.note_use(session, confirmed_at)
+        is_recent = now - session.created_at < OPERATOR_LIFE and silence <= OPERATOR_SILENCE
+        return Visitor(user, is_administrator, is_administrator and is_recent, session)
+
+    def is_out(self, user_id: str) -> bool:
+        """Tell whether the media server says that it does not let a user in any more."""
+        answer = None if self.is_open else self.roster.answer()
+        return answer is not None and answer.is_out(user_id)
+
+    def admit_operator(self, request: HTTPConnection) -> None:
+        """Let a request reach the operator's UI.
+
+        Raises:
+            Refused: it must not.
+            DatabaseError: who sent it cannot be read.
+        """
         if self.is_open or self._has_operators_key(request):
-            return True
+            return
         if self._settings.media_server_url is None:
             # There is nobody to ask who somebody is, and nothing to see yet, but for this machine itself.
             forwarded = {"x-forwarded-for", "forwarded", "x-real-ip"} & set(request.headers)
-            return not forwarded and request.client is not None and is_loopback(request.client.host)
+            if forwarded or request.client is None or not is_loopback(request.client.host):
+                raise Refused(403, NO_OPERATOR)
+            return
         visitor = self.visitor(request)
-        return None if visitor is None else visitor.is_administrator
-
-    def _read_users(self) -> Mapping[str, User]:
-        """Read the users at most every 20 seconds: the operator's UI sends many requests."""
-        with self._lock:
-            if self._users is None or time.monotonic() - self._users[0] > REMEMBERED_SECONDS:
-                try:
-                    with self._database.connection() as connection:
-                        found = {user.user_id: user for user in read_users(connection)}
-                except NothingYet:
-                    found = {}
-                self._users = (time.monotonic(), found)
-            return self._users[1]
+        if visitor is None:
+            raise Refused(401)
+        if not visitor.is_administrator:
+            raise Refused(403, NO_OPERATOR)
+        if not visitor.operates:
+            is_old = visitor.session is None or self._clock.now() - visitor.session.created_at >= OPERATOR_LIFE
+            raise Refused(401, AGAIN) if is_old else Refused(503, UNKNOWN_OPERATOR)
 
     def _has_operators_key(self, request: HTTPConnection) -> bool:
         """Tell whether a program of this home, such as a health check, shows the key that lies there."""

@@ -58,6 +58,7 @@ PATIENCE_SECONDS = 10.0
 MOST_WAITING = 200
 LARGEST_FORM, LONGEST_FIELD, MOST_FIELDS = 10_000, 500, 100
 NO_MEMBER = marked("You do not take part, so no lists are made for you.")
+TOO_OLD = marked("This form is too old: reload the page, and try again.")
 TOO_OFTEN = marked("There were too many attempts. Try again in two minutes.")
 NOT_READY = marked("There are no lists yet. They are made once the library has been read; look again in a few minutes.")
 
@@ -209,9 +210,13 @@ class Visit:
     @property
     def work(self) -> int:
         """The title that a form is about; 0: none that there could be."""
-        work = self.form.get("work", "")
-        is_id = work.isascii() and work.isdigit() and len(work) < 20 and int(work) < LARGEST_ID
-        return int(work) if is_id else 0
+        return self.number("work")
+
+    def number(self, name: str) -> int:
+        """Return the id in a field of the form; 0: none that there could be."""
+        given = self.form.get(name, "")
+        is_id = given.isascii() and given.isdigit() and len(given) < 20 and int(given) < LARGEST_ID
+        return int(given) if is_id else 0
 
     @property
     def target(self) -> str:
@@ -227,9 +232,9 @@ class Visit:
 
     def require_csrf(self) -> None:
         """Raise HTTPException 403 unless the form comes from a page of the session's owner."""
-        session = self.house.gate.session(self.request)
-        if session is None or not hmac.compare_digest(self.csrf.encode(), session.csrf.encode()):
-            raise HTTPException(403, marked("This form is too old: reload the page, and try again."))
+        wanted = self.house.gate.csrf(self.request)
+        if not wanted or not hmac.compare_digest(self.csrf.encode(), wanted.encode()):
+            raise HTTPException(403, TOO_OLD)
 
     def back(self, target: str | None = None) -> Response:
         """Lead to where they want to be next, or to another of our paths."""

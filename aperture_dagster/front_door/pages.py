@@ -57,18 +57,31 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
     """Show titles that are read for whoever visits, or for whom an administrator names."""
     house, request, _ = visit.house, visit.request, visit.texts
     here = request.url.path.removeprefix(house.prefix)
-    visitor, session = visit.visitor, house.gate.session(request)
+    visitor = visit.visitor
     if visitor is None:
         return visit.back(house.prefix + sign_in.address(house.prefix + here))
     if request.path_params.get("work", 0) >= LARGEST_ID:
         raise HTTPException(404)
     asked, back = request.query_params.get("as"), safe_path(request.query_params.get("from"), house.prefix)
     own = visitor.user_id
-    csrf = session.csrf if session is not None else ""
+    if visitor.is_administrator and not visitor.operates and asked not in (None, visitor.key):
+        target = f"{house.prefix}{here}?{urlencode({'as': asked})}"
+        return visit.back(house.prefix + sign_in.address(target, again=True))
+    csrf = house.gate.csrf(request)
     now = house.clock.now()
     with house.database.connection() as connection:
         state = f"{today_of(now, visit.settings)} {state_of_database(connection)}"
-        key = (here, asked, back, request.url.hostname, visitor.is_administrator, own, csrf, str(_.locale))
+        key = (
+            here,
+            asked,
+            back,
+            request.url.hostname,
+            visitor.is_administrator,
+            visitor.operates,
+            own,
+            csrf,
+            str(_.locale),
+        )
         made_in, text = kept.get(key, ("", ""))
         if made_in == state:
             return as_page(text)
@@ -100,7 +113,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         tabs=[(path, name) for path, (name, _) in LISTS.items()],
         viewer=viewer.name,
         # Others may not find the same title.
-        others=[(one.partition_key, one.name) for one in people if visitor.is_administrator and here in LISTS],
+        others=[(one.partition_key, one.name) for one in people if visitor.operates and here in LISTS],
         operates=visitor.is_administrator,
         csrf=csrf,
         acts=bool(csrf) and viewer.user_id == own,
@@ -124,7 +137,7 @@ def _viewer(visitor: Visitor, people: Sequence[User], key: str | None) -> User:
         NothingYet: nobody takes part yet.
     """
     own = [one for one in people if one.user_id == visitor.user_id]
-    allowed = people if visitor.is_administrator else own
+    allowed = people if visitor.operates else own
     found = [*own, *allowed] if key is None else [one for one in allowed if one.partition_key == key]
     if found:
         return found[0]
@@ -179,7 +192,7 @@ def _may_see(item: str, visit: Visit) -> bool:
     statement = "SELECT work_id FROM present_titles WHERE server_item_id = :item"
     with visit.house.database.connection() as connection:
         work = read_value(connection, statement, item=item)
-        if work is None or visitor.is_administrator:
+        if work is None or visitor.operates:
             return work is not None
         seen = titles_in_sight(connection, visitor.user, [work]) if visitor.user else {}
     return work in seen and seen[work].server_item_id == item

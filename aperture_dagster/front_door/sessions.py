@@ -1,58 +1,119 @@
-"""Sessions of members: signed cookies, which the server does not keep, and how they end."""
+"""Sessions of members: their cookies, and how they begin and end."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
+from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.sessions import (
+    LIFE,
+    STEP,
+    Session,
+    add_session,
+    end_all_of,
+    end_one,
+    end_session,
+    find_session,
+    note_use,
+    sessions_of,
+)
 from aperture_dagster.front_door.secrets import SESSIONS, read_secret
 from aperture_dagster.front_door.throttle import account_of, digest_of
+from aperture_dagster.model import Clock
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 
 COOKIE, QUICK_COOKIE, DEVICE_COOKIE = "aperture_session", "aperture_quick_connect", "aperture_device"
-SESSION_SECONDS = 30 * 86_400
+SESSION_SECONDS = int(LIFE.total_seconds())
 QUICK_SECONDS = 600
 DEVICE_SECONDS = 365 * 86_400
 MOST_NAMES = 8
 """Names that a device remembers: a household's tablet has several."""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """Somebody who signed in.
-
-    ``was_administrator`` is what the media server said then; it counts only for a user who was never read from it.
-    ``csrf`` belongs into every form.
-    """
-
-    user_id: str
-    was_administrator: bool
-    csrf: str
+BROWSERS = {
+    "Edg": "Edge", "OPR/": "Opera", "SamsungBrowser": "Samsung Internet", "Firefox": "Firefox", "FxiOS": "Firefox",
+    "Chrom": "Chrome", "CriOS": "Chrome", "Safari": "Safari",
+}  # fmt: skip
+SYSTEMS = {
+    "Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Windows": "Windows", "Macintosh": "Mac",
+    "CrOS": "ChromeOS", "Linux": "Linux",
+}  # fmt: skip
+"""What is in a browser's ``User-Agent``, the first that is counts, with its name."""
 
 
 class Sessions:
-    """Makes and checks the cookies. The key is read each time, so that a new one ends all sessions at once."""
+    """Begins and ends sessions, and makes and checks the cookies.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    A session's cookie holds a random token, of which the database has the hash. The key that signs cookies is read each
+    time, so that a new one ends all sessions at once.
 
-    def begin(self, user_id: str, *, is_administrator: bool) -> str:
-        """Return the content of the cookie of a new session."""
-        return self.sign(COOKIE, user_id, is_administrator, secrets.token_urlsafe(9))
+    Args:
+        settings: where key and database are.
+        clock: the time.
+    """
 
-    def read(self, cookie: str | None) -> Session | None:
-        """Return the session of a cookie; None if it is missing, forged, expired, or was ended."""
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self._settings, self._clock, self._database = settings, clock or Clock(), Database(settings)
+
+    def begin(self, user_id: str, *, is_administrator: bool, device: str = "") -> str:
+        """Begin a session of a user whom the media server has just let in; return the content of its cookie.
+
+        Raises:
+            DatabaseError: it cannot be stored. The database has to be there, or this creates it.
+        """
+        token = secrets.token_urlsafe(32)
+        with self._database.transaction() as connection:
+            now = self._clock.now()
+            add_session(connection, token, self._key(), user_id, device, now, is_administrator=is_administrator)
+        return self.sign(COOKIE, token)
+
+    def token(self, cookie: str | None) -> str | None:
+        """Return the token in a cookie; None if the cookie is missing, forged or a month old."""
         found = self.signed(COOKIE, cookie, SESSION_SECONDS)
-        if found is None:
-            return None
-        key = read_secret(self._settings, SESSIONS).encode()
-        csrf = hmac.new(key, f"csrf {cookie}".encode(), hashlib.sha256).hexdigest()
-        return Session(found[0], found[1] is True, csrf)
+        return None if found is None else found[0]
+
+    def find(self, connection: Connection, token: str) -> Session | None:
+        """Return the session of a token; None if it has ended."""
+        return find_session(connection, token, self._key(), self._clock.now())
+
+    def of_user(self, connection: Connection, user_id: str) -> list[Session]:
+        """Return the sessions of a user, the last used ones first."""
+        return sessions_of(connection, user_id, self._key(), self._clock.now())
+
+    def note_use(self, session: Session, confirmed_at: datetime) -> None:
+        """Write down that a session is used, unless that was done within the hour."""
+        now = self._clock.now()
+        if not timedelta() <= now - session.seen_at < STEP:
+            with self._database.transaction() as connection:
+                note_use(connection, session.session_id, seen_at=now, confirmed_at=confirmed_at)
+
+    def end(self, cookie: str | None) -> None:
+        """End the session of a cookie, if there is one; raises as :meth:`begin`."""
+        token = self.token(cookie)
+        if token is not None:
+            with self._database.transaction() as connection:
+                end_session(connection, token)
+
+    def end_one(self, user_id: str, session_id: int) -> None:
+        """End one of a user's sessions; raises as :meth:`begin`."""
+        with self._database.transaction() as connection:
+            end_one(connection, user_id, session_id)
+
+    def end_all(self, user_id: str) -> None:
+        """End all sessions of a user; raises as :meth:`begin`."""
+        with self._database.transaction() as connection:
+            end_all_of(connection, user_id)
+
+    def csrf(self, cookie: str | None) -> str:
+        """Return what belongs in every form of the session of a cookie; empty if the cookie is missing or forged."""
+        if self.token(cookie) is None:
+            return ""
+        return hmac.new(self._key().encode(), f"csrf {cookie}".encode(), hashlib.sha256).hexdigest()
 
     def device(self, cookie: str | None, name: str) -> str | None:
         """Return the id of the device that a cookie shows, if somebody has signed in on it with this name."""
@@ -76,6 +137,16 @@ class Sessions:
         except BadData:
             return None
 
+    def _key(self) -> str:
+        return read_secret(self._settings, SESSIONS)
+
     def _signer(self, name: str) -> URLSafeTimedSerializer:
-        key, how = read_secret(self._settings, SESSIONS), {"digest_method": hashlib.sha256}
-        return URLSafeTimedSerializer(key, salt=name, signer_kwargs=how)
+        return URLSafeTimedSerializer(self._key(), salt=name, signer_kwargs={"digest_method": hashlib.sha256})
+
+
+def device_of(user_agent: str) -> str:
+    """Return browser and system, as far as a browser names them: ``Firefox, Android``. No version, and no more."""
+    browser, system = (
+        next((name for mark, name in names.items() if mark in user_agent), "") for names in (BROWSERS, SYSTEMS)
+    )
+    return ", ".join(filter(None, (browser, system)))

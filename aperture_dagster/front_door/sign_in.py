@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 from aperture_dagster.alerts import Message, Notifier
 from aperture_dagster.catalogue.people import server_identity
 from aperture_dagster.catalogue.servers import open_accounts
-from aperture_dagster.front_door.gate import LANGUAGE_COOKIE
+from aperture_dagster.front_door.gate import AGAIN, LANGUAGE_COOKIE
 from aperture_dagster.front_door.house import TOO_OFTEN, House, Visit, read_form
 from aperture_dagster.front_door.sessions import (
     COOKIE,
@@ -29,11 +29,11 @@ from aperture_dagster.front_door.sessions import (
     QUICK_COOKIE,
     QUICK_SECONDS,
     SESSION_SECONDS,
+    device_of,
 )
 from aperture_dagster.http.errors import Redirected, ServiceError, ServiceRefused
 from aperture_dagster.http.home_network import is_private
 from aperture_dagster.media_server.accounts import Account, WrongAccount
-from aperture_dagster.postgres.database import NothingYet
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.types import is_address
@@ -66,17 +66,20 @@ def routes(house: House) -> Sequence[BaseRoute]:
     ]
 
 
-def address(target: str) -> str:
-    """Return the address of the page to sign in, below the prefix, from which one gets to a path of ours."""
-    return f"/sign-in?{urlencode({'next': quote(target, safe='/%')})}"
+def address(target: str, *, again: bool = False) -> str:
+    """Return the address of the page to sign in, below the prefix, from which one gets to a path of ours.
+
+    ``again``: the page says that its visitor is signed in, but too long for what is there.
+    """
+    return f"/sign-in?{urlencode({'next': quote(target, safe='/%?=&'), **({'again': 1} if again else {})})}"
 
 
 def begin(visit: Visit) -> Response:
-    """Show the form, and why the media server cannot be used, if so."""
-    trouble = ""
+    """Show the form, and why the media server cannot be used, or why one has to sign in again, if so."""
+    notice = AGAIN if "again" in visit.request.query_params else ""
     with suppress(DatabaseError), visit.house.database.connection() as connection:
-        trouble = visit.house.watch.trouble(connection)
-    return show(visit, notice=trouble)
+        notice = visit.house.watch.trouble(connection) or notice
+    return show(visit, notice=notice)
 
 
 def show(visit: Visit, problem: str = "", status: int = 200, *, notice: str = "") -> Response:
@@ -219,16 +222,16 @@ def _quick_connect(pending: list[Any] | None, visit: Visit) -> Response:
 
 def _welcome(visit: Visit, account: Account, *names: str) -> Response:
     """Begin the session of an account, unless it is one of another server; ``names`` were typed for it."""
-    try:
-        with visit.house.database.connection() as connection:
-            known = server_identity(connection)
-    except NothingYet:
-        known = None
+    # The pages' own database has to be there first, so that no page creates or upgrades one.
+    with visit.house.database.connection() as connection:
+        known = server_identity(connection)
     if known is not None and known["server_id"] != account.server_id:
         return refuse(visit, account.name, "account of another server", OTHER_SERVER)
-    sessions = visit.house.gate.sessions
-    session = sessions.begin(account.user_id, is_administrator=account.is_administrator)
-    device = sessions.remember(visit.request.cookies.get(DEVICE_COOKIE), account.name, *names)
+    sessions, cookies = visit.house.gate.sessions, visit.request.cookies
+    sessions.end(cookies.get(COOKIE))
+    on = device_of(visit.request.headers.get("user-agent", ""))
+    session = sessions.begin(account.user_id, is_administrator=account.is_administrator, device=on)
+    device = sessions.remember(cookies.get(DEVICE_COOKIE), account.name, *names)
     answer = visit.back()
     _set_cookie(visit, answer, DEVICE_COOKIE, device, DEVICE_SECONDS)
     _set_cookie(visit, answer, COOKIE, session, SESSION_SECONDS)
@@ -237,8 +240,15 @@ def _welcome(visit: Visit, account: Account, *names: str) -> Response:
 
 
 def sign_out(visit: Visit) -> Response:
-    """End the session in this browser."""
+    """End the session of this browser."""
     visit.require_csrf()
+    with visit.house.database.connection():
+        visit.house.gate.sessions.end(visit.request.cookies.get(COOKIE))
+    return signed_out(visit)
+
+
+def signed_out(visit: Visit) -> Response:
+    """Lead to the page to sign in, without the cookie of a session that has ended."""
     answer = visit.back(f"{visit.house.prefix}/sign-in")
     _set_cookie(visit, answer, COOKIE, "", 0)
     return answer

@@ -21,7 +21,7 @@ from aperture_dagster.http.errors import (
 )
 from aperture_dagster.http.home_network import Route
 from aperture_dagster.http.messages import Request, as_object, expect
-from aperture_dagster.media_server.items import policy_of
+from aperture_dagster.media_server.items import parse_id, policy_of
 
 # Find out whether Jellyfin or Emby answers at an address. Both say so publicly, without a key.
 
@@ -158,13 +158,16 @@ class ServerAccounts(ServiceClient):
         token = found.get("AccessToken")
         if isinstance(token, str):
             self._end(token)
-        user_id, name = user.get("Id"), user.get("Name")
-        if not isinstance(user_id, str) or not isinstance(name, str):
+        name, policy = user.get("Name"), policy_of(user)
+        if not isinstance(name, str):
             raise BadAnswer("the answer to a sign-in names no user")
+        if policy.get("IsDisabled") is True:
+            # Not every way to sign in looks at it.
+            raise WrongAccount
         server_id = found.get("ServerId")
         if not isinstance(server_id, str) or not server_id:
             raise BadAnswer("the answer to a sign-in names no server")
-        return Account(user_id, name, policy_of(user).get("IsAdministrator") is True, server_id)
+        return Account(parse_id(user.get("Id")), name, policy.get("IsAdministrator") is True, server_id)
 
     def _post(self, path: str, body: Any, token: str | None = None) -> Any:
         request = Request("POST", path, json=body, headers=self._headers(token))

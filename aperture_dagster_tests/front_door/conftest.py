@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.front_door import gate as gates
+from aperture_dagster.front_door import roster
 from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import running_simulator
@@ -32,14 +33,22 @@ def open_door(
     shelf: Shelf, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
     """Return a function that opens the front door of a household."""
-    # What a user may do is looked up with each request.
-    monkeypatch.setattr(gates, "REMEMBERED_SECONDS", -1.0)
+    # On a busy machine, an answer of the media server may take long.
+    monkeypatch.setattr(roster, "PATIENCE_SECONDS", 60.0)
 
     @contextmanager
     def opened(
-        server: str = "jellyfin", *, services: bool = False, plugins: tuple[str, ...] = (), **given: Any
+        server: str = "jellyfin",
+        *,
+        services: bool = False,
+        plugins: tuple[str, ...] = (),
+        clock: Clock | None = None,
+        **given: Any,
     ) -> Iterator[Door]:
-        """The media server has ``plugins``. With ``services``, Seerr and Trakt are there; other settings are given."""
+        """The media server has ``plugins``. With ``services``, Seerr and Trakt are there; other settings are given.
+
+        ``clock`` is that of sessions.
+        """
         world = World("door", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
         with running_simulator(world, SimulatorSettings(trakt_device_interval=0, plugins=plugins)) as simulator:
             home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
@@ -52,10 +61,14 @@ def open_door(
                 "trakt_client_secret": "demo-trakt-client-secret",
                 "secret_key": "a key with which tokens are encrypted",
             }
-            usual = {"media_server_url": url, "media_server_api_key": "demo-jellyfin-key", "media_server_type": server}
+            usual = {
+                "media_server_url": url,
+                "media_server_api_key": f"demo-{server}-key",
+                "media_server_type": server,
+            }
             settings = make_settings(**usual | (others if services else {}) | given)
             database = ReadOnlyDatabase(settings)
-            gate = Gate(settings, database)
+            gate = Gate(settings, database, clock=clock)
             house = House(settings, database, gate)
             yield Door(home, simulator, settings, house, FrontDoor(operators_ui(), members_pages(house), gate))
             database.close()

@@ -74,5 +74,11 @@ def operators_ui() -> Starlette:
         await socket.accept()
         await socket.close()
 
-    routes: list[Any] = [WebSocketRoute("/graphql", live), Route("/{path:path}", page, methods=["GET", "POST"])]
+    async def events(socket: WebSocket) -> None:
+        await socket.accept()
+        async for text in socket.iter_text():
+            await socket.send_text(text)
+
+    routes: list[Any] = [WebSocketRoute("/graphql", live), WebSocketRoute("/events", events)]
+    routes.append(Route("/{path:path}", page, methods=["GET", "POST"]))
     return Starlette(routes=[Mount("/operate", routes=routes)])

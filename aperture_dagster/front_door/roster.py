@@ -1,0 +1,116 @@
+"""Whom the media server lets in at present: it is asked again every few minutes, while somebody uses pages."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from aperture_dagster.catalogue.servers import has_left, ids_on_server, read_accounts
+from aperture_dagster.catalogue.sessions import note_answer
+from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.media_server.records import Page, ServerUser
+from aperture_dagster.model import Clock
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+ASK_AGAIN = timedelta(minutes=2)
+"""Age of an answer from which on the next visit makes the server be asked again, without waiting."""
+FRESH = timedelta(minutes=4)
+"""Age of an answer from which on visitors wait for a new one. A minute more may pass until it is there."""
+RETRY = timedelta(seconds=30)
+"""How long a server that did not answer is not asked again."""
+ANSWER_SECONDS = 5.0
+PATIENCE_SECONDS = 1.0
+"""How long a visitor waits for an answer. Pages do not depend on it: a server that hangs must not make them hang."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the media server said about its users.
+
+    Attributes:
+        asked_at: when it was asked.
+        administrators: the users whom it lets in by id, and whether they are administrators.
+        page: all of it.
+    """
+
+    asked_at: datetime
+    administrators: Mapping[str, bool]
+    page: Page[ServerUser]
+
+    def is_out(self, user_id: str) -> bool:
+        """Tell whether a user was disabled or deleted; a list that is not whole proves nothing about who is missing."""
+        if user_id in self.administrators:
+            return False
+        return any(user.user_id == user_id for user in self.page.records) or has_left(self.page, user_id)
+
+
+class Roster:
+    """Asks the media server about its users, one question at a time, and keeps the last answer.
+
+    Nobody is asked while nobody is there: the questions follow from visits alone.
+
+    Args:
+        settings: where the server is.
+        clock: the time.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        hasty = {"media_server_timeout_seconds": ANSWER_SECONDS, "http_attempts": 1}
+        self._settings, self._clock = settings.model_copy(update=hasty), clock
+        self._database = Database(settings)
+        self._pool, self._lock = ThreadPoolExecutor(1, "roster"), threading.Lock()
+        self._asking: Future[None] | None = None
+        self._began = 0.0
+        self._failed_at: datetime | None = None
+        self._answer: Answer | None = None
+
+    def answer(self, confirmed_at: datetime | None = None) -> Answer | None:
+        """Return the last answer; None if there is none.
+
+        Args:
+            confirmed_at: when the server was last known to let the visitor in.
+        """
+        age = min(self._age(confirmed_at), self._age(self._answer.asked_at if self._answer is not None else None))
+        if age >= ASK_AGAIN and (asking := self._ask_soon()) is not None and age >= FRESH:
+            wait([asking], max(0.0, PATIENCE_SECONDS - (time.monotonic() - self._began)))
+        return self._answer
+
+    def _age(self, moment: datetime | None) -> timedelta:
+        """Return how long ago something was; if the clock was ahead then, for ever."""
+        age = timedelta.max if moment is None else self._clock.now() - moment
+        return age if age >= timedelta() else timedelta.max
+
+    def _ask_soon(self) -> Future[None] | None:
+        """Return the question that is under way, or a new one; None if it is not time for one."""
+        with self._lock:
+            if self._asking is None or self._asking.done():
+                if self._settings.media_server_url is None or self._age(self._failed_at) < RETRY:
+                    return None
+                self._asking, self._began = self._pool.submit(self._ask, self._clock.now()), time.monotonic()
+            return self._asking
+
+    def _ask(self, now: datetime) -> None:
+        try:
+            page = read_accounts(self._settings, self._database)
+        except (ServiceError, OperatorError) as error:
+            if self._failed_at is None:
+                _LOG.warning("it cannot be looked up whom the media server lets in: %s", error)
+            self._failed_at = self._clock.now()
+            return
+        let_in = {user.user_id: user.is_administrator for user in page.records if not user.is_disabled}
+        self._failed_at, self._answer = None, Answer(now, let_in, page)
+        disabled = [user.user_id for user in page.records if user.is_disabled]
+        try:
+            with self._database.transaction() as connection:
+                note_answer(connection, let_in, disabled=disabled, there=ids_on_server(page), asked_at=now)
+        except OperatorError as error:
+            # The answer in memory counts meanwhile.
+            _LOG.warning("an answer of the media server about its users is not stored: %s", error)
