@@ -1,9 +1,11 @@
-"""All tables of the product's database, each declared in the room of its capability.
+"""All tables of the product's database, each declared in the room of its capability, and the views that join several.
 
 Changes require a migration; a test compares the two. Metadata, histories and lists refer to *works*: films and series
 themselves, independent of the copies on the server and their ids. ``titles`` and ``episodes`` are the server's items,
 and share one sequence of ids.
 """
+
+from sqlalchemy import DDL, event
 
 import aperture_dagster.alerts
 import aperture_dagster.catalogue.tables
@@ -16,7 +18,27 @@ import aperture_dagster.prices
 import aperture_dagster.publishing.tables
 import aperture_dagster.ratings.in_force
 import aperture_dagster.taste.tables
-from aperture_dagster.catalogue.tables import VIEWS
+import aperture_dagster.worklist.tables
+from aperture_dagster.catalogue import tables as catalogue
 from aperture_dagster.postgres.tables import metadata
 
 __all__ = ["VIEWS", "metadata"]
+
+VIEWS = catalogue.VIEWS | {
+    # Ids of works at other services, from the media server or else from TMDb.
+    "work_ids": "SELECT w.work_id, w.media_type, coalesce(w.tmdb_id, m.tmdb_id) AS tmdb_id, "
+    "coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id FROM works w "
+    "LEFT JOIN tmdb_metadata m USING (work_id)",
+    # Display names of works.
+    "work_names": "SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, "
+    "coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w "
+    "LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id)",
+    # What users do not want on any list: titles, and all of the genres that they excluded.
+    "hidden_works": "SELECT user_id, work_id FROM dismissals UNION SELECT c.user_id, g.work_id FROM member_choices c "
+    "JOIN (SELECT t.work_id, coalesce(e.genres, t.genres) AS genres FROM present_titles t "
+    "LEFT JOIN enriched_metadata e USING (work_id) "
+    "UNION ALL SELECT work_id, genres FROM discovery_pool) g ON g.genres && c.excluded_genres",
+}
+# After the tables. A migration that changes a column of a view drops the view first, and creates it again afterwards.
+for _name, _query in VIEWS.items():
+    event.listen(metadata, "after_create", DDL(f"CREATE VIEW {_name} AS {_query}"))

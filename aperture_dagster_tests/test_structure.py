@@ -160,11 +160,8 @@ def test_imports_run_down_or_along_the_arrows():
     assert not wrong, "\n".join(sorted(wrong))
 
 
-def test_every_arrow_of_the_picture_is_in_the_code_and_leads_in_no_circle():
+def test_the_arrows_of_the_picture_lead_in_no_circle():
     _, arrows = picture()
-    there = {(room, other) for room, other, _ in imports_between_rooms()}
-    drawn = {(room, other) for room, others in arrows.items() for other in others}
-    assert drawn <= there, sorted(drawn - there)
     assert not [room for room in arrows if room in leads_to(arrows, room)]
 
 

@@ -1,7 +1,6 @@
 """The media server's libraries, items, users and watch histories, the works behind the items, and views of them."""
 
 import sqlalchemy as sa
-from sqlalchemy import DDL, event
 
 from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
 
@@ -244,11 +243,6 @@ history_syncs = sa.Table(
 )
 
 
-# Views, created after the tables.
-#
-# A migration that changes a column used by a view must drop the view first and create it again afterwards.
-
-
 VIEWS = {
     "present_titles": "SELECT * FROM titles WHERE removed_at IS NULL",
     "present_episodes": "SELECT * FROM episodes WHERE removed_at IS NULL",
@@ -258,19 +252,6 @@ VIEWS = {
     "work_copies": f"SELECT w.work_id, {', '.join(f'c.{one.name}' for one in titles.columns if one.name != 'work_id')} "
     "FROM works w CROSS JOIN LATERAL (SELECT * FROM titles t WHERE t.work_id = w.work_id "
     "ORDER BY removed_at IS NOT NULL, item_id LIMIT 1) c",
-    # Ids of works at other services, from the media server or else from TMDb.
-    "work_ids": "SELECT w.work_id, w.media_type, coalesce(w.tmdb_id, m.tmdb_id) AS tmdb_id, "
-    "coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id FROM works w "
-    "LEFT JOIN tmdb_metadata m USING (work_id)",
-    # Display names of works.
-    "work_names": "SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, "
-    "coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w "
-    "LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id)",
-    # What users do not want on any list: titles, and all of the genres that they excluded.
-    "hidden_works": "SELECT user_id, work_id FROM dismissals UNION SELECT c.user_id, g.work_id FROM member_choices c "
-    "JOIN (SELECT t.work_id, coalesce(e.genres, t.genres) AS genres FROM present_titles t "
-    "LEFT JOIN enriched_metadata e USING (work_id) "
-    "UNION ALL SELECT work_id, genres FROM discovery_pool) g ON g.genres && c.excluded_genres",
     # All server ids: titles, episodes and their alternate versions. The watch state of a version has its own item_id,
     # its plays have that of the title or episode. A version is removed if its primary item is.
     "items": "SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, "
@@ -283,5 +264,3 @@ VIEWS = {
     "UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, e.work_id, true, e.season, e.number, NULL, NULL, "
     "e.removed_at, true, v.is_published FROM item_versions v JOIN episodes e ON e.item_id = v.primary_item_id",
 }
-for _name, _query in VIEWS.items():
-    event.listen(metadata, "after_create", DDL(f"CREATE VIEW {_name} AS {_query}"))

@@ -23,6 +23,7 @@ from aperture_dagster.postgres.queries import execute, lock_until_commit, read_r
 from aperture_dagster.ratings.accounts import TraktAccounts, why_off
 from aperture_dagster.ratings.tokens import read_accounts, recommendations_of
 from aperture_dagster.settings import Settings
+from aperture_dagster.worklist import queue
 from aperture_dagster.worklist.queue import Population
 
 # The name of TMDb's list of the pool in ``fetches``.
@@ -164,8 +165,7 @@ def forget(connection: Connection, works: Sequence[int]) -> int:
     """Delete titles from the pool and from all lists made of it; return how many."""
     for table in ("discovery_candidates", "discovery_vectors"):
         execute(connection, f"DELETE FROM {table} WHERE work_id = ANY(:works)", works=list(works))
-    statement = "DELETE FROM fetches WHERE source = :source AND item = ANY(:works)"
-    execute(connection, statement, source=POOL_SOURCE, works=list(works))
+    queue.forget(connection, POOL_SOURCE, works)
     return execute(connection, "DELETE FROM discovery_pool WHERE work_id = ANY(:works)", works=list(works)).rowcount
 
 

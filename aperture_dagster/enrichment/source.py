@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from aperture_dagster.enrichment.merge import Gives
+from aperture_dagster.enrichment.populations import TITLES
 from aperture_dagster.enrichment.queries import write_answers
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Attempt, WorkList
+from aperture_dagster.worklist.queue import Population
 from aperture_dagster.worklist.services import Client, MeteredService, Service
 
 EVERY_SIX_HOURS = "0 */6 * * *"
@@ -34,6 +36,7 @@ class TitleSource(Service[Client]):
     about: str
     description: str
     gives: tuple[Gives, ...]
+    population: Population = TITLES
     work_list: Callable[[Settings, MeteredService[Client], Client], WorkList]
     also: Callable[[MeteredService[Client], Client], WorkList] | None = None
     cron: str = EVERY_SIX_HOURS

@@ -1,4 +1,4 @@
-"""Metadata from other services: the work lists, a table per source, and the merged view.
+"""Metadata from other services: a table per source, and the merged view.
 
 The table of a title source has a row per work and the source's name in ``info["source"]``.
 """
@@ -9,42 +9,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
 
 STUDIO_KINDS = ("company", "network")
-FETCH_KINDS = (*MEDIA_TYPES, "collection", *STUDIO_KINDS)
-
-fetches = sa.Table(
-    "fetches",
-    metadata,
-    sa.Column("source", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True, comment="movie, series: item is a work; collection, company, network"),
-    sa.Column("item", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column(
-        "outcome", sa.Text, nullable=False, comment="last attempt: ok, not_found, error; waiting: no attempt yet"
-    ),
-    sa.Column("attempts", sa.SmallInteger, nullable=False, comment="consecutive failures"),
-    sa.Column("added_at", Moment, comment="when it was added to the library"),
-    sa.Column("fetched_at", Moment, comment="last success"),
-    sa.Column("attempted_at", Moment),
-    sa.Column("due_at", Moment, nullable=False),
-    sa.Column("found_id", sa.BigInteger, comment="the source's id, if it had to be looked up"),
-    sa.Column("language", sa.Text, comment="of the last answer, if the source has several; due in another one"),
-    sa.Column("asked_again", sa.Text, comment="named, all: the operator wants it now, though it is not due"),
-    sa.Column("detail", sa.Text),
-    one_of("kind", FETCH_KINDS),
-    one_of("outcome", ("ok", "not_found", "error", "waiting")),
-    one_of("asked_again", ("named", "all")),
-    between("attempts", 0),
-    sa.Index(
-        "ix_fetches_waiting",
-        "source",
-        "kind",
-        sa.text("added_at DESC NULLS LAST"),
-        "item",
-        postgresql_where=sa.text("outcome = 'waiting'"),
-    ),
-    sa.Index("ix_fetches_due", "source", "kind", "due_at", "item", postgresql_where=sa.text("outcome <> 'waiting'")),
-    sa.Index("ix_fetches_item", "item"),
-    comment="The work lists of all sources: the last attempt per item, and when the next is due.",
-)
 
 tmdb_metadata = sa.Table(
     "tmdb_metadata",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection
 
 from aperture_dagster.enrichment.merge import Gives, gives
+from aperture_dagster.enrichment.populations import COLLECTIONS, STUDIOS
 from aperture_dagster.enrichment.queries import (
     DiscoverFilters,
     ListedTitle,
@@ -39,7 +40,7 @@ from aperture_dagster.http.messages import Answer, Request, expect, objects
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one, outcome_of
-from aperture_dagster.worklist.queue import COLLECTIONS, STUDIOS, DueItem, Source, ttl_for
+from aperture_dagster.worklist.queue import DueItem, Source, ttl_for
 from aperture_dagster.worklist.services import MeteredService, Service
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What all tables share, and the state of this installation and of the services that it uses."""
+"""What all tables share, and single values about this installation."""
 
 from collections.abc import Collection
 
@@ -46,28 +46,4 @@ facts = sa.Table(
     sa.Column("value", JSONB, nullable=False),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     comment="Single values about this installation, such as the identity of its media server.",
-)
-
-services = sa.Table(
-    "services",
-    metadata,
-    sa.Column("service", sa.Text, primary_key=True),
-    sa.Column("batch_size", sa.Integer, comment="largest accepted batch, if a larger one was refused"),
-    sa.Column("answered_at", Moment, comment="last success"),
-    sa.Column("failing_since", Moment, comment="first of the current failures; null while it works"),
-    sa.Column("trouble", sa.Text, comment="the last error"),
-    sa.Column("asked_again_by", sa.Text, comment="the last run that wanted answers again although they are not due"),
-    between("batch_size", 1),
-    comment="State of external services between runs.",
-)
-
-quota = sa.Table(
-    "quota",
-    metadata,
-    sa.Column("service", sa.Text, primary_key=True),
-    sa.Column("day", sa.Date, primary_key=True, comment="UTC"),
-    sa.Column("used", sa.Integer, nullable=False),
-    sa.Column("limit", sa.Integer, nullable=False),
-    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
-    comment="Requests per service and day, by all processes.",
 )

@@ -12,12 +12,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from aperture_dagster.model import SKEW
+from aperture_dagster.model import MEDIA_TYPES, SKEW
 from aperture_dagster.postgres.bulk import as_json
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
-
-# The sets of items that services are queried for, such as the titles of the library.
-
 
 AsksBy = Literal["any", "any_known", "imdb", "imdb_or_tmdb"]
 
@@ -47,41 +44,13 @@ class Population:
     is_askable: str = "true"
 
 
-TITLES = Population(
-    kinds=("movie", "series"),
-    members="SELECT w.media_type AS kind, w.work_id AS item, min(t.added_at) AS added_at FROM work_ids w "
-    "JOIN present_titles t USING (work_id) WHERE {askable} GROUP BY 1, 2",
-    has_member="EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = f.item)",
-    name="SELECT title AS name, year FROM work_copies t WHERE t.work_id = f.item AND t.removed_at IS NULL",
-    # An id found by a lookup takes precedence over the server's, which may be outdated.
-    columns=("coalesce(f.found_id, w.tmdb_id) AS tmdb_id", "w.imdb_id", "w.tvdb_id"),
-    joins="JOIN work_ids w ON w.work_id = f.item",
-    askable={
-        "any_known": "w.tmdb_id IS NOT NULL OR w.imdb_id IS NOT NULL "
-        "OR (w.media_type = 'series' AND w.tvdb_id IS NOT NULL)",
-        "imdb": "w.imdb_id IS NOT NULL",
-        "imdb_or_tmdb": "w.imdb_id IS NOT NULL OR w.tmdb_id IS NOT NULL",
-    },
-    is_askable="EXISTS (SELECT 1 FROM work_ids w WHERE w.work_id = f.item AND ({askable}))",
+NOTHING = Population(
+    kinds=(),
+    members="SELECT NULL::text AS kind, NULL::bigint AS item, NULL::timestamptz AS added_at WHERE {askable} AND false",
+    has_member="false",
+    name="SELECT NULL::text AS name, NULL::int AS year WHERE false",
 )
-COLLECTIONS = Population(
-    kinds=("collection",),
-    members="SELECT 'collection' AS kind, m.collection_id AS item, min(t.added_at) AS added_at FROM tmdb_metadata m "
-    "JOIN present_titles t ON t.work_id = m.work_id "
-    "WHERE m.collection_id IS NOT NULL AND {askable} GROUP BY 2",
-    has_member="EXISTS (SELECT 1 FROM tmdb_metadata m JOIN present_titles t USING (work_id) "
-    "WHERE m.collection_id = f.item)",
-    name="SELECT max(collection_name) AS name, NULL::int AS year FROM tmdb_metadata WHERE collection_id = f.item",
-)
-STUDIOS = Population(
-    kinds=("company", "network"),
-    members="SELECT s.kind, s.studio_id AS item, NULL::timestamptz AS added_at FROM studio_logos s "
-    "WHERE s.titles > 0 AND {askable}",
-    has_member="EXISTS (SELECT 1 FROM studio_logos s WHERE s.kind = f.kind AND s.studio_id = f.item AND s.titles > 0)",
-    name="SELECT name, NULL::int AS year FROM studio_logos s WHERE s.kind = f.kind AND s.studio_id = f.item",
-    columns=("s.logo_path",),
-    joins="JOIN studio_logos s ON s.kind = f.kind AND s.studio_id = f.item",
-)
+"""Of a service without a work list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +63,7 @@ class Source:
 
     name: str
     label: str
-    population: Population = TITLES
+    population: Population = NOTHING
     asks_by: AsksBy = "any"
 
     @property
@@ -291,7 +260,13 @@ def ask_again(connection: Connection, works: Sequence[int]) -> None:
           ORDER BY kind, item, source FOR UPDATE)
         UPDATE fetches f SET due_at = least(f.due_at, now()), found_id = NULL FROM locked l
         WHERE (f.source, f.kind, f.item) = (l.source, l.kind, l.item)"""
-    execute(connection, statement, works=list(works), kinds=list(TITLES.kinds))
+    execute(connection, statement, works=list(works), kinds=list(MEDIA_TYPES))
+
+
+def forget(connection: Connection, source: str, items: Sequence[int]) -> None:
+    """Take items off the list of a source, by the source's name, whatever kind they are of."""
+    statement = "DELETE FROM fetches WHERE source = :source AND item = ANY(:items)"
+    execute(connection, statement, source=source, items=list(items))
 
 
 def outcome_summary(connection: Connection, source: Source) -> list[dict[str, Any]]:
