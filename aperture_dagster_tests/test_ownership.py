@@ -118,7 +118,6 @@ def test_every_table_has_a_room():
 
 
 KNOWN = {
-    "catalogue.people writes facts",
     "catalogue.queries reads discovery_pool",
     "catalogue.queries reads dismissals",
     "catalogue.queries reads enriched_metadata",
@@ -131,7 +130,6 @@ KNOWN = {
     "maintenance writes embedding_models",
     "maintenance writes fetches",
     "maintenance writes works",
-    "maintenance.status writes facts",
     "newsletter writes member_choices",
     "prices lists discovery_vectors",
     "publishing.copies writes item_versions",
@@ -140,7 +138,6 @@ KNOWN = {
     "ratings.in_force reads discovery_pool",
     "ratings.removals reads discovery_pool",
     "ratings.tokens writes discovery_lists",
-    "ratings.tokens writes facts",
     "taste.vectors lists discovery_vectors",
     "taste.wishes reads dismissals",
 }

@@ -16,8 +16,9 @@ from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.tables import users
 from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
-from aperture_dagster.postgres.queries import execute, read_value
-from aperture_dagster.postgres.tables import facts, written_columns
+from aperture_dagster.postgres.facts import read_fact, write_fact
+from aperture_dagster.postgres.queries import execute
+from aperture_dagster.postgres.tables import written_columns
 from aperture_dagster.settings.services import MediaServerSettings
 
 MAX_KEY_LENGTH = 40
@@ -265,7 +266,7 @@ def write_users(
 
 def server_identity(connection: Connection) -> dict[str, Any] | None:
     """Return the media server that the home belongs to: its id, name, product and version; None before it was read."""
-    return read_value(connection, "SELECT value FROM facts WHERE name = 'media_server'")
+    return read_fact(connection, "media_server")
 
 
 def remember_server(
@@ -274,5 +275,5 @@ def remember_server(
     """Record the media server that this home belongs to; return the previously recorded one, None the first time."""
     before = server_identity(connection)
     if not dry_run and (before is None or before.get("server_id") == identity["server_id"]):
-        upsert(connection, facts, [{"name": "media_server", "value": identity}])
+        write_fact(connection, "media_server", identity)
     return before

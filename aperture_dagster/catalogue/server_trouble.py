@@ -17,9 +17,7 @@ from aperture_dagster.http.errors import (
     ServiceRefused,
     ServiceUnavailable,
 )
-from aperture_dagster.postgres.bulk import upsert
-from aperture_dagster.postgres.queries import execute, read_rows
-from aperture_dagster.postgres.tables import facts
+from aperture_dagster.postgres.facts import delete_fact, read_dated_fact, write_fact
 
 FACT = "media_server_trouble"
 Kind = Literal["key", "silence", "settings"]
@@ -47,12 +45,12 @@ def kind_of(error: ServiceError) -> Kind | None:
 def note_trouble(connection: Connection, error: ServiceError | None) -> None:
     """Remember why the server could not be used; with None, that it could, which writes nothing if that is known."""
     if error is None:
-        execute(connection, "DELETE FROM facts WHERE name = :name", name=FACT)
+        delete_fact(connection, FACT)
     elif (kind := kind_of(error)) is not None:
-        upsert(connection, facts, [{"name": FACT, "value": {"kind": kind, "sentence": str(error)}}])
+        write_fact(connection, FACT, {"kind": kind, "sentence": str(error)})
 
 
 def read_trouble(connection: Connection) -> Trouble | None:
     """Return why the server could not be used when it was asked last; None if it could."""
-    rows = read_rows(connection, "SELECT value, updated_at FROM facts WHERE name = :name", name=FACT)
-    return Trouble(**rows[0]["value"], since=rows[0]["updated_at"]) if rows else None
+    noted = read_dated_fact(connection, FACT)
+    return Trouble(**noted[0], since=noted[1]) if noted else None

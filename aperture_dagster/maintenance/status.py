@@ -13,9 +13,8 @@ from sqlalchemy import Connection, DateTime
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.server_trouble import Trouble
 from aperture_dagster.model import SKEW, FutureDates, counted, elapsed, listed
-from aperture_dagster.postgres.bulk import upsert
-from aperture_dagster.postgres.queries import execute, read_rows, read_value
-from aperture_dagster.postgres.tables import facts
+from aperture_dagster.postgres.facts import read_fact, write_fact
+from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.publishing.published import unread_libraries
 from aperture_dagster.publishing.work import some, why_unread
 from aperture_dagster.ratings.merge import describe_held
@@ -343,12 +342,12 @@ OUTAGE_SHOWN = timedelta(days=1)
 
 def note_outage(connection: Connection, sentence: str, *, now: datetime) -> None:
     """Remember what an outage meant that has just ended."""
-    upsert(connection, facts, [{"name": OUTAGE, "value": {"ended_at": now.isoformat(), "sentence": sentence}}])
+    write_fact(connection, OUTAGE, {"ended_at": now.isoformat(), "sentence": sentence})
 
 
 def recent_outage(connection: Connection, *, now: datetime) -> str | None:
     """Return what an outage meant that ended within a day; None if there was none."""
-    noted = read_value(connection, "SELECT value FROM facts WHERE name = :name", name=OUTAGE)
+    noted = read_fact(connection, OUTAGE)
     if noted is None or elapsed(datetime.fromisoformat(noted["ended_at"]), now) >= OUTAGE_SHOWN:
         return None
     return noted["sentence"]

@@ -18,12 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.http.errors import ServiceBusy, ServiceError, ServicePaused, ServiceUnavailable
 from aperture_dagster.model import Clock, elapsed
-from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.connection import Cipher, WrongKey
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.postgres.facts import delete_fact, read_fact, write_fact
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
-from aperture_dagster.postgres.tables import facts
 from aperture_dagster.ratings.in_force import trakt_accounts
 from aperture_dagster.ratings.records import (
     ActionNeeded,
@@ -81,13 +80,13 @@ def installation_id(connection: Connection) -> str:
     known = known_installation(connection)
     if known is None:
         known = uuid4().hex
-        upsert(connection, facts, [{"name": INSTALLATION, "value": {"id": known, "place": _place(connection)}}])
+        write_fact(connection, INSTALLATION, {"id": known, "place": _place(connection)})
     return known
 
 
 def known_installation(connection: Connection) -> str | None:
     """Return the identity of this installation; None if it has none yet, or is a copy of another one."""
-    stored = read_value(connection, "SELECT value FROM facts WHERE name = :name", name=INSTALLATION)
+    stored = read_fact(connection, INSTALLATION)
     return stored["id"] if stored is not None and stored["place"] == _place(connection) else None
 
 
@@ -181,17 +180,17 @@ def write_activities(connection: Connection, user_id: str, activities: Mapping[s
 
 def read_pause(connection: Connection) -> dict[str, Any] | None:
     """Read why nothing is sent to Trakt for anybody; None if nothing was recorded."""
-    return read_value(connection, "SELECT value FROM facts WHERE name = :name", name=PAUSE)
+    return read_fact(connection, PAUSE)
 
 
 def write_pause(connection: Connection, pause: Mapping[str, Any]) -> None:
     """Record why nothing is sent to Trakt for anybody."""
-    upsert(connection, facts, [{"name": PAUSE, "value": dict(pause)}])
+    write_fact(connection, PAUSE, pause)
 
 
 def lift_pause(connection: Connection, app: str) -> None:
     """Forget that an app was refused; a block of this network ends by its time."""
-    execute(connection, "DELETE FROM facts WHERE name = :name AND value->>'app' = :app", name=PAUSE, app=app)
+    delete_fact(connection, PAUSE, app=app)
 
 
 def _read(connection: Connection, condition: str, **values: Any) -> list[TraktAccount]:
