@@ -157,6 +157,10 @@ class Fork:
         assert self._process.exitcode is not None, "it is still running"
         return self._process.exitcode
 
+    def logged(self) -> str:
+        """Return what the process has written to its errors."""
+        return os.pread(self._errors.fileno(), 10_000_000, 0).decode()
+
     def tell(self, given: str) -> None:
         """Send text, and nothing more."""
         if not self.stdin.closed:

@@ -24,6 +24,7 @@ SETTINGS = {
     "TMDB_API_KEY": ("", "A key of TMDb, which may be empty."),
 }
 """The lines of ``.env.example`` that have to be filled in: an example and an explanation each."""
+MAY_BE_EMPTY = ("TMDB_API_KEY", "APERTURE_UI_TRUSTED_PROXIES")
 TITLE = "Personal recommendations for Jellyfin and Emby, as libraries and lists on the media server."
 
 
@@ -72,9 +73,9 @@ def truenas(service: dict[str, Any]) -> str:
     """A custom app, which has its settings in the file itself."""
     folders = {"HOME_FOLDER": "/mnt/tank/aperture", "BACKUPS_FOLDER": "/mnt/tank/backups/aperture"}
     folders["APERTURE_PUBLISH_ROOT"] = "/mnt/tank/aperture-published"
-    environment = {name: example for name, (example, _) in SETTINGS.items()} | {
-        "APERTURE_PUBLISH_ROOT": folders["APERTURE_PUBLISH_ROOT"]
-    }
+    environment = {name: example for name, (example, _) in SETTINGS.items()}
+    environment |= {name: filled(value, {}) for name, value in service["environment"].items()}
+    environment["APERTURE_PUBLISH_ROOT"] = folders["APERTURE_PUBLISH_ROOT"]
     account = {"PUID": "568", "PGID": "568"}
     return stack(service, folders | account, env_file=None, environment=environment)
 
@@ -85,6 +86,8 @@ def unraid(service: dict[str, Any]) -> str:
     rights = ["--user 99:100", "--read-only", f"--tmpfs {service['tmpfs']}", "--stop-timeout 30"]
     rights += [f"--cap-drop {one}" for one in service["cap_drop"]]
     rights += [f"--security-opt {one}" for one in service["security_opt"]]
+    # The port is open to the network, and the program has to know: the host's address is that of others, too.
+    rights += ["--env APERTURE_UI_HOST=0.0.0.0"]
     rights += [f"--ulimit {name}={most}" for name, most in service["ulimits"].items()]
     facts = {
         "Name": "aperture", "Repository": service["image"], "Network": "bridge", "Shell": "sh", "Privileged": "false",
@@ -102,6 +105,8 @@ def unraid(service: dict[str, Any]) -> str:
     _add(root, "UI", port, "3000", kind="Port", mode="tcp")
     for name, (example, about) in SETTINGS.items():
         _add(root, about, name, example, kind="Variable", mode="", mask="KEY" in name)
+    about = "Network or address of a reverse proxy, such as 172.18.0.0/16. Empty if there is none."
+    _add(root, about, "APERTURE_UI_TRUSTED_PROXIES", "", kind="Variable", mode="")
     published = folders["APERTURE_PUBLISH_ROOT"]
     _add(root, "Folder for published libraries", "APERTURE_PUBLISH_ROOT", published, kind="Variable", mode="")
     xml.indent(root)
@@ -110,7 +115,7 @@ def unraid(service: dict[str, Any]) -> str:
 
 def _add(root: xml.Element, name: str, target: str, value: str, *, kind: str, mode: str, mask: bool = False) -> None:
     given = {"Name": name, "Target": target, "Default": value, "Mode": mode, "Type": kind, "Display": "always"}
-    given |= {"Required": "false" if target == "TMDB_API_KEY" else "true", "Mask": str(mask).lower()}
+    given |= {"Required": "false" if target in MAY_BE_EMPTY else "true", "Mask": str(mask).lower()}
     xml.SubElement(root, "Config", given).text = value
 
 

@@ -30,6 +30,7 @@ from aperture_dagster.cli.demo import demo_home, home_option, load_settings_of, 
 from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
+from aperture_dagster.front_door.proxies import Proxies
 from aperture_dagster.http.errors import QuotaSpent, ServiceError, ServiceNotConfigured, redact
 from aperture_dagster.http.home_network import certificate_dates, describe_route
 from aperture_dagster.http.messages import Request
@@ -65,6 +66,8 @@ MARKS: dict[State, tuple[str, str]] = {
     "failed": ("✗", "red"),
 }
 ENDS_SOON = timedelta(days=14)
+MOST_PROXIES = 3
+"""Of those that are not trusted: clients can make themselves look like many."""
 WORST_FIRST: tuple[State, ...] = ("failed", "warning", "ok", "off")
 
 
@@ -135,6 +138,7 @@ def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator
         "media server": _media_server(settings, database, clock),
         "certificates": _certificates(settings, clock),
         "publishing": _publishing(settings, database),
+        "proxies": _proxies(settings),
         **{source.label: _title_source(source, settings, database, clock) for source in SOURCES},
         "Seerr": _seerr(settings, database, clock),
         "Trakt": _trakt(settings, database, clock),
@@ -292,6 +296,14 @@ def _certificates(settings: Settings, clock: Clock) -> Iterator[Finding]:
             message = f"that of {address} ends on {ends:%d %b %Y, %H:%M} UTC"
             todo = ", and is not trusted from then on: renew it there, or on the reverse proxy in front of it"
             yield Finding("certificates", "warning" if is_late else "ok", message + todo * is_late)
+
+
+def _proxies(settings: Settings) -> Iterator[Finding]:
+    """Whom the front door believes about clients, and who forwards requests without being trusted."""
+    proxies = Proxies(settings)
+    yield Finding("proxies", "ok", proxies.describe())
+    for address in proxies.untrusted()[:MOST_PROXIES]:
+        yield Finding("proxies", "warning", proxies.advise(address))
 
 
 def _unseen_libraries(

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.front_door.app import OPERATE, FrontDoor, members_pages
@@ -17,13 +18,13 @@ from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.home_rows import HomeRows
 from aperture_dagster.front_door.house import House
+from aperture_dagster.front_door.proxies import Proxies
 from aperture_dagster.front_door.secrets import ROWS, read_secret
 from aperture_dagster.front_door.server import serve
 from aperture_dagster.instance.private import webserver
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import RowKeeper, first_member, reachable_address
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.settings.types import is_loopback
 
 DEFAULT_PORT = 3000
 """That of Dagster's command."""
@@ -70,6 +71,11 @@ def _rows(
     yield rows.route()
 
 
+def _serve(app: ASGIApp, **options: Any) -> None:
+    """Run the server in place of uvicorn's own function."""
+    serve(app, Proxies(load_settings()), **options)
+
+
 def _log_with_time() -> None:
     """Date what this program logs, as fail2ban needs it; Dagster has handlers for its own loggers only."""
     handler = logging.StreamHandler()
@@ -83,7 +89,7 @@ def main() -> None:
     Raises:
         RuntimeError: Dagster's command no longer looks these up in its module, so guard and limits would be missing.
     """
-    uvicorn = SimpleNamespace(run=functools.partial(serve, is_proxy=is_loopback))
+    uvicorn = SimpleNamespace(run=_serve)
     replaced = {_create_dagster_app.__name__: create_app, "uvicorn": uvicorn}
     if not replaced.keys() <= {*_command.host_dagster_ui_with_workspace_process_context.__code__.co_names}:
         raise RuntimeError("This version of dagster-webserver cannot be guarded: install the one in constraints.txt.")

@@ -203,6 +203,15 @@ class Visit:
         return self.request.client.host if self.request.client else ""
 
     @property
+    def is_encrypted(self) -> bool:
+        """Whether it is encrypted: by what a trusted proxy says, or by the browser, which names the page of a form.
+
+        A page of another website was refused already, so this is one of ours.
+        """
+        origin = self.request.headers.get("origin", "")
+        return self.request.url.scheme == "https" or origin.lower().startswith("https://")
+
+    @property
     def csrf(self) -> str:
         """What belongs into every form of this session."""
         return self.form.get("csrf", "")

@@ -20,6 +20,9 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from aperture_dagster.front_door.proxies import Forwarding, Proxies
+from aperture_dagster.settings.types import address_of
+
 _LOG = logging.getLogger(__name__)
 HEAD_SECONDS = 10.0
 """Time for a client to send the head of its next request."""
@@ -35,13 +38,10 @@ SPARE_DESCRIPTORS = 400
 
 def network_of(address: str) -> str:
     """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 address; empty for anything else."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return ""
-    if isinstance(found, ipaddress.IPv4Address):
-        return str(found)
-    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
+    found = address_of(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found or "")
 
 
 class Connections:
@@ -219,13 +219,15 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def serve(app: ASGIApp, *, is_proxy: Callable[[str], bool] = lambda _: False, **options: Any) -> None:
+def serve(app: ASGIApp, proxies: Proxies, **options: Any) -> None:
     """Run uvicorn with limits until a signal arrives; ``options`` are passed to ``uvicorn.run``."""
     descriptors = raise_descriptor_limit()
     # RLIM_INFINITY is negative.
     most = MOST_CONNECTIONS if descriptors < 0 else min(MOST_CONNECTIONS, descriptors - SPARE_DESCRIPTORS)
 
     class Protocol(LimitedProtocol):
-        open_connections = Connections(max(most, 50), is_shared=is_proxy)
+        open_connections = Connections(max(most, 50), is_shared=proxies.trusts)
 
-    uvicorn.run(FairShare(app), http=Protocol, timeout_graceful_shutdown=STOP_SECONDS, **options)
+    # uvicorn's own would trust what its environment says.
+    forwarding = Forwarding(FairShare(app), proxies)
+    uvicorn.run(forwarding, http=Protocol, proxy_headers=False, timeout_graceful_shutdown=STOP_SECONDS, **options)

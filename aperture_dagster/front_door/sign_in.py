@@ -173,8 +173,8 @@ def _tell_operator(visit: Visit, name: str) -> None:
     address, named = _who(visit, name)
     body = (
         f"So many attempts to sign in have failed, the last one from {address} for {named}, that further ones are "
-        "slowed down. Devices on which members have signed in before are not affected. Behind a proxy on another "
-        "machine, everybody seems to come from its address (docs/remote-access.md)."
+        "slowed down. Devices on which members have signed in before are not affected. If the address is that of your "
+        "proxy, name it in APERTURE_UI_TRUSTED_PROXIES (docs/remote-access.md, Trusted proxies)."
     )
     _LOG.warning("%s", body)
     message = Message("Aperture: somebody guesses passwords", body, is_good=False)
@@ -263,8 +263,5 @@ def choose_language(visit: Visit) -> Response:
 
 
 def _set_cookie(visit: Visit, answer: Response, name: str, value: str, seconds: int) -> None:
-    # Behind a proxy on this machine that encrypts, uvicorn takes the scheme from X-Forwarded-Proto.
-    is_encrypted = visit.request.url.scheme == "https"
-    answer.set_cookie(
-        name, value, max_age=seconds, path=f"{visit.house.prefix}/", secure=is_encrypted, httponly=True, samesite="lax"
-    )
+    path, secure = f"{visit.house.prefix}/", visit.is_encrypted
+    answer.set_cookie(name, value, max_age=seconds, path=path, secure=secure, httponly=True, samesite="lax")

@@ -137,6 +137,8 @@ class Throttle:
     def _make_room(self, now: float) -> None:
         if len(self._until) > MOST_COUNTED:
             left = [(key, until) for key, until in self._until.items() if until > now]
+            # Those with few attempts go first: nobody can wipe out a count by attempts with many names and addresses.
+            left.sort(key=lambda one: (one[1] - now) / _rate(one[0]).seconds)
             # A tenth more, so that this is not done at each attempt.
             self._until = dict(left[-MOST_COUNTED * 9 // 10 :])
 

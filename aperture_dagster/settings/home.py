@@ -19,6 +19,7 @@ from aperture_dagster.settings.types import (
     DaySpan,
     Hosts,
     OptionalAddress,
+    Proxies,
     Secret,
     SettingsGroup,
     Times,
@@ -120,6 +121,10 @@ class UiSettings(SettingsGroup):
     ui_allowed_hosts: Hosts = ()
     """Further names under which the UI may be opened, such as that of a [reverse proxy](remote-access.md#names); with
     the port, unless it is 80 or 443. Default: the names and addresses of this machine.
+    """
+    ui_trusted_proxies: Proxies = ()
+    """Addresses and networks of the [proxies](remote-access.md#trusted-proxies) that say which client a request comes
+    from, besides this machine's own; `gateway` is the host of a container.
     """
     ui_empty_passwords: bool = True
     """Whether members whose account has no password may sign in from the [home network](remote-access.md#signing-in);

@@ -88,25 +88,50 @@ def parse_authority(text: str) -> tuple[str, str] | None:
     return found["name"].strip("[]"), "" if port in ("80", "443") else port
 
 
+def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an IP address without its zone, and as IPv4 if IPv6 only wraps it; None if the text is no address."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
+    return address
+
+
 def is_address(name: str) -> bool:
     """Return whether a name is an IP address."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return address_of(name) is not None
 
 
 def is_loopback(name: str) -> bool:
     """Return whether a name or address is one that leads to this machine only."""
-    if is_address(name):
-        return ipaddress.ip_address(name).is_loopback
+    if address := address_of(name):
+        return address.is_loopback
     return name == "localhost" or name.endswith(".localhost")
 
 
 def _check_authority(value: str) -> str:
     if parse_authority(value) is None:
         raise ValueError("expected names such as aperture.example.org, without https:// and without a path")
+    return value
+
+
+GATEWAY = "gateway"
+"""The host of a container, as the container sees it."""
+
+
+def _check_proxy(value: str) -> str:
+    if value == GATEWAY:
+        return value
+    try:
+        network = ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError(
+            f"expected addresses such as 192.168.1.2, networks such as 172.20.0.0/16, or the word {GATEWAY}"
+        ) from None
+    if network.prefixlen == 0:
+        raise ValueError("expected the proxy's network, since with this one every client may say where it comes from")
     return value
 
 
@@ -171,6 +196,7 @@ def _check_span(value: str) -> str:
 Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_check_authority)], ...], NoDecode, BeforeValidator(split_names)]
+Proxies = Annotated[tuple[Annotated[str, AfterValidator(_check_proxy)], ...], NoDecode, BeforeValidator(split_names)]
 Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(parse_json)]
 Times = Annotated[Texts, AfterValidator(_check_times)]
 DaySpan = Annotated[str, BeforeValidator(_blank_is_none), AfterValidator(_check_span)]

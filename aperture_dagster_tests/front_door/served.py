@@ -21,7 +21,9 @@ PROGRAM = """
 import importlib, json, resource, sys
 from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
+from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.house import House
+from aperture_dagster.front_door.proxies import Proxies
 from aperture_dagster.front_door.server import serve
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import load_settings
@@ -36,7 +38,8 @@ settings = load_settings(**given)
 database = ReadOnlyDatabase(settings)
 gate = Gate(settings, database)
 door = FrontDoor(operators_ui(), members_pages(House(settings, database, gate)), gate)
-serve(door, host="127.0.0.1", port=port, log_level="warning")
+guard = Guard(door, AllowedHosts("127.0.0.1", settings.ui_allowed_hosts))
+serve(guard, Proxies(settings), host="127.0.0.1", port=port, log_level="warning")
 """
 
 

@@ -196,6 +196,15 @@ def test_what_is_counted_is_bounded(tmp_path: Path):
     assert len(throttle._until) <= MOST_COUNTED and (tmp_path / "attempts.json").stat().st_size < 2_000_000
 
 
+def test_attempts_with_many_names_from_many_addresses_wipe_out_no_count():
+    throttle = Throttle(now=lambda: 0.0)
+    while throttle.sign_in("anna", "10.1.1.1").is_granted:
+        pass
+    for number in range(MOST_COUNTED):
+        throttle.sign_in(f"user {number}", f"10.{number % 250}.{number // 250 % 250}.1")
+    assert not throttle.sign_in("anna", "10.1.1.1").is_granted
+
+
 def test_codes_and_letters_are_limited(open_door: Callable[..., Any]):
     with open_door() as door:
         browser = door.browser()
