@@ -17,7 +17,7 @@ from aperture_dagster.media_server.records import in_batches
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World, WorldUser
-from aperture_dagster_tests.e2e.clients import Client
+from aperture_dagster_tests.clients import Client
 from aperture_dagster_tests.e2e.library import NOON, title, titles
 from aperture_dagster_tests.e2e.reading import read_histories, read_server
 from aperture_dagster_tests.e2e.worlds import small_world

@@ -13,7 +13,7 @@ from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.simulator.catalogue import item_number
-from aperture_dagster_tests.e2e.clients import Client
+from aperture_dagster_tests.clients import Client
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, shelf
 from aperture_dagster_tests.household import SetClock

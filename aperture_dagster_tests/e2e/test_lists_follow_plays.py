@@ -19,7 +19,7 @@ from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import Play
 from aperture_dagster.taste.wishes import want_more, want_no_more
-from aperture_dagster_tests.e2e.clients import Client
+from aperture_dagster_tests.clients import Client
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, SetClock, metadata_of
 from aperture_dagster_tests.sensors.runs import add_run, look

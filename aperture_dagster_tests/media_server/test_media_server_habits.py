@@ -22,6 +22,7 @@ from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, WorldLibrary, WorldUser
+from aperture_dagster_tests.clients import Client
 from aperture_dagster_tests.habits import NOW, VERSIONS, small_world
 from aperture_dagster_tests.services import Answer, Scripted
 
@@ -308,3 +309,33 @@ def test_an_entry_is_a_play_by_its_type(kind: str):
     other = parse_activity(entry | {"Type": "VideoPlayback"})
     assert other is not None and not other.is_end_of_play
     assert parse_activity({"Id": 8, "Type": "TaskCompleted"}) is None
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_mark_is_in_no_log_and_is_found_by_the_request_it_came_with_and_by_counts(server: str):
+    with served(server) as (running, client):
+        state = running.state
+        state.add_user(WorldUser("other"))
+        user = state.user_named("other")
+        app = Client(running, "other", server="emby" if server == "emby" else "jellyfin")
+        film, series = (next(one for one in state.catalogue.items(kind) if one.present) for kind in ("Movie", "Series"))
+        film_id, series_id = (item_number(one) if server == "emby" else one.id for one in (film, series))
+        came, entries = client.last_requests()[user.id], client.activities(NOW)
+        assert client.count_marks(user.id) == (0, 0)
+        state.advance(200)
+        app.favorite(series_id)
+        app.like(film_id)
+        assert client.activities(NOW) == entries
+        assert client.last_requests()[user.id] - came > timedelta(minutes=3)
+        before = client.requests
+        assert client.count_marks(user.id) == (1, 1)
+        assert client.requests - before == 2
+        app.like(film_id, False)
+        app.favorite(film_id)
+        assert client.count_marks(user.id) == (2, 0)
+        # Others are not counted for it, and a device of somebody who was deleted does not hide the others'.
+        assert all(
+            client.count_marks(one) == (0, 0) for one in state.users if one != user.id and not state.users[one].data
+        )
+        state.remove_user("other")
+        assert user.id not in client.last_requests()
