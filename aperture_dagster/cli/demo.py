@@ -72,20 +72,27 @@ class StandIns:
         arguments += ["--jellyfin-version", JELLYFIN_VERSIONS[version]] if version else []
         return arguments + (["--users", str(self.users)] if self.users is not None else [])
 
-    def demo_arguments(self, *, lists: Path | None, port: int) -> list[str]:
-        """Return the arguments for a demo: any world is enriched in one day, and the media server sees ``lists``."""
+    def demo_arguments(self, *, lists: Path | None, port: int, state: Path | None = None) -> list[str]:
+        """Return the arguments for a demo: any world is enriched in one day, and the media server sees ``lists``.
+
+        ``state`` is the file that keeps what was changed on the media server.
+        """
         from aperture_dagster.simulator.settings import VOLUME
 
         limits = [f"--{source}-daily-limit={REQUESTS_A_DAY}" for source in _limited_sources()]
         volume = ["--volume", f"{VOLUME}={lists}"] if lists is not None else []
-        return [*self.arguments(port=port), *limits, *volume]
+        kept = ["--state", str(state)] if state is not None else []
+        return [*self.arguments(port=port), *limits, *volume, *kept]
 
     @contextlib.contextmanager
-    def running(self, *, lists: Path | None = None, port: int = 0) -> Iterator[tuple[int, dict[str, str]]]:
+    def running(
+        self, *, lists: Path | None = None, port: int = 0, state: Path | None = None
+    ) -> Iterator[tuple[int, dict[str, str]]]:
         """Run the stand-ins in a process that ends with the block, or by itself when this process dies.
 
         Yields its id and the environment that points every service at them. They see the folder ``lists`` at `VOLUME`,
-        as a server in a container would. Port 0 is any free one.
+        as a server in a container would. Port 0 is any free one. The file ``state`` keeps what was changed on the media
+        server, for the next time.
 
         Raises:
             OperatorError: they did not start; with their last line of output.
@@ -94,7 +101,7 @@ class StandIns:
 
         limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in _limited_sources()}
         command = [sys.executable, "-m", "aperture_dagster.simulator", "--parent-pid", str(os.getpid())]
-        command += self.demo_arguments(lists=lists, port=port)
+        command += self.demo_arguments(lists=lists, port=port, state=state)
         with (
             tempfile.TemporaryFile() as log,
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True) as process,
@@ -163,6 +170,8 @@ def stand_in_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 LISTS = "libraries"
 """The folder in the home that the stand-in for the media server can read."""
+STATE = "stand-ins.json"
+"""The file in the home that keeps what was changed on that stand-in, so that libraries need not be made again."""
 
 demo_home_option = click.option(
     "--home",

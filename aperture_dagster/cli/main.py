@@ -1,11 +1,16 @@
 """The command line, ``aperture``."""
 
+import contextlib
+import importlib
 import io
 import os
 import shlex
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.text import Text
@@ -15,6 +20,7 @@ from aperture_dagster.cli.common import Terminal, operator_errors, require_free_
 from aperture_dagster.cli.crowd import crowd
 from aperture_dagster.cli.demo import (
     LISTS,
+    STATE,
     StandIns,
     demo_home,
     demo_home_option,
@@ -31,6 +37,7 @@ from aperture_dagster.cli.ratings import rate, trakt
 from aperture_dagster.cli.show import api_key, show, sign_out_everybody
 from aperture_dagster.cli.status import alert, status
 from aperture_dagster.cli.up import up
+from aperture_dagster.postgres.embedded import start_embedded_server
 from aperture_dagster.settings.home import start_command
 
 
@@ -81,7 +88,9 @@ def demo(stand_ins: StandIns, home: str | None) -> None:
         console = Terminal(terminal)
         warn_of_ignored_database()
         console.print_hanging(f"Starting the stand-ins ({stand_ins.world}); everything is kept in {folder}")
-        with stand_ins.running(lists=folder / LISTS, port=usual_port(folder)) as (_, environment):
+        # The stand-ins take as long to start as this.
+        _in_thread(_load, folder, is_new=stand_ins.world == "demo")
+        with stand_ins.running(lists=folder / LISTS, port=usual_port(folder), state=folder / STATE) as (_, environment):
             # Not before: stand-ins that cannot serve this world should leave no folder behind.
             require_writable(folder)
             settings = point_at(environment, folder, folder / LISTS)
@@ -96,6 +105,25 @@ def demo(stand_ins: StandIns, home: str | None) -> None:
         # In one piece, to be copied.
         fits = len(f"{done} {command}") <= console.text_width
         console.print(Text.assemble(done, " " if fits else "\n  ", (command, "bold")), soft_wrap=True)
+
+
+def _load(folder: Path, *, is_new: bool) -> None:
+    """Load what the demo needs, and start the database of a home; ``is_new``: also of one that has none yet."""
+    # Loaded by one thread, and the server is waited for by another.
+    importlib.import_module("psycopg")
+    if is_new or (folder / "postgres").is_dir():
+        _in_thread(start_embedded_server, folder / "postgres")
+    importlib.import_module("aperture_dagster.cli.cycle")
+
+
+def _in_thread(do: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    """Do something ahead. What fails will fail again where it is needed, and be reported there."""
+
+    def attempt() -> None:
+        with contextlib.suppress(Exception):
+            do(*arguments, **options)
+
+    threading.Thread(target=attempt).start()
 
 
 @click.command()

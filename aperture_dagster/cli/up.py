@@ -19,6 +19,7 @@ from aperture_dagster.cli.backup import migrate_databases
 from aperture_dagster.cli.common import echo, family_of, operator_errors, require_free_port, require_writable
 from aperture_dagster.cli.demo import (
     LISTS,
+    STATE,
     StandIns,
     demo_home,
     demo_home_option,
@@ -119,11 +120,13 @@ def _start_stand_ins(stand_ins: StandIns, folder: Path, stack: contextlib.ExitSt
     """Start the stand-ins of a demo, whose supervisor takes them over, and point everything at them."""
     warn_of_ignored_database()
     lists = folder / LISTS
-    process, environment = stack.enter_context(stand_ins.running(lists=lists, port=usual_port(folder)))
+    state = folder / STATE
+    running = stand_ins.running(lists=lists, port=usual_port(folder), state=state)
+    process, environment = stack.enter_context(running)
     require_writable(folder)
     point_at(environment, folder, lists)
     port = urlsplit(environment["APERTURE_MEDIA_SERVER_URL"]).port or 0
-    arguments = stand_ins.demo_arguments(lists=lists, port=port)
+    arguments = stand_ins.demo_arguments(lists=lists, port=port, state=state)
     return Part("stand-ins", "aperture_dagster.simulator", arguments, pid=process)
 
 

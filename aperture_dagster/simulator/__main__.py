@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import os
+import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
+from aperture_dagster.files.private import FileError
+from aperture_dagster.simulator import saved
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.folder_world import load_folder_world
 from aperture_dagster.simulator.server import Simulator, listen, make_server
@@ -44,7 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         omdb_daily_limit=options.omdb_daily_limit,
         mdblist_daily_limit=options.mdblist_daily_limit,
     )
-    server = make_server(Simulator(world, settings))
+    # What a saved state is valid for.
+    of = {"world": options.world, "users": options.users, "server": [options.media_server, *settings.rules.version]}
+    simulator = make_simulator(world, settings, options.state, of)
+    server = make_server(simulator)
     # The world stays in memory. Collecting it as garbage would delay responses now and then.
     gc.collect()
     gc.freeze()
@@ -52,13 +61,35 @@ def main(arguments: list[str] | None = None) -> int:
     failures: list[OSError] = []
     announced = (server, port, options.port_file, settings, failures)
     threading.Thread(target=_announce, args=announced, daemon=True).start()
+    if options.state is not None:
+        # The server raises the signal that stopped it once more.
+        signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
         return 130
+    finally:
+        # The folder is missing if nothing was done but serving.
+        if options.state is not None and options.state.parent.is_dir():
+            with contextlib.suppress(FileError):
+                saved.save(simulator.state, options.state, of)
     for failure in failures:
         print(f"simulator: {failure}", file=sys.stderr)
     return 2 if failures else 0
+
+
+def make_simulator(
+    world: World, settings: SimulatorSettings | None, path: Path | None, of: Mapping[str, Any]
+) -> Simulator:
+    """Make the stand-ins, in the state that a file has, if it can be used."""
+    simulator = Simulator(world, settings)
+    if path is not None:
+        try:
+            saved.restore(simulator.state, path, of)
+        except saved.NotRestored as error:
+            print(f"simulator: {error}", file=sys.stderr)
+            return Simulator(world, settings)
+    return simulator
 
 
 def load_world(name: str, *, users: int | None, now: datetime) -> World:
@@ -99,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--users", type=int, help="limit the number of users")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0: any free port")
     parser.add_argument("--port-file", type=Path, help="file to write the port to once requests are answered")
+    parser.add_argument(
+        "--state", type=Path, help="file that keeps what clients changed on the media server, from one run to the next"
+    )
     parser.add_argument("--parent-pid", type=int, help="exit when the parent, which has this id, ends")
     parser.add_argument("--jellyfin-version", default=defaults.jellyfin_version)
     parser.add_argument("--emby-version", default=defaults.emby_version)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -324,6 +325,52 @@ class LibraryBook:
             return set()
         locations = {location for library in self._catalogue.libraries for location in library.locations}
         return {location for location in locations if any(f"{other}/" in location for other in locations)}
+
+    # Between two runs of the stand-in
+
+    def saved(self) -> list[dict[str, Any]]:
+        """Return the libraries that clients made, and the options of all, for :meth:`restore`."""
+        return [
+            {
+                "name": library.name,
+                "collection_type": library.collection_type,
+                "locations": library.locations,
+                "has_id": library.has_id,
+                "is_made": self.is_made_by_client(library),
+                "options": self.options_of(library),
+            }
+            for library in self._catalogue.libraries
+        ]
+
+    def restore(self, saved: Iterable[Mapping[str, Any]]) -> list[WorldLibrary]:
+        """Add the libraries that clients made, and set the options of the world's; returns the former, still empty."""
+        made: list[WorldLibrary] = []
+        for each in saved:
+            name, options = each["name"], each["options"]
+            known = self._catalogue.library_named(name)
+            if not each["is_made"]:
+                # A library of box sets came with the first of them, and went with them.
+                if known is not None:
+                    self.set_options(known, options)
+                continue
+            self._options[name] = complete(options, self.rules)
+            library = WorldLibrary(
+                name, each["collection_type"], tuple(each["locations"]), has_id=each["has_id"],
+                enabled=options.get("Enabled", True),
+            )  # fmt: skip
+            self._made.add(name)
+            self._catalogue.libraries.append(library)
+            self._catalogue.place(library)
+            made.append(library)
+        self._catalogue.version += 1
+        return made
+
+    def read_again(self, made: Iterable[WorldLibrary]) -> None:
+        """Read libraries from the disk at once."""
+        # Before any is applied: what the world's files are is found out again after each change.
+        for result in [self.read(library, replace=False) for library in made if library.has_id]:
+            self.apply(result)
+        self.validate()
 
     # Scans
 

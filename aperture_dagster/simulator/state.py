@@ -120,6 +120,8 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
                 # Plays of the initial world were saved when they happened, not now.
                 datum.saved = datum.last_played or 0.0
         self.sharing.settle()
+        self.started = self.clock.now()
+        """When this run of the stand-ins began; what users did later, or in an earlier run, is not the world's."""
 
     def close(self) -> None:
         """End what runs in the background."""

@@ -126,8 +126,8 @@ class ServerUser:
     """
 
     __slots__ = (
-        "_clock", "configuration", "data", "facts", "id", "last_activity", "played_episodes", "policy", "touched",
-        "version",
+        "_clock", "configuration", "data", "facts", "id", "last_activity", "played_episodes", "policy", "restored",
+        "touched", "version",
     )  # fmt: skip
 
     def __init__(self, facts: WorldUser, user_id: str, clock: Callable[[], float] = time.time) -> None:
@@ -146,6 +146,8 @@ class ServerUser:
         self.played_episodes: dict[int, int] = {}
         self.touched: dict[int, Item] = {}
         """Items whose data changed, by slot, until `UserDataSharing.settle` is called."""
+        self.restored: set[int] = set()
+        """Slots of items whose data is that of an earlier run of the stand-in."""
 
     @property
     def name(self) -> str:

@@ -47,8 +47,9 @@ def test_the_stand_ins_of_a_killed_demo_stop_and_leave_no_file(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_media_server_sees_the_published_folder(tmp_path: Path):
-    with StandIns("odd", server="emby").running(lists=tmp_path) as (_, environment):
+def test_the_media_server_sees_the_published_folder_and_keeps_a_library_for_the_next_time(tmp_path: Path):
+    state = tmp_path / "stand-ins.json"
+    with StandIns("odd", server="emby").running(lists=tmp_path, state=state) as (_, environment):
         url = environment["APERTURE_MEDIA_SERVER_URL"]
         assert environment["APERTURE_MEDIA_SERVER_TYPE"] == "emby"
         headers = {"X-Emby-Token": environment["APERTURE_MEDIA_SERVER_API_KEY"]}
@@ -57,6 +58,11 @@ def test_the_media_server_sees_the_published_folder(tmp_path: Path):
             sent = {"Name": "Lists", "LibraryOptions": {"PathInfos": [{"Path": folder}]}}
             statuses.append(httpx.post(f"{url}/Library/VirtualFolders", json=sent, headers=headers).status_code)
         assert statuses == [204, 400]
+    assert state.stat().st_mode & 0o777 == 0o600
+    with StandIns("odd", server="emby").running(lists=tmp_path, state=state) as (_, environment):
+        url = environment["APERTURE_MEDIA_SERVER_URL"]
+        libraries = httpx.get(f"{url}/Library/VirtualFolders/Query", headers=headers).json()["Items"]
+        assert "Lists" in [one["Name"] for one in libraries]
 
 
 def test_stand_ins_that_cannot_start_raise_an_error_with_the_reason():

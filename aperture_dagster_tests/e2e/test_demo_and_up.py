@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from aperture_dagster.cli.heartbeats import up_is_running
+from aperture_dagster.simulator.settings import EMBY_PATH, SimulatorSettings
 from aperture_dagster_tests.chaos import DemoHome, environment
 from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.conftest import PROJECT
@@ -214,6 +215,20 @@ def test_the_lists_of_a_demo_are_in_the_ui(lists: Lists, up: Up):
         (made,) = ask(up.port, LISTS % user)["assetOrError"]["assetMaterializations"]
         shown = " ".join(one.get("mdStr", "") for one in made["metadataEntries"])
         assert all(title in shown for _, _, titles in ones for title in titles[:3]), user
+
+
+def test_the_media_server_still_has_the_libraries_of_the_demo(account: Account, demo: str, up: Up):
+    """Otherwise each start would publish every list again."""
+    stand_ins = next(
+        one.cmdline() for one in processes_of(account.folder) if "aperture_dagster.simulator" in one.cmdline()
+    )
+    url = f"http://127.0.0.1:{stand_ins[stand_ins.index('--port') + 1]}{EMBY_PATH}/Library/VirtualFolders/Query"
+    headers = {"X-Emby-Token": SimulatorSettings().emby_key}
+    names = [one["Name"] for one in httpx.get(url, headers=headers).json()["Items"]]
+    assert any(name.startswith("Top Picks") for name in names), names
+    with DemoHome(account.home).databases() as (product, _):
+        published = {name for (name,) in product.execute("SELECT name FROM published_libraries")}
+    assert published and published <= set(names)
 
 
 def test_every_check_of_a_demo_was_evaluated(up: Up):
