@@ -55,15 +55,28 @@ def first_wait() -> Any:
     return number("Seconds before the second attempt; the wait doubles each time, up to 20 s.", above=0)
 
 
-class _Documented:
-    """A class whose docstring the UI shows, without the line breaks and indents of the source."""
+class _Resource:
+    """A class whose docstring the UI shows, without the line breaks and indents of the source.
+
+    Dagster makes each resource three times for a run, those that it uses again for each that uses them, and derives a
+    schema each time. That takes a twelfth of a short run; only a resource with other values has to be made again.
+    """
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.__doc__ = " ".join((cls.__doc__ or "").split())
 
+    def _with_updated_values(self, values: Mapping[str, Any] | None) -> Any:
+        this: Any = self
+        # Membership looks for the same object before it compares.
+        if all(value in (getattr(this, name, self),) for name, value in (values or {}).items()):
+            # A copy, since Dagster notes for which run it is.
+            return this.model_copy()
+        base: Any = super()
+        return base._with_updated_values(values)
 
-class SettingsResource(_Documented, dg.ConfigurableResource[Settings]):
+
+class SettingsResource(_Resource, dg.ConfigurableResource[Settings]):
     """All settings of the product, from the environment and `.env`; `docs/settings.md` explains them. They are
     read when the program starts.
     """
@@ -79,7 +92,7 @@ class SettingsResource(_Documented, dg.ConfigurableResource[Settings]):
         return self.values
 
 
-class DatabaseResource(_Documented, dg.ConfigurableResource[Database]):
+class DatabaseResource(_Resource, dg.ConfigurableResource[Database]):
     """The product's PostgreSQL database: library, histories, vectors, lists. It is opened, and its schema
     migrated, at first use.
     """
@@ -94,7 +107,7 @@ class DatabaseResource(_Documented, dg.ConfigurableResource[Database]):
         return Database(self.settings)
 
 
-class ClockResource(_Documented, dg.ConfigurableResource[Clock]):
+class ClockResource(_Resource, dg.ConfigurableResource[Clock]):
     """The current time, in UTC; days are counted in the time zone of the schedules. Tests set it."""
 
     timezone: str = Field(description=f"Time zone of the schedules and of the days of Top Picks. {SHOWN_ONLY}")
@@ -104,7 +117,7 @@ class ClockResource(_Documented, dg.ConfigurableResource[Clock]):
         return Clock()
 
 
-class MediaServersResource(_Documented, dg.ConfigurableResource[MediaServers]):
+class MediaServersResource(_Resource, dg.ConfigurableResource[MediaServers]):
     """The Jellyfin or Emby server: read for users, titles and histories, written to only by what you turn on. Each
     connection first verifies that it is the server that this home belongs to.
     """
@@ -126,7 +139,7 @@ class MediaServersResource(_Documented, dg.ConfigurableResource[MediaServers]):
         return MediaServers(with_numbers(self, self.settings), self.database)
 
 
-class _MeteredResource(_Documented, dg.ConfigurableResource[MeteredService[Any]]):
+class _MeteredResource(_Resource, dg.ConfigurableResource[MeteredService[Any]]):
     """A service that is used by one run at a time, within its rate limit and daily quota."""
 
     service: ClassVar[Service[Any]]
@@ -194,7 +207,7 @@ class SeerrResource(_MeteredResource):
     seerr_api_key: str | None = shown("Whether there is a key.")
 
 
-class TraktResource(_Documented, dg.ConfigurableResource[TraktAccounts]):
+class TraktResource(_Resource, dg.ConfigurableResource[TraktAccounts]):
     """Trakt, and the accounts there that users connected with `aperture trakt connect`. Their tokens are encrypted in
     the database. Without your own app, it is off.
     """
@@ -215,7 +228,7 @@ class TraktResource(_Documented, dg.ConfigurableResource[TraktAccounts]):
         return TraktAccounts(with_numbers(self, self.settings), self.database, self.clock)
 
 
-class EmbedderResource(_Documented, dg.ConfigurableResource[Embedders]):
+class EmbedderResource(_Resource, dg.ConfigurableResource[Embedders]):
     """What turns the texts of titles into vectors: a local model, or any endpoint that speaks OpenAI's protocol. It is
     loaded at first use, once per process.
     """
@@ -231,7 +244,7 @@ class EmbedderResource(_Documented, dg.ConfigurableResource[Embedders]):
         return self.of_this_process
 
 
-class PriceListResource(_Documented, dg.ConfigurableResource[PriceList]):
+class PriceListResource(_Resource, dg.ConfigurableResource[PriceList]):
     """A public list of the prices of AI models, which is read once a week. Without an address, only the prices in the
     package are used.
     """

@@ -263,11 +263,16 @@ def _of_runs(folder: Path, kept: Collection[str]) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[os.stat_result]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            status = _status(Path(parent) / name)
-            if status is not None:
-                yield status
+    # Entries of a listing, not paths: a home with published lists has tens of thousands of files.
+    left = [str(folder)]
+    while left:
+        with suppress(OSError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(entry.path)
+                    else:
+                        yield entry.stat(follow_symlinks=False)
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -112,6 +112,9 @@ class OnSharedEngine:
 class LockedRunStorage(OnSharedEngine, PostgresRunStorage):
     """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end."""
 
+    has_run_stats_index_cols = remember_yes(PostgresRunStorage.has_run_stats_index_cols)
+    has_backfill_id_column = remember_yes(PostgresRunStorage.has_backfill_id_column)
+
     def __init__(self, postgres_url: str, settings: Settings) -> None:
         self._settings = settings
         super().__init__(postgres_url, should_autocreate_tables=False)

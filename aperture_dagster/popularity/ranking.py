@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.taste.ranking.histories import as_utc, number_column, rows_where, utc_column
+from aperture_dagster.taste.ranking.histories import as_utc, number_column, utc_column
 from aperture_dagster.taste.ranking.library import bayesian_average
 
 Scores = NDArray[np.float64]
 
 TOP_PICKS_COLUMNS = ("rank", "work_id", "viewers", "plays", "completion", "score", "relaxed")
-_TYPES = {"completion": "float64", "score": "float64", "relaxed": "bool"}
 TOP_PICKS_WEIGHTS = {"viewers": 0.5, "plays": 0.3, "completion": 0.2}
 PRIOR_VIEWERS = 1.0
 """Average viewers mixed into a title's plays per viewer and completion, so that one person's ten evenings with a film
@@ -46,9 +45,27 @@ class PickRules:
     local_weight: float = 1.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownTitles:
+    """The works that may appear, an entry of each array per work: id, title, rating, and episodes (NaN for films)."""
+
+    work_id: NDArray[np.int64]
+    title: NDArray[np.object_]
+    rating: Scores
+    total: Scores
+
+    @classmethod
+    def of(cls, titles: pd.DataFrame) -> KnownTitles:
+        """Take them from a frame, as :func:`top_picks` describes it; the first row of a work counts."""
+        rating = bayesian_average(number_column(titles, "vote_average"), number_column(titles, "vote_count"))
+        work_id, first = np.unique(titles["work_id"].to_numpy(dtype=np.int64), return_index=True)
+        title = titles["title"].astype(str).to_numpy(dtype=object)
+        return cls(work_id, title[first], rating[first], number_column(titles, "episodes_total")[first])
+
+
 def top_picks(
     plays: pd.DataFrame,
-    titles: pd.DataFrame,
+    titles: pd.DataFrame | KnownTitles,
     rules: PickRules,
     *,
     as_of: datetime | pd.Timestamp,
@@ -63,7 +80,7 @@ def top_picks(
         plays: the log of plays, one row per play (of a film or an episode): ``user_id``, ``work_id``, ``played_at``,
             ``completion`` (0-1), ``episode_id`` (for series), ``plays`` (number of plays that the row stands for).
         titles: the works of one media type that may appear: ``work_id``, ``title``, ``vote_average``, ``vote_count``
-            and ``episodes_total`` (episodes released so far).
+            and ``episodes_total`` (episodes released so far); or the same as arrays, if it is used more than once.
         rules: window, limits and weights.
         as_of: the end of the window; later plays are ignored, so that a past day can be computed again.
         works: ``work_id`` of the works on the list from outside, the first one first; those that are not among
@@ -73,18 +90,28 @@ def top_picks(
         Columns ``TOP_PICKS_COLUMNS`` (score 0-1, plays as counted, completion shrunk). Ties are broken by rating, title
         and work_id. The order of the plays makes no difference.
     """
-    picks = _household(plays, titles, as_utc(as_of), rules.window_days)
-    is_private = picks["viewers"] < min(rules.min_viewers, LEAST_VIEWERS)
-    picks.loc[is_private, ["viewers", "plays", "completion", "score"]] = 0
-    place = _place_scores(works, picks["work_id"])
+    known = titles if isinstance(titles, KnownTitles) else KnownTitles.of(titles)
+    seen = _household(plays, known, as_utc(as_of), rules.window_days)
+    seen[:, seen[0] < min(rules.min_viewers, LEAST_VIEWERS)] = 0
+    viewers, _, completion, score = seen
+    place = _place_scores(works, known.work_id.tolist())
+    listed = np.isfinite(place)
     if len(works):
-        score = picks["score"].to_numpy(dtype=np.float64)
         local = score / max(score.max(initial=0.0), 1e-9)
-        score = rules.local_weight * local + (1 - rules.local_weight) * np.nan_to_num(place)
-        picks = picks.assign(score=score.round(9))
-    picks = picks.assign(listed=np.isfinite(place))
-    is_watched = (picks["viewers"] > 0) & (rules.local_weight > 0)
-    return _best(rows_where(picks, picks["listed"] | is_watched), rules.min_viewers, rules.limit)
+        score = (rules.local_weight * local + (1 - rules.local_weight) * np.nan_to_num(place)).round(9)
+    # All titles with the minimum of viewers, or on the list, are equal here and come before the others.
+    qualified = np.where(listed, rules.min_viewers, np.minimum(viewers, rules.min_viewers))
+    candidates = np.flatnonzero(listed | ((viewers > 0) & (rules.local_weight > 0)))
+    order = sorted(
+        candidates.tolist(),
+        key=lambda at: (-qualified[at], -score[at], -known.rating[at], known.title[at], known.work_id[at]),
+    )
+    best = np.array(order[: rules.limit], dtype=np.int64)
+    columns = (
+        np.arange(1, len(best) + 1), known.work_id[best], *seen[:2, best].astype(np.int64), completion[best],
+        score[best], qualified[best] < rules.min_viewers,
+    )  # fmt: skip
+    return pd.DataFrame(dict(zip(TOP_PICKS_COLUMNS, columns, strict=True)))
 
 
 def _place_scores(works: Sequence[int], work_ids: Iterable[int]) -> Scores:
@@ -93,23 +120,20 @@ def _place_scores(works: Sequence[int], work_ids: Iterable[int]) -> Scores:
     return np.array([scores.get(work_id, np.nan) for work_id in work_ids], dtype=np.float64)
 
 
-def _household(plays: pd.DataFrame, titles: pd.DataFrame, as_of: pd.Timestamp, window_days: float) -> pd.DataFrame:
-    """Return a row per title: ``work_id``, ``title``, ``rating``, and of the window ``viewers``, ``plays``,
-    ``completion`` and ``score`` (each 0 for what nobody watched).
-    """
-    known = _known_titles(titles)
-    seen = _plays_per_viewer(plays, pd.Index(known["work_id"]), as_of, window_days)
+def _household(plays: pd.DataFrame, known: KnownTitles, as_of: pd.Timestamp, window_days: float) -> Scores:
+    """Return viewers, plays, completion and score of each title in the window, shape (4, titles); 0 if unwatched."""
+    seen = _plays_per_viewer(plays, known.work_id, as_of, window_days)
     if not len(seen.title):
-        return known.assign(viewers=0, plays=0, completion=0.0, score=0.0)
+        return np.zeros((4, len(known.work_id)))
     # Share of the released episodes: distinct ones where the log has their ids, else the number of plays, at most all.
-    total = known["total"].to_numpy(dtype=np.float64)[seen.title]
+    total = known.total[seen.title]
     episodes = np.where(seen.episodes > 0, seen.episodes, seen.plays)
     is_series = total > 0
     share = np.where(is_series, np.clip(episodes / np.where(is_series, total, 1.0), 0.0, 1.0), seen.best)
     is_known = np.isfinite(share)
 
     def per_title(which: NDArray[np.int64], values: Scores | None = None) -> Scores:
-        return np.bincount(which, values, len(known)).astype(np.float64)
+        return np.bincount(which, values, len(known.work_id)).astype(np.float64)
 
     viewers = per_title(seen.title)
     is_watched = viewers > 0
@@ -126,38 +150,7 @@ def _household(plays: pd.DataFrame, titles: pd.DataFrame, as_of: pd.Timestamp, w
         + TOP_PICKS_WEIGHTS["plays"] * np.log1p(recent) / np.log1p(recent.max())
         + TOP_PICKS_WEIGHTS["completion"] * completion
     ).round(9)
-    return known.assign(
-        viewers=viewers,
-        plays=per_title(seen.title, seen.plays),
-        completion=np.where(is_watched, completion, 0.0),
-        score=np.where(is_watched, score, 0.0),
-    )
-
-
-def _best(picks: pd.DataFrame, min_viewers: int, limit: int) -> pd.DataFrame:
-    """Return the best rows by score, those with the minimum of viewers (or ``listed``) first."""
-    # All titles with the minimum of viewers are equal here and come before the others, whatever their scores.
-    qualified = np.where(picks["listed"], min_viewers, np.minimum(picks["viewers"].to_numpy(), min_viewers))
-    picks = picks.assign(qualified=qualified, relaxed=qualified < min_viewers).sort_values(
-        ["qualified", "score", "rating", "title", "work_id"], ascending=[False, False, False, True, True], kind="stable"
-    )
-    picks = picks.head(limit).reset_index(drop=True)
-    picks["rank"] = np.arange(1, len(picks) + 1)
-    types = {name: _TYPES.get(name, "int64") for name in TOP_PICKS_COLUMNS}
-    return picks.reindex(columns=list(TOP_PICKS_COLUMNS)).astype(types)
-
-
-def _known_titles(titles: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per work: ``work_id``, ``title``, ``rating`` and ``total`` (episodes, NaN for films)."""
-    known = pd.DataFrame(
-        {
-            "work_id": titles["work_id"].astype("int64"),
-            "title": titles["title"].astype(str),
-            "rating": bayesian_average(number_column(titles, "vote_average"), number_column(titles, "vote_count")),
-            "total": number_column(titles, "episodes_total"),
-        }
-    )
-    return known.drop_duplicates("work_id")
+    return np.stack((viewers, per_title(seen.title, seen.plays), completion, score)) * is_watched
 
 
 class _PerViewer(NamedTuple):
@@ -172,13 +165,15 @@ class _PerViewer(NamedTuple):
     episodes: NDArray[np.int64]
 
 
-def _plays_per_viewer(plays: pd.DataFrame, works: pd.Index, as_of: pd.Timestamp, window_days: float) -> _PerViewer:
-    """Sum up the plays of ``works`` within the window."""
+def _plays_per_viewer(
+    plays: pd.DataFrame, works: NDArray[np.int64], as_of: pd.Timestamp, window_days: float
+) -> _PerViewer:
+    """Sum up the plays of ``works``, which are sorted, within the window."""
     if plays.empty:
         nothing = np.zeros(0)
         return _PerViewer(np.zeros(0, np.int64), nothing, nothing, nothing, np.zeros(0, np.int64))
     age = (as_of - utc_column(plays, "played_at")).dt.total_seconds().to_numpy(dtype=np.float64) / 86_400.0
-    title = works.get_indexer(np.asarray(plays["work_id"]))
+    title = pd.Index(works).get_indexer(np.asarray(plays["work_id"]))
     times = np.nan_to_num(number_column(plays, "plays"), nan=1.0)
     inside = (title >= 0) & (times > 0) & (age >= 0) & (age < window_days)
     times, age = times[inside], age[inside]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
+    from aperture_dagster.popularity.ranking import KnownTitles
+
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 NOUNS: dict[MediaType, str] = {"movie": "Films", "series": "Series"}
 SERVICES: dict[str, Service[Any]] = {"tmdb": TMDB, "mdblist": MDBLIST}
@@ -93,6 +95,10 @@ class Picker:
     user_ids: Collection[str]
     outside: dict[MediaType, list[int] | str] = field(default_factory=dict)
     requests: int = 0
+    # Both media types of a day look at the same plays, and all days at the same titles.
+    _plays: tuple[tuple[datetime, datetime], pd.DataFrame] | None = None
+    _known: dict[MediaType, KnownTitles] = field(default_factory=dict)
+    _copies: dict[int, int] = field(default_factory=dict)
 
     def read_outside(self, services: Mapping[str, MeteredService[Any]], *, waiting: Callable[[float], None]) -> None:
         """Read the lists of today from ``services``; a list that cannot be read costs only that media type."""
@@ -160,15 +166,16 @@ class Picker:
         self, connection: Connection, day: date, media_type: MediaType, kind: str, works: Sequence[int] = ()
     ) -> Made:
         found, window = self._rank(connection, day, media_type, kind, works)
-        items = self._items(media_type)
-        copies = dict(zip(items["work_id"], items["item_id"], strict=True))
+        self._copies = self._copies or dict(
+            zip(self.items["work_id"].tolist(), self.items["item_id"].tolist(), strict=True)
+        )
         rows = [
             {
                 "day": day,
                 "media_type": media_type,
                 "rank": int(pick["rank"]),
                 "work_id": int(pick["work_id"]),
-                "item_id": int(copies[pick["work_id"]]),
+                "item_id": self._copies[pick["work_id"]],
                 "viewers": int(pick["viewers"]),
                 "plays": int(pick["plays"]),
                 "completion": round(float(pick["completion"]), 4),
@@ -199,15 +206,15 @@ class Picker:
             "watches, unless their rule minimum_viewers is 1."
         )
 
-    def _items(self, media_type: MediaType) -> Any:
-        return self.items[self.items["media_type"] == media_type]
-
     def _rank(
         self, connection: Connection, day: date, media_type: MediaType, kind: str, works: Sequence[int]
     ) -> tuple[pd.DataFrame, int]:
         """Return the ranked titles, and how many days were looked back on."""
-        from aperture_dagster.popularity.ranking import PickRules, top_picks
+        from aperture_dagster.popularity.ranking import KnownTitles, PickRules, top_picks
+        from aperture_dagster.taste.ranking.histories import rows_where
 
+        if media_type not in self._known:
+            self._known[media_type] = KnownTitles.of(rows_where(self.items, self.items["media_type"] == media_type))
         given = self.settings.top_picks_rules[media_type]
         until = datetime.combine(day, time.min, ZoneInfo(self.settings.schedule_timezone))
         weight = {"local": 1.0, "hybrid": given.local_weight}.get(kind, 0.0)
@@ -215,11 +222,16 @@ class Picker:
         widest = window * (WIDEST if kind == "local" else 1)
         while True:
             rules = PickRules(window, given.minimum_viewers, given.per_list, weight)
-            plays = read_plays(connection, self.user_ids, since=until - timedelta(days=window), until=until)
-            found = top_picks(plays, self._items(media_type), rules, as_of=until, works=works)
+            plays = self._read_plays(connection, until - timedelta(days=window), until)
+            found = top_picks(plays, self._known[media_type], rules, as_of=until, works=works)
             if len(found) or window >= widest:
                 return found, window
             window = min(window * 2, widest)
+
+    def _read_plays(self, connection: Connection, since: datetime, until: datetime) -> pd.DataFrame:
+        if self._plays is None or self._plays[0] != (since, until):
+            self._plays = (since, until), read_plays(connection, self.user_ids, since=since, until=until)
+        return self._plays[1]
 
     def _works(self, media_type: MediaType) -> list[WorkIds]:
         columns = ("work_id", "media_type", "tmdb_id", "imdb_id")

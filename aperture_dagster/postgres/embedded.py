@@ -7,6 +7,7 @@ containers.
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import shlex
 import socket
@@ -54,11 +55,12 @@ def start_embedded_server(data_directory: Path, *, verify: bool = False) -> str:
     Raises:
         DatabaseError: the folder is not writable, belongs to another user, or the server does not start.
     """
-    cluster = Cluster(data_directory)
+    known = _known_cluster(data_directory)
     with _thread_lock:
-        in_use = _used.get(cluster.data)
-        if in_use is not None and not verify and locks.is_at(in_use, cluster.users) and locks.is_held(cluster.life):
-            return cluster.url
+        in_use = _used.get(known.data)
+        if in_use is not None and not verify and locks.is_at(in_use, known.users) and locks.is_held(known.life):
+            return known.url
+        cluster = Cluster(data_directory)
         try:
             return _start(cluster)
         except (locks.LocksUnsupported, FileError) as error:
@@ -98,6 +100,8 @@ def restart_on_connect(engine: Engine, data_directory: Path) -> None:
             return dialect.connect(*arguments, **options)
 
 
+# Every transaction asks for the server, and finding out where a path leads takes longer than its locks.
+_known_cluster = functools.lru_cache(Cluster)
 _used: dict[Path, int] = {}
 _thread_lock = threading.RLock()
 

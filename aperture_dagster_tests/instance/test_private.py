@@ -16,12 +16,15 @@ from aperture_dagster_tests.conftest import PROJECT
 PACKAGE = Path(aperture_dagster.__file__).parent
 PRIVATE = PACKAGE / "instance" / "private.py"
 OVERRIDDEN = {
-    PostgresRunStorage: ("add_run", "handle_run_event", "add_daemon_heartbeat"),
+    PostgresRunStorage: (
+        "add_run", "handle_run_event", "add_daemon_heartbeat", "has_run_stats_index_cols", "has_backfill_id_column",
+    ),
     PostgresEventLogStorage: ("store_event", "has_table", "_has_asset_key_col_on_connection"),
     PostgresScheduleStorage: (
         "has_built_index", "has_secondary_index_table", "_has_instigators_table",
         "_has_asset_daemon_asset_evaluations_table", "_deserialize_rows", "_ticks_query",
     ),
+    dg.ConfigurableResource: ("_with_updated_values",),
     dg.DefaultRunLauncher: ("launch_run", "check_run_worker_health"),
 }  # fmt: skip
 
