@@ -27,6 +27,8 @@ LISTS_POLL_SHARE = 0.02
 """Share of the time since the start after which it looks for lists again: a home may have none for weeks."""
 MOST_AHEAD_SECONDS = 600.0
 """As ``SKEW`` in ``aperture_dagster.model``: the clocks of two hosts may differ by this much."""
+NOT_SET_UP = "not set up\n"
+"""What ``/health`` answers while no media server is configured, as ``aperture_dagster.front_door.set_up`` does."""
 PARTS = ("code", "webserver", "daemon", "all", "container", "start")
 UP = ("aperture up", "aperture_dagster.cli.supervisor")
 """What the command of a container has in it that runs everything: process 1 is that, or the init in front of it."""
@@ -79,8 +81,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "part", nargs="?", choices=PARTS, default="all",
         help="code: its server answers. webserver: it answers. daemon: all of its loops are alive, as the webserver "
         "says. all: the webserver answers, has loaded the code, and the daemon is alive. container: all, if the "
-        "command of this container is `aperture up`; with another command, nothing. start: say when all is well, and "
-        "when everybody has a first list. Default: all.",
+        "command of this container is `aperture up` and a media server is configured; else nothing. start: say when "
+        "all is well, and when everybody has a first list. Default: all.",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="Where the code server or the webserver is.")
     parser.add_argument("--port", type=int, help="Default: 4000 for code, else 3000.")
@@ -122,8 +124,11 @@ def find_problem(part: str, host: str, port: int, *, since: float = 0.0, key: st
     if part == "code":
         return None if grpc_server_answers(f"{host}:{port}") else f"No code server answers at {host}:{port}"
     silent = f"No webserver answers at {host}:{port}"
+    if part == "container" and _health(host, port) == NOT_SET_UP:
+        # It shows what to set, and there is nothing to start again.
+        return None
     if part == "webserver":
-        return None if _answers(host, port) else silent
+        return None if _health(host, port) is not None else silent
     if part in ("all", "container"):
         data = ask_graphql(host, port, LOADED, key)
         if data is None:
@@ -209,12 +214,13 @@ def ask_graphql(
     return data if isinstance(data, dict) else None
 
 
-def _answers(host: str, port: int) -> bool:
+def _health(host: str, port: int) -> str | None:
+    """Return what the webserver says of its health; None if it does not answer."""
     try:
         with _open(host, port, "/health", None, {}, ANSWER_SECONDS) as answer:
-            return answer.status == 200
+            return answer.read(100).decode("utf-8", "replace") if answer.status == 200 else None
     except (OSError, ValueError):
-        return False
+        return None
 
 
 def _open(host: str, port: int, path: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Any:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -43,7 +44,7 @@ from aperture_dagster.postgres.connection import close_engine, product_database_
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.home import checkout, env_file
-from aperture_dagster.settings.types import is_loopback
+from aperture_dagster.settings.types import is_loopback_only
 
 LOOPS = {
     # Looks for runs that crashed, to restart them, and writes down that it has looked.
@@ -56,6 +57,7 @@ LOOPS = {
 CONTAINER_STOP_SECONDS = 4.0
 """How long the parts of a stage may take to stop in a container, which Docker kills after ten seconds: the code server,
 which stops the database, comes after the daemon."""
+SET_UP = "aperture_dagster.front_door.set_up"
 CHECK_SECONDS = 10.0
 """How long the start waits for the media server."""
 
@@ -73,16 +75,19 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
     """
     with operator_errors(), contextlib.ExitStack() as stack:
         given = load_settings() if on_demo else load_settings_of(home)
-        if given.media_server_url is None and not on_demo:
+        is_set_up = on_demo or given.media_server_url is not None
+        if not is_set_up and is_loopback_only(host or given.ui_host):
             echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
-            on_demo = True
+            on_demo = is_set_up = True
         if not on_demo and stand_ins != StandIns():
-            raise click.UsageError("--world, --users and --server need --demo: a media server is configured.")
+            raise click.UsageError("--world, --users and --server are for a demo: they need --demo.")
         folder = demo_home(home, stand_ins.server) if on_demo else None
         # Before a port is chosen, which that one most likely uses.
         _refuse_if_running(folder or given.home_path)
-        host = host or _usual_host(given, on_demo=on_demo)
+        host = _host_of_demo(host, given) if on_demo else host or given.ui_host
         port = _free_port(host, given.ui_port if port is None else port)
+        if not is_set_up:
+            _serve_set_up_page(_ui(host, port, given))
         first = [] if folder is None else [_start_stand_ins(stand_ins, folder, stack)]
         settings = load_settings()
         require_writable(settings.home_path)
@@ -108,12 +113,29 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         os.execv(sys.executable, plan.command())
 
 
-def _usual_host(given: Settings, *, on_demo: bool) -> str:
-    """Return the address of the settings, or this machine's own for a demo, which asks nobody who they are."""
-    if not on_demo or is_loopback(given.ui_host):
-        return given.ui_host
+def _host_of_demo(host: str | None, given: Settings) -> str:
+    """Return where a demo listens, which asks nobody who they are. Raises UsageError for an option that opens it."""
+    if is_loopback_only(host or given.ui_host):
+        return host or given.ui_host
+    if host is not None:
+        raise click.UsageError(
+            f"A demo has no sign-in, so it is for this machine only: leave --host {host} out. From another machine, "
+            "open it through a tunnel: docs/remote-access.md says how."
+        )
     echo(f"APERTURE_UI_HOST={given.ui_host} is ignored: a demo has no sign-in, so it listens on this machine only.")
     return "127.0.0.1"
+
+
+def _serve_set_up_page(ui: Ui) -> NoReturn:
+    """Become the program that serves the page that says what to set, until interrupted; nothing else runs."""
+    echo(
+        "No media server is configured, so nothing runs but a page that says what to set: "
+        f"{ui.address}. Set APERTURE_MEDIA_SERVER_URL and APERTURE_MEDIA_SERVER_API_KEY in "
+        f"{env_file()}, or in the environment of the container, and start again. To look around without a media "
+        "server, run `aperture up` on 127.0.0.1."
+    )
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", SET_UP, ui.host, str(ui.port)])
 
 
 def _start_stand_ins(stand_ins: StandIns, folder: Path, stack: contextlib.ExitStack) -> Part:

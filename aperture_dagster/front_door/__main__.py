@@ -21,11 +21,14 @@ from aperture_dagster.front_door.house import House
 from aperture_dagster.front_door.proxies import Proxies
 from aperture_dagster.front_door.secrets import ROWS, read_secret
 from aperture_dagster.front_door.server import serve
+from aperture_dagster.front_door.set_up import set_up_page
 from aperture_dagster.instance.private import webserver
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import RowKeeper, first_member, reachable_address
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings.types import is_loopback_only
 
+_LOG = logging.getLogger(__name__)
 DEFAULT_PORT = 3000
 """That of Dagster's command."""
 DEMO = "aperture.demo"
@@ -40,14 +43,24 @@ DEMO_OPTION = click.Option(
 _command, _create_dagster_app = webserver()
 
 
-def create_app(process_context: Any, path_prefix: str = "", *arguments: Any, **options: Any) -> Guard:
-    """Create the application that the server runs: Dagster's below ``/operate`` and the pages, all guarded."""
-    given = click.get_current_context().params
+def create_app(process_context: Any, path_prefix: str = "", *arguments: Any, **options: Any) -> ASGIApp:
+    """Create the application that the server runs: Dagster's below ``/operate`` and the pages, all guarded.
+
+    Raises:
+        click.UsageError: other machines would reach a demo, which asks nobody who they are.
+    """
+    context = click.get_current_context()
+    given, is_demo, settings = context.params, context.meta.get(DEMO, False), load_settings()
     listening = given["host"]
+    if not is_loopback_only(listening):
+        if is_demo:
+            raise click.UsageError("A demo has no sign-in: --demo needs a --host that only this machine reaches.")
+        if settings.media_server_url is None:
+            _LOG.warning("No media server is configured: only a page that says what to set is served.")
+            return set_up_page(path_prefix)
     operate = _create_dagster_app(process_context, f"{path_prefix}{OPERATE}", *arguments, **options)
-    settings = load_settings()
     database = ReadOnlyDatabase(settings)
-    gate = Gate(settings, database, is_open=click.get_current_context().meta.get(DEMO, False))
+    gate = Gate(settings, database, is_open=is_demo)
     rows = _rows(settings, database, (listening, given["port"] or DEFAULT_PORT), path_prefix)
     pages = members_pages(House(settings, database, gate, path_prefix), *rows)
     door = FrontDoor(operate, pages, gate, path_prefix)

@@ -20,7 +20,8 @@ from aperture_dagster.catalogue.members import digest_of, find_key
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.references import match_users
 from aperture_dagster.discovery.suggestions import why_suggested
-from aperture_dagster.front_door.house import NO_STORE, House, Visit
+from aperture_dagster.front_door.house import House, Visit
+from aperture_dagster.front_door.rendering import NO_STORE
 from aperture_dagster.front_door.throttle import RATES
 from aperture_dagster.model import MediaType
 from aperture_dagster.settings import Settings

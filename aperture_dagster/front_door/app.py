@@ -17,9 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aperture_dagster.front_door import devices, forms, pages, sign_in
 from aperture_dagster.front_door.api import Api
+from aperture_dagster.front_door.demo import DemoNotice
 from aperture_dagster.front_door.gate import AGAIN, NO_OPERATOR, OPERATOR_SILENCE, Gate, Refused, texts_for
-from aperture_dagster.front_door.house import MOST_WAITING, NO_STORE, House
+from aperture_dagster.front_door.house import MOST_WAITING, House
 from aperture_dagster.front_door.lanes import Lane
+from aperture_dagster.front_door.rendering import NO_STORE
 from aperture_dagster.postgres.errors import DatabaseError
 
 OPERATE = "/operate"
@@ -52,7 +54,7 @@ class FrontDoor:
     """
 
     def __init__(self, operate: ASGIApp, members: ASGIApp, gate: Gate, prefix: str = "") -> None:
-        self._operate, self._members, self._gate = operate, members, gate
+        self._operate, self._members, self._gate = DemoNotice(operate) if gate.is_open else operate, members, gate
         self._prefix, self._path = prefix, f"{prefix}{OPERATE}"
         self._lane = Lane(4, waiting=MOST_WAITING)
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import hmac
 import logging
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
@@ -25,31 +22,21 @@ from aperture_dagster.catalogue.servers import MediaServers, known_server
 from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.front_door.gate import Gate, Visitor, texts_for
 from aperture_dagster.front_door.lanes import Lane
+from aperture_dagster.front_door.rendering import NO_STORE, Renderer, as_page
 from aperture_dagster.front_door.secrets import FOLDER
 from aperture_dagster.front_door.server import network_of
 from aperture_dagster.front_door.throttle import FILE, Throttle
 from aperture_dagster.front_door.trouble import ServerWatch
 from aperture_dagster.media_server.posters import Posters
-from aperture_dagster.model import Clock, stars
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database, NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.ratings.accounts import Connecting
 from aperture_dagster.settings import Settings
 from aperture_dagster.shelves import name_of
-from aperture_dagster.texts import LANGUAGES, Texts, marked
+from aperture_dagster.texts import marked
 
 _LOG = logging.getLogger(__name__)
-HERE = Path(__file__).parent
-STATIC = {"aperture.css": "text/css; charset=utf-8", "aperture.svg": "image/svg+xml"}
-NO_STORE = {"cache-control": "private, no-store"}
-HEADERS = {
-    "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "same-origin",
-    "x-content-type-options": "nosniff",
-}
 LARGEST_ID = 2**63
 T = TypeVar("T")
 BODY_SECONDS = 10.0
@@ -89,24 +76,11 @@ class House:
         impatient = settings.model_copy(update=hasty)
         self.posters = Posters(functools.partial(known_server, impatient, database))
         self.watch = ServerWatch(MediaServers(impatient, self.written))
-        self.static = {name: (HERE / "static" / name).read_bytes() for name in STATIC}
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-            lstrip_blocks=True,
-        )  # fmt: skip
-        # In the addresses of the files, so that browsers can keep them.
-        version = hashlib.sha256(b"".join(self.static.values())).hexdigest()[:12]
-        self._templates.globals.update(base=prefix, version=version, languages=LANGUAGES)
-        self._templates.globals["requests"] = why_not_configured(settings) is None
-        self._templates.filters["stars"] = stars
+        self.renderer = Renderer(prefix, is_demo=gate.is_open, requests=why_not_configured(settings) is None)
 
     def takes_part(self, connection: Connection) -> list[User]:
         """Return who has lists."""
         return who_takes_part(self.settings, read_users(connection))
-
-    def text(self, template: str, _: Texts, **values: Any) -> str:
-        """Return a page as text; ``notice`` is what its reader should know first."""
-        return self._templates.get_template(template).render(_=_, **{"notice": "", **values})
 
     def quick(self, path: str, answer: Answer) -> Route:
         """Return the route of what is answered from memory, however much else there is to do."""
@@ -254,7 +228,7 @@ class Visit:
         # Where the switch of the language leads: a form that was sent cannot be shown again.
         query = f"?{self.request.url.query}" if self.request.url.query else ""
         here = f"{self.request.url.path}{query}" if self.request.method == "GET" else f"{self.house.prefix}/"
-        return as_page(self.house.text(template, self.texts, visit=self, this_page=here, **values), status)
+        return as_page(self.house.renderer.text(template, self.texts, visit=self, this_page=here, **values), status)
 
     def step(self, heading: str, status: int = 200, **values: Any) -> Response:
         """Show one thing and what can be done next.
@@ -267,11 +241,6 @@ class Visit:
 
 
 Answer = Callable[[Visit], Response]
-
-
-def as_page(text: str, status: int = 200) -> Response:
-    """Return a text as an answer that nobody else may keep."""
-    return HTMLResponse(text, status, {**HEADERS, **NO_STORE})
 
 
 async def read_form(request: Request) -> dict[str, str]:

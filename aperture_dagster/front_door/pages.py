@@ -19,7 +19,8 @@ from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import sign_in
 from aperture_dagster.front_door.choices import offer_to
 from aperture_dagster.front_door.gate import Visitor
-from aperture_dagster.front_door.house import HEADERS, LARGEST_ID, NO_MEMBER, STATIC, House, Visit, as_page, safe_path
+from aperture_dagster.front_door.house import LARGEST_ID, NO_MEMBER, House, Visit, safe_path
+from aperture_dagster.front_door.rendering import HEADERS, as_page
 from aperture_dagster.postgres.database import NothingYet
 from aperture_dagster.postgres.queries import read_value, state_of_database
 from aperture_dagster.settings.types import is_loopback
@@ -48,7 +49,7 @@ def routes(house: House) -> Sequence[BaseRoute]:
         *(house.page(path, partial(show, kept, read, "titles.html")) for path, (_, read) in LISTS.items()),
         house.page("/titles/{work:int}", partial(show, kept, one_title, "title.html")),
         Route("/pictures/{item}", partial(picture, house)),
-        house.quick("/static/{name}", static_file),
+        house.quick("/static/{name}", lambda visit: house.renderer.file(visit.request.path_params["name"])),
         house.quick("/health", lambda _: PlainTextResponse("ok\n")),
     ]
 
@@ -97,7 +98,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         trouble = house.watch.trouble(connection)
     chosen = {"as": viewer.partition_key} if asked is not None else {}
     query = f"?{urlencode(chosen)}" if chosen else ""
-    text = house.text(
+    text = house.renderer.text(
         template,
         _,
         this_page=house.prefix + here + (query if here in LISTS else f"?{urlencode({**chosen, 'from': back})}"),
@@ -196,12 +197,3 @@ def _may_see(item: str, visit: Visit) -> bool:
             return work is not None
         seen = titles_in_sight(connection, visitor.user, [work]) if visitor.user else {}
     return work in seen and seen[work].server_item_id == item
-
-
-def static_file(visit: Visit) -> Response:
-    """Return a file that pages load."""
-    name = visit.request.path_params["name"]
-    if name not in STATIC:
-        raise HTTPException(404)
-    headers = {**HEADERS, "cache-control": "public, max-age=31536000, immutable"}
-    return Response(visit.house.static[name], 200, headers, STATIC[name])

@@ -219,15 +219,21 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def serve(app: ASGIApp, proxies: Proxies, **options: Any) -> None:
-    """Run uvicorn with limits until a signal arrives; ``options`` are passed to ``uvicorn.run``."""
+def serve(app: ASGIApp, proxies: Proxies | None = None, **options: Any) -> None:
+    """Run uvicorn with limits until a signal arrives.
+
+    Args:
+        app: the application.
+        proxies: those that say whose requests they forward; without them, nobody does, and nobody is remembered.
+        options: what is passed to ``uvicorn.run``.
+    """
     descriptors = raise_descriptor_limit()
     # RLIM_INFINITY is negative.
     most = MOST_CONNECTIONS if descriptors < 0 else min(MOST_CONNECTIONS, descriptors - SPARE_DESCRIPTORS)
 
     class Protocol(LimitedProtocol):
-        open_connections = Connections(max(most, 50), is_shared=proxies.trusts)
+        open_connections = Connections(max(most, 50), is_shared=proxies.trusts if proxies else lambda _: False)
 
     # uvicorn's own would trust what its environment says.
-    forwarding = Forwarding(FairShare(app), proxies)
-    uvicorn.run(forwarding, http=Protocol, proxy_headers=False, timeout_graceful_shutdown=STOP_SECONDS, **options)
+    served: ASGIApp = FairShare(app) if proxies is None else Forwarding(FairShare(app), proxies)
+    uvicorn.run(served, http=Protocol, proxy_headers=False, timeout_graceful_shutdown=STOP_SECONDS, **options)

@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import json
 import re
+import socket
 from datetime import time
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -109,6 +110,18 @@ def is_loopback(name: str) -> bool:
     if address := address_of(name):
         return address.is_loopback
     return name == "localhost" or name.endswith(".localhost")
+
+
+def is_loopback_only(host: str) -> bool:
+    """Return whether a server that listens on an address, or on all addresses of a name, is for this machine only."""
+    if is_address(host):
+        return is_loopback(host)
+    try:
+        # Without a name, a server listens on all addresses, and so it does for `0`.
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host or None, 0, flags=socket.AI_PASSIVE)}
+    except (OSError, UnicodeError):
+        return False
+    return all(is_loopback(address) for address in found)
 
 
 def _check_authority(value: str) -> str:

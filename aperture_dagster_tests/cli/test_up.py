@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
@@ -81,13 +82,27 @@ def test_an_env_file_of_another_home_has_no_effect_on_the_parts(
     assert working_folder(home) is None and working_folder(tmp_path) is None
 
 
-def test_a_demo_without_a_sign_in_is_not_open_to_the_network_by_a_setting(
+def test_a_demo_without_a_sign_in_is_not_open_to_the_network(
     make_settings: Callable[..., Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for host in ("0.0.0.0", "::", "192.168.1.10", "mediabox"):
-        settings = make_settings(ui_host=host)
-        assert up_module._usual_host(settings, on_demo=True) == "127.0.0.1" and host in capsys.readouterr().out
-        assert up_module._usual_host(settings, on_demo=False) == host
+    for host in ("0.0.0.0", "::", "192.168.1.10"):
+        assert up_module._host_of_demo(None, make_settings(ui_host=host)) == "127.0.0.1"
+        assert f"APERTURE_UI_HOST={host} is ignored" in capsys.readouterr().out
+        with pytest.raises(click.UsageError, match="no sign-in"):
+            up_module._host_of_demo(host, make_settings())
+    for host in ("127.0.0.1", "::1", "127.0.0.2", "localhost"):
+        assert up_module._host_of_demo(host, make_settings(ui_host="0.0.0.0")) == host
+        assert up_module._host_of_demo(None, make_settings(ui_host=host)) == host
+
+
+@pytest.mark.parametrize(("options", "said"), [("--demo", "leave --host 0.0.0.0 out"), ("--world odd", "need --demo")])
+def test_a_demo_for_other_machines_is_refused_before_anything_starts(
+    options: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
+    result = CliRunner().invoke(main, ["up", *options.split(), "--host", "0.0.0.0", "--port", "0"])
+    assert result.exit_code == 2 and said in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -116,13 +116,45 @@ def test_a_container_with_another_command_is_not_called_ill(image: str, prefix: 
 
 def test_a_container_ends_at_once_while_it_still_starts(image: str, prefix: str):
     container = f"{prefix}-starts"
-    docker("run", "--detach", "--name", container, image)
+    docker("run", "--detach", "--name", container, "--env", "APERTURE_MEDIA_SERVER_URL=http://192.0.2.1", image)
     try:
         wait_for(lambda: "Starting on" in docker("logs", container), "it does not start", seconds=60, pause=0.2)
         began = time.monotonic()
         docker("stop", container)
         assert time.monotonic() - began < STOP_SECONDS
         assert docker("inspect", "--format", "{{.State.ExitCode}}", container) != "137"
+    finally:
+        docker("rm", "--force", "--volumes", container)
+
+
+ASKS = """
+import json, socket, urllib.error, urllib.request
+here = f"http://{socket.gethostbyname(socket.gethostname())}:3000"
+def ask(path, body=None):
+    request = urllib.request.Request(here + path, body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return [answer.status, answer.read().decode()]
+    except urllib.error.HTTPError as error:
+        return [error.code, error.read().decode()]
+print(json.dumps([ask("/"), ask("/operate/graphql", b'{"query": "{ version }"}'), ask("/health")]))
+"""
+
+
+def test_without_a_media_server_a_container_only_says_what_to_set(image: str, prefix: str):
+    container = f"{prefix}-not-set-up"
+    docker("run", "--detach", "--name", container, "--health-interval", "1s", image)
+    try:
+        health = ["inspect", "--format", "{{.State.Health.Status}}", container]
+        wait_for(lambda: docker(*health) == "healthy", lambda: docker("logs", container), seconds=60, pause=0.5)
+        page, query, healthy = json.loads(docker("exec", container, "python", "-c", ASKS))
+        assert page[0] == query[0] == 503 and "APERTURE_MEDIA_SERVER_URL" in page[1] and query == page
+        assert healthy == [200, "not set up\n"]
+        running = docker("top", container)
+        assert "front_door.set_up" in running and not re.search("daemon|grpc|simulator|postgres", running)
+        began = time.monotonic()
+        docker("stop", container)
+        assert time.monotonic() - began < STOP_SECONDS
     finally:
         docker("rm", "--force", "--volumes", container)
 

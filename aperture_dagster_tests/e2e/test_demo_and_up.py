@@ -274,6 +274,13 @@ def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(account:
     assert account.nobody_connected() and "is ignored" in up.log.read_text()
 
 
+def test_every_page_says_that_it_is_of_a_demo(up: Up):
+    for path in ("/", "/taste", "/sign-in", "/nowhere", "/operate/", "/operate/assets/movies"):
+        answer = httpx.get(f"http://127.0.0.1:{up.port}{path}", timeout=PATIENCE)
+        assert answer.text.count("This is a demo: an invented household") == 1, path
+        assert answer.text.rstrip().endswith("</html>"), path
+
+
 def test_every_icon_that_the_ui_asks_for_is_there(up: Up):
     scripts = (Path(dagster_webserver.__file__).parent / "webapp/build/_next/static/chunks").glob("*.js")
     icons = {icon for script in scripts for icon in re.findall(r'"(/favicon[^"]*)"', script.read_text())}

@@ -1,0 +1,78 @@
+"""What other machines get while no media server is configured: one page, which says what to set.
+
+``python -m aperture_dagster.front_door.set_up HOST PORT`` serves it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from aperture_dagster.front_door.gate import texts_for
+from aperture_dagster.front_door.rendering import Renderer, as_page
+from aperture_dagster.front_door.server import serve
+from aperture_dagster.texts import Texts
+
+HEALTH = "not set up\n"
+"""The answer to a health check, which ``aperture_dagster.cli.health`` knows: there is nothing to restart."""
+
+
+def set_up_page(prefix: str = "") -> Starlette:
+    """Return an application that shows the page at every address, and needs neither a database nor Dagster."""
+    renderer = Renderer(prefix)
+
+    # What it says is the same for everybody who asks by any name, so there is nothing to guard.
+    async def everything(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1013})
+            return
+        await _page(renderer, texts_for(Request(scope)))(scope, receive, send)
+
+    async def file(request: Request) -> Response:
+        return renderer.file(request.path_params["name"])
+
+    async def health(request: Request) -> Response:
+        return PlainTextResponse(HEALTH)
+
+    return Starlette(
+        routes=[
+            Route(f"{prefix}/health", health),
+            Route(f"{prefix}/static/{{name}}", file),
+            Mount("", everything),
+        ]
+    )
+
+
+def _page(renderer: Renderer, _: Texts) -> Response:
+    before = [
+        _("No media server is configured yet, so nothing is running here. Set these two variables, and start again:"),
+    ]
+    variables = [
+        (
+            "APERTURE_MEDIA_SERVER_URL",
+            _("The address of Jellyfin or Emby, such as http://192.168.1.10:8096. Inside a container, localhost is the "
+              "container."),
+        ),
+        (
+            "APERTURE_MEDIA_SERVER_API_KEY",
+            _("A key that you make on the media server: in Jellyfin under Dashboard, API Keys; in Emby under Settings, "
+              "API Keys."),
+        ),
+    ]  # fmt: skip
+    after = [
+        _("With Docker Compose, they are in the file .env beside compose.yaml; then run docker compose up --detach."),
+        _("On a NAS, they are among the variables of the container or app."),
+        _("Without containers, they are in the file .env in the home of the program, or in the checkout."),
+        _("More is in docs/containers.md, docs/nas.md and docs/installation.md."),
+    ]
+    parts = {"before": before, "variables": variables, "where": _("Where they are set"), "after": after}
+    return as_page(renderer.text("set_up.html", _, heading=_("Almost there"), **parts), 503)
+
+
+if __name__ == "__main__":
+    serve(set_up_page(), host=sys.argv[1], port=int(sys.argv[2]), log_level="warning")
