@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -22,6 +22,9 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.settings.types import is_loopback
 from aperture_dagster.texts import LANGUAGES, Texts, marked, preferred_language, texts_of
 
+REMEMBERED = timedelta(seconds=10)
+"""How long a session and its user are not read again: the operator's UI sends many requests."""
+MOST_REMEMBERED = 1_000
 OPERATOR_LIFE = timedelta(hours=12)
 """How long after a sign-in somebody operates, who then has to sign in again."""
 OPERATOR_SILENCE = timedelta(minutes=10)
@@ -95,6 +98,7 @@ class Gate:
         self._settings, self._database, self.is_open = settings, database, is_open
         self._clock = clock or Clock()
         self.sessions, self.roster = Sessions(settings, self._clock), Roster(settings, self._clock)
+        self._remembered: dict[str, tuple[datetime, int, tuple[Session, User | None]]] = {}
         # Health checks read it, and do not make it.
         read_secret(settings, OPERATOR)
 
@@ -112,15 +116,28 @@ class Gate:
         if self.is_open:
             return EVERYBODY
         token = self.sessions.token(request.cookies.get(COOKIE))
-        if token is None:
-            return None
+        found = self._look_up(token) if token is not None else None
+        return None if found is None else self._recognise(*found)
+
+    def _look_up(self, token: str) -> tuple[Session, User | None] | None:
+        """Return the session of a token, and its user: as read seconds ago, unless a session has changed since."""
+        now, changes = self._clock.now(), self.sessions.changes
+        read_at, changes_before, found = self._remembered.get(token, (now, -1, None))
+        if changes_before == changes and timedelta() <= now - read_at < REMEMBERED:
+            return found
         try:
             with self._database.connection() as connection:
                 session = self.sessions.find(connection, token)
                 user = find_user(connection, session.user_id) if session is not None else None
         except NothingYet:
             return None
-        return None if session is None else self._recognise(session, user)
+        if session is None:
+            self._remembered.pop(token, None)
+            return None
+        if len(self._remembered) >= MOST_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[token] = (now, changes, (session, user))
+        return session, user
 
     def _recognise(self, session: Session, user: User | None) -> Visitor | None:
         answer, now = self.roster.answer(session.confirmed_at), self._clock.now()

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -66,9 +65,8 @@ class Roster:
         hasty = {"media_server_timeout_seconds": ANSWER_SECONDS, "http_attempts": 1}
         self._settings, self._clock = settings.model_copy(update=hasty), clock
         self._database = Database(settings)
-        self._pool, self._lock = ThreadPoolExecutor(1, "roster"), threading.Lock()
-        self._asking: Future[None] | None = None
-        self._began = 0.0
+        self._lock, self._began = threading.Lock(), 0.0
+        self._answered: threading.Event | None = None
         self._failed_at: datetime | None = None
         self._answer: Answer | None = None
 
@@ -79,8 +77,8 @@ class Roster:
             confirmed_at: when the server was last known to let the visitor in.
         """
         age = min(self._age(confirmed_at), self._age(self._answer.asked_at if self._answer is not None else None))
-        if age >= ASK_AGAIN and (asking := self._ask_soon()) is not None and age >= FRESH:
-            wait([asking], max(0.0, PATIENCE_SECONDS - (time.monotonic() - self._began)))
+        if age >= ASK_AGAIN and (answered := self._ask_soon()) is not None and age >= FRESH:
+            answered.wait(PATIENCE_SECONDS - (time.monotonic() - self._began))
         return self._answer
 
     def _age(self, moment: datetime | None) -> timedelta:
@@ -88,23 +86,29 @@ class Roster:
         age = timedelta.max if moment is None else self._clock.now() - moment
         return age if age >= timedelta() else timedelta.max
 
-    def _ask_soon(self) -> Future[None] | None:
-        """Return the question that is under way, or a new one; None if it is not time for one."""
+    def _ask_soon(self) -> threading.Event | None:
+        """Ask, unless that is under way; return what is set at its end, and None if it is not time to ask."""
         with self._lock:
-            if self._asking is None or self._asking.done():
+            if self._answered is None or self._answered.is_set():
                 if self._settings.media_server_url is None or self._age(self._failed_at) < RETRY:
                     return None
-                self._asking, self._began = self._pool.submit(self._ask, self._clock.now()), time.monotonic()
-            return self._asking
+                self._answered, self._began = threading.Event(), time.monotonic()
+                arguments = (self._clock.now(), self._answered)
+                # Nobody waits for it when the program ends.
+                threading.Thread(target=self._ask, args=arguments, daemon=True).start()
+            return self._answered
 
-    def _ask(self, now: datetime) -> None:
+    def _ask(self, now: datetime, answered: threading.Event) -> None:
         try:
-            page = read_accounts(self._settings, self._database)
+            self._apply(now, read_accounts(self._settings, self._database))
         except (ServiceError, OperatorError) as error:
             if self._failed_at is None:
                 _LOG.warning("it cannot be looked up whom the media server lets in: %s", error)
             self._failed_at = self._clock.now()
-            return
+        finally:
+            answered.set()
+
+    def _apply(self, now: datetime, page: Page[ServerUser]) -> None:
         let_in = {user.user_id: user.is_administrator for user in page.records if not user.is_disabled}
         self._failed_at, self._answer = None, Answer(now, let_in, page)
         disabled = [user.user_id for user in page.records if user.is_disabled]

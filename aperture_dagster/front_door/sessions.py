@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,6 +61,8 @@ class Sessions:
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self._settings, self._clock, self._database = settings, clock or Clock(), Database(settings)
+        self.changes = 0
+        """Counts changes of sessions: one that was read before the last of them may have ended."""
 
     def begin(self, user_id: str, *, is_administrator: bool, device: str = "") -> str:
         """Begin a session of a user whom the media server has just let in; return the content of its cookie.
@@ -67,7 +71,7 @@ class Sessions:
             DatabaseError: it cannot be stored. The database has to be there, or this creates it.
         """
         token = secrets.token_urlsafe(32)
-        with self._database.transaction() as connection:
+        with self._change() as connection:
             now = self._clock.now()
             add_session(connection, token, self._key(), user_id, device, now, is_administrator=is_administrator)
         return self.sign(COOKIE, token)
@@ -89,24 +93,24 @@ class Sessions:
         """Write down that a session is used, unless that was done within the hour."""
         now = self._clock.now()
         if not timedelta() <= now - session.seen_at < STEP:
-            with self._database.transaction() as connection:
+            with self._change() as connection:
                 note_use(connection, session.session_id, seen_at=now, confirmed_at=confirmed_at)
 
     def end(self, cookie: str | None) -> None:
         """End the session of a cookie, if there is one; raises as :meth:`begin`."""
         token = self.token(cookie)
         if token is not None:
-            with self._database.transaction() as connection:
+            with self._change() as connection:
                 end_session(connection, token)
 
     def end_one(self, user_id: str, session_id: int) -> None:
         """End one of a user's sessions; raises as :meth:`begin`."""
-        with self._database.transaction() as connection:
+        with self._change() as connection:
             end_one(connection, user_id, session_id)
 
     def end_all(self, user_id: str) -> None:
         """End all sessions of a user; raises as :meth:`begin`."""
-        with self._database.transaction() as connection:
+        with self._change() as connection:
             end_all_of(connection, user_id)
 
     def csrf(self, cookie: str | None) -> str:
@@ -136,6 +140,14 @@ class Sessions:
             return self._signer(name).loads(cookie or "", max_age=seconds)
         except BadData:
             return None
+
+    @contextmanager
+    def _change(self) -> Iterator[Connection]:
+        try:
+            with self._database.transaction() as connection:
+                yield connection
+        finally:
+            self.changes += 1
 
     def _key(self) -> str:
         return read_secret(self._settings, SESSIONS)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from aperture_dagster.front_door import gate as gates
 from aperture_dagster.front_door import roster
 from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
@@ -47,8 +49,10 @@ def open_door(
     ) -> Iterator[Door]:
         """The media server has ``plugins``. With ``services``, Seerr and Trakt are there; other settings are given.
 
-        ``clock`` is that of sessions.
+        ``clock`` is that of sessions. Without it, these and their users are read with each request.
         """
+        if clock is None:
+            monkeypatch.setattr(gates, "REMEMBERED", timedelta())
         world = World("door", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
         with running_simulator(world, SimulatorSettings(trakt_device_interval=0, plugins=plugins)) as simulator:
             home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
