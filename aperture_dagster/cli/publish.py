@@ -80,7 +80,7 @@ def _errors() -> Iterator[None]:
 @contextmanager
 def _publication(settings: Settings, console: Terminal, *, dry_run: bool, **options: Any) -> Iterator[Publication]:
     database = Database(settings)
-    handler = _ConsoleHandler(console)
+    handler = ConsoleHandler(console)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
@@ -95,7 +95,9 @@ def _publication(settings: Settings, console: Terminal, *, dry_run: bool, **opti
         log.removeHandler(handler)
 
 
-class _ConsoleHandler(logging.Handler):
+class ConsoleHandler(logging.Handler):
+    """Shows what publishing says."""
+
     def __init__(self, console: Terminal) -> None:
         super().__init__()
         self._console = console

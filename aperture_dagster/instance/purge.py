@@ -72,7 +72,7 @@ def purge(instance: dg.DagsterInstance, retention: Retention, *, location: str =
 
     An instance may serve other programs, too: only what belongs to the code ``location`` of this process is deleted.
     """
-    storage = _on_postgres(instance)
+    storage = on_postgres(instance)
     if storage is None:
         return []
     # Dagster's columns hold UTC without a zone.
@@ -96,7 +96,7 @@ def purge(instance: dg.DagsterInstance, retention: Retention, *, location: str =
 def runs_with_files(instance: dg.DagsterInstance, *, location: str = LOCATION) -> set[str]:
     """Return the ids of the runs whose files stay: those that have not ended, and those of other code locations."""
     kept = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))}
-    storage = _on_postgres(instance)
+    storage = on_postgres(instance)
     if storage is None:
         return kept
     statement = f"SELECT run_id FROM runs WHERE NOT {_OWN_RUN}"
@@ -106,14 +106,14 @@ def runs_with_files(instance: dg.DagsterInstance, *, location: str = LOCATION) -
 
 def database_bytes(instance: dg.DagsterInstance) -> int | None:
     """Return the size of Dagster's database; None if it is not on PostgreSQL."""
-    storage = _on_postgres(instance)
+    storage = on_postgres(instance)
     if storage is None:
         return None
     with storage.index_connection() as connection:
         return size_of_database(connection)
 
 
-def _on_postgres(instance: dg.DagsterInstance) -> PostgresEventLogStorage | None:
+def on_postgres(instance: dg.DagsterInstance) -> PostgresEventLogStorage | None:
     """Return the storage of events, beside which all other tables are; None if it is another, as in tests."""
     from dagster_postgres import PostgresEventLogStorage
 

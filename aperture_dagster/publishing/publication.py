@@ -286,8 +286,10 @@ class Publication:
     def _rules(self) -> AccessRules:
         return AccessRules(self._settings.publish_strict_access, self._shares_history, self._viewers_of)
 
-    def unpublish(self) -> Published:
+    def unpublish(self, *, of: str | None = None) -> Published:
         """Retire everything that was placed: libraries, collections, playlists, files, and what users were set.
+
+        ``of`` is the id of a user whose lists alone are retired; what is everybody's stays.
 
         Raises:
             AlreadyPublishing: another process publishes at the moment; nothing was changed.
@@ -298,10 +300,12 @@ class Publication:
             publisher = self._publisher(session)
 
             def want(keys: Collection[str] | None) -> Wanted:
-                return Wanted({}, [key for key in self.manifest.libraries() if keys is None or key in keys])
+                placed = [key for key, one in self.manifest.libraries().items() if of in (None, one.user_id)]
+                return Wanted({}, [key for key in placed if keys is None or key in keys])
 
             publisher.place(want)
-            outcomes = ListPublisher(session, self._names).publish([], retired=self.manifest.lists())
+            lists = [one for one in self.manifest.lists() if of in (None, one.user_id, *one.list_key.split("/"))]
+            outcomes = ListPublisher(session, self._names).publish([], retired=lists)
         publisher.wait(want)
         return self._result(session, publisher, publisher.outcomes + outcomes)
 
