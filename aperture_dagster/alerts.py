@@ -17,7 +17,7 @@ from aperture_dagster.http.errors import redact
 from aperture_dagster.model import is_future, printable
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows
-from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import NAMES_USERS, Moment, between, metadata, one_of
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.home import secrets_in, shown_address
 
@@ -32,7 +32,7 @@ alert_problems = sa.Table(
     sa.Column("key", sa.Text, primary_key=True, comment="category, subject and class of the cause"),
     sa.Column("category", sa.Text, nullable=False),
     sa.Column("subject", sa.Text, nullable=False, comment="asset, asset.check or job"),
-    sa.Column("sentence", sa.Text, nullable=False, comment="what was wrong last, and what to do"),
+    sa.Column("sentence", sa.Text, nullable=False, info=NAMES_USERS, comment="what was wrong last, and what to do"),
     sa.Column("page", sa.Text, nullable=False, comment="its page in the UI"),
     sa.Column("first_seen", Moment, nullable=False),
     sa.Column("last_seen", Moment, nullable=False),

@@ -256,12 +256,28 @@ def write_users(
         own = {"partition_key": keys[user_id], "former_names": [*names], "removed_at": None}
         complete.append(row | own)
     counts = upsert(connection, users, complete, columns=(*written_columns(users), "former_names"))
+    there = [row["user_id"] for row in complete]
+    execute(connection, "DELETE FROM departures WHERE user_id = ANY(:there)", there=there)
     if still_there is not None:
         statement = """
             UPDATE users SET removed_at = now(), updated_at = now()
             WHERE removed_at IS NULL AND NOT user_id = ANY(:there)"""
         counts.deleted = execute(connection, statement, there=list(still_there)).rowcount
     return counts
+
+
+def hold_user(connection: Connection, user_id: str) -> None:
+    """Let nobody add rows that refer to a user until the end of the transaction."""
+    execute(connection, "SELECT FROM users WHERE user_id = :user FOR UPDATE", user=user_id)
+
+
+def remove_user(connection: Connection, user_id: str, *, is_listed: bool) -> int:
+    """Delete a user to whom no row refers; if they are still listed, their former names. Return the changed rows."""
+    if is_listed:
+        statement = "UPDATE users SET former_names = '{}' WHERE user_id = :user AND former_names <> '{}'"
+    else:
+        statement = "DELETE FROM users WHERE user_id = :user"
+    return execute(connection, statement, user=user_id).rowcount
 
 
 def server_identity(connection: Connection) -> dict[str, Any] | None:

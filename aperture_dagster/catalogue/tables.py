@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import IS_USER, MEDIA_TYPES, Moment, between, metadata, one_of
 
 libraries = sa.Table(
     "libraries",
@@ -138,6 +138,17 @@ users = sa.Table(
     comment="One row per user ever seen on the media server; removed_at is set if the server no longer lists them.",
 )
 
+departures = sa.Table(
+    "departures",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("days", sa.Integer, nullable=False, comment="on which the server's whole list of users lacked them"),
+    sa.Column("last_on", sa.Date, nullable=False, comment="the last of these"),
+    sa.Column("announced_at", sa.Integer, comment="the number of days when it was said that they will be forgotten"),
+    between("days", 1),
+    comment="Users who left the media server, while they are remembered. Who comes back has no row.",
+)
+
 api_keys = sa.Table(
     "api_keys",
     metadata,
@@ -156,7 +167,7 @@ sessions = sa.Table(
     sa.Column(
         "secret_digest", sa.Text, nullable=False, comment="of the secret that signed the cookie; void under another one"
     ),
-    sa.Column("user_id", sa.Text, nullable=False, comment="may be a user whom no sync has read yet"),
+    sa.Column("user_id", sa.Text, nullable=False, info=IS_USER, comment="may be a user whom no sync has read yet"),
     sa.Column("is_administrator", sa.Boolean, nullable=False, comment="as the media server last said"),
     sa.Column("device", sa.Text, nullable=False, comment="browser and system, such as Firefox, Android; may be empty"),
     sa.Column("created_at", Moment, nullable=False),

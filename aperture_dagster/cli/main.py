@@ -31,6 +31,7 @@ from aperture_dagster.cli.demo import (
 )
 from aperture_dagster.cli.discovery import discover, dismiss, request, requests
 from aperture_dagster.cli.doctor import doctor
+from aperture_dagster.cli.forget import forget
 from aperture_dagster.cli.history import history
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate, trakt
@@ -146,7 +147,7 @@ COMMANDS = {
     "First steps": (demo, up, doctor, status, show),
     "For each user": (discover, dismiss, request, requests, rate, trakt, history),
     "On the media server": (publish, unpublish),
-    "Operating": (backup, restore, migrate, alert, crowd, api_key, sign_out_everybody),
+    "Operating": (backup, restore, migrate, alert, crowd, api_key, sign_out_everybody, forget),
     "Development": (simulate,),
 }
 """The commands as `aperture --help` groups them."""

@@ -19,6 +19,7 @@ from rich.text import Text
 from sqlalchemy import Connection
 
 from aperture_dagster.alerts import Message, Notifier
+from aperture_dagster.catalogue.departures import announced_departures
 from aperture_dagster.catalogue.people import read_users, server_identity, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.server_trouble import read_trouble
@@ -147,6 +148,10 @@ def _read_product(connection: Connection, settings: Settings, now: datetime) -> 
         "dated_in_future": future_dates(connection, now=now),
         "last_day": changes_since(connection, now - timedelta(days=1)),
         "outage": recent_outage(connection, now=now),
+        "forgotten_soon": [
+            one.describe(settings.forget_after_days)
+            for one, _ in announced_departures(connection, settings.forget_after_days)
+        ],
         "picks_watched": picks_watched(connection, now=now, timezone=settings.schedule_timezone),
     }
 
@@ -238,6 +243,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
         "lists": {"newest_at": _iso(max(dates, default=None)), "oldest_at": _iso(min(dates, default=None))},
         "last_day": dict(found.last_day),
         "outage": found.outage,
+        "forgotten_soon": list(found.forgotten_soon),
         "picks_watched": [asdict(one) | {"rate": one.rate} for one in found.picks_watched],
         "jobs": [
             asdict(job) | {name: _iso(getattr(job, name)) for name in ("ended_at", "next_at", "made_at")}
@@ -280,6 +286,7 @@ def _print(settings: Settings, found: Status, wrong: Sequence[Wrong], console: T
     future = describe_future(found.dated_in_future, found.at)
     others = {"clock": future, "outage": found.outage}
     noted += [f"{name}: {sentence}" for name, sentence in others.items() if sentence is not None]
+    noted += [f"users: {sentence}" for sentence in found.forgotten_soon]
     if noted:
         console.print()
         for sentence in noted:

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.alerts import Message, Notifier
 from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.discovery import discovery_pool
 from aperture_dagster.defs.enrichment import enriched_metadata
@@ -12,6 +13,7 @@ from aperture_dagster.defs.reporting import materialized, table, warn_unless
 from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.defs.taste import embedder, embeddings
 from aperture_dagster.instance.failures import operator_errors
+from aperture_dagster.instance.forgetting import Forgetting
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.markdown import MEGABYTE, in_megabytes, markdown_table
 from aperture_dagster.instance.pools import PRICES
@@ -159,6 +161,14 @@ def housekeeping(
         freed.append(purge_run_files(settings.home_path / "dagster", kept, before=logs_before))
         freed.append(shorten_server_log(home / "postgres"))
         freed.append(forget_pictures(home, before=now - KEEP_UNUSED))
+        night = Forgetting(settings, database, context.instance, clock, context.log).look_after_departures()
+        for sentence in [*night.soon, *night.notes]:
+            context.log.warning(sentence)
+        if night.announced:
+            message = Message("Aperture: users who left", "\n\n".join(night.announced), is_good=False)
+            for address, reason in Notifier(settings).send_to_all(message):
+                if reason is not None:
+                    context.log.warning(f"No message to {address.shown}: {reason}.")
         with database.transaction() as connection:
             product_bytes = size_of_database(connection)
         sizes = {
@@ -166,7 +176,10 @@ def housekeeping(
             "dagster_database_bytes": database_bytes(context.instance) or 0,
             "home_bytes": bytes_below(home),
         }
-    return materialized(context, _report(freed, sizes))
+    departures: dict[str, Any] = {"users_forgotten": night.forgotten}
+    if night.soon:
+        departures["users_forgotten_soon"] = markdown_table([{"who and when": sentence} for sentence in night.soon])
+    return materialized(context, _report(freed, sizes) | departures)
 
 
 def _report(freed: list[Freed], sizes: dict[str, int]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ They are works without copies, so that ratings, dismissals and requests stay wit
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import HOLDS_USER, MEDIA_TYPES, Moment, between, metadata, one_of
 
 REQUEST_STATES = ("sending", "pending", "approved", "declined", "failed", "completed", "available", "refused")
 
@@ -64,7 +64,7 @@ discovery_vectors = sa.Table(
 discovery_lists = sa.Table(
     "discovery_lists",
     metadata,
-    sa.Column("request", sa.Text, primary_key=True, comment="such as movie/discover?genres=18/2"),
+    sa.Column("request", sa.Text, primary_key=True, info=HOLDS_USER, comment="such as movie/discover?genres=18/2"),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("entries", JSONB, nullable=False, comment="in the list's order, as far as the service tells"),
     sa.Column("read_at", Moment, nullable=False),

@@ -119,6 +119,7 @@ class Status:
         last_day: what has changed within a day, as of :func:`changes_since`.
         picks_watched: per user and period, by the names of the users.
         outage: what an outage meant that ended within a day.
+        forgotten_soon: sentences about users who left, and will be forgotten.
         proven_backups: the day of each.
         ui: address of the UI, if it runs.
     """
@@ -147,6 +148,7 @@ class Status:
     last_day: Mapping[str, int] = field(default_factory=dict)
     picks_watched: Sequence[PicksWatched] = ()
     outage: str | None = None
+    forgotten_soon: Sequence[str] = ()
     checks_passed: int = 0
     backups: int = 0
     proven_backups: Sequence[date] = ()

@@ -24,6 +24,20 @@ Moment = DateTime(timezone=True)
 item_ids = Sequence("item_id_seq", metadata=metadata, data_type=BigInteger)
 
 
+# How a column names a user, and so what becomes of its rows when that user is forgotten. A foreign key to ``users``
+# says the same as ``IS_USER``; a test finds columns that look like one and say nothing.
+IS_USER = {"user": "is"}
+"""The rows of the user go."""
+HOLDS_USER = {"user": "holds"}
+"""A text with the id in it: its rows go."""
+NAMES_USERS = {"user": "names"}
+"""A text for people: the names are taken out of it."""
+WHILE_LISTED = {"user": "while listed"}
+"""What the media server's own record of a user needs: its rows go once the server no longer lists the user."""
+PLACED = {"user": "placed"}
+"""What is on the media server for the user: its rows go when that is taken back, which comes first."""
+
+
 def one_of(column: str, values: Collection[str]) -> CheckConstraint:
     """Allow only these values. Not for values from services: a bad one must not fail a whole page of items."""
     return CheckConstraint(f"{column} IN ({', '.join(map(repr, values))})", name=column)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Index, Integer, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import MEDIA_TYPES, PLACED, WHILE_LISTED, Moment, between, metadata, one_of
 
 ENTRY_STATES = ("planned", "placed", "leaving")
 
 published_libraries = Table(
     "published_libraries",
     metadata,
-    Column("list_key", Text, primary_key=True, comment="which list, such as recommendations/USER/movie"),
-    Column("user_id", Text, comment="its owner; null: shared"),
+    Column("list_key", Text, primary_key=True, info=PLACED, comment="which list, such as recommendations/USER/movie"),
+    Column("user_id", Text, info=PLACED, comment="its owner; null: shared"),
     Column("media_type", Text, nullable=False),
     Column("name", Text, nullable=False, comment="on the media server"),
     Column("folder", Text, nullable=False, unique=True, comment="below the root"),
@@ -60,9 +60,9 @@ published_copies = Table(
 published_lists = Table(
     "published_lists",
     metadata,
-    Column("list_key", Text, primary_key=True),
+    Column("list_key", Text, primary_key=True, info=PLACED),
     Column("kind", Text, primary_key=True),
-    Column("user_id", Text, primary_key=True, comment="a playlist's owner; empty: shared"),
+    Column("user_id", Text, primary_key=True, info=PLACED, comment="a playlist's owner; empty: shared"),
     Column("name", Text, nullable=False),
     Column("server_list_id", Text, comment="null while it is being created or changed"),
     Column("items", ARRAY(Text), nullable=False, comment="server ids that were put into it"),
@@ -75,7 +75,7 @@ published_lists = Table(
 published_access = Table(
     "published_access",
     metadata,
-    Column("user_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True, info=WHILE_LISTED),
     Column("server_item_id", Text, primary_key=True, comment="a library's id"),
     Column("kind", Text, primary_key=True),
     one_of("kind", ("view", "latest")),
@@ -86,7 +86,7 @@ published_access = Table(
 library_lists = Table(
     "library_lists",
     metadata,
-    Column("user_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True, info=WHILE_LISTED),
     Column("before", ARRAY(Text), nullable=False, comment="the ids in the user's policy before"),
     Column("offered", ARRAY(Text), nullable=False, comment="ids in policies of libraries that were put on the list"),
     comment="Users who might see all libraries, and were given a list of them instead. From one who lacks a library "

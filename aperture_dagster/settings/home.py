@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from platformdirs import user_data_path
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, StringConstraints
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StringConstraints
 
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings.types import (
@@ -251,7 +251,9 @@ class BackupSettings(SettingsGroup):
 
 
 class HousekeepingSettings(SettingsGroup):
-    """Housekeeping. Plays, ratings, requests and Top Picks are never deleted, nor is the latest state of anything."""
+    """Housekeeping. Plays, ratings and requests of those whom the media server has are never deleted, nor are Top Picks
+    or the latest state of anything.
+    """
 
     keep_logs_days: PositiveInt = 30
     """Days for which the log of each run is kept, and what its steps printed: long enough to look into a fault that was
@@ -260,6 +262,11 @@ class HousekeepingSettings(SettingsGroup):
     keep_runs_days: PositiveInt = 90
     """Days for which runs, results of checks and past materializations (the plots on an asset's page) are kept: a
     season, in which trends show. Never shorter than the logs.
+    """
+
+    forget_after_days: NonNegativeInt = 90
+    """Days after which everything about a user who left the media server is deleted (0: never). Only days count on
+    which the server's whole list of users lacks them, and it is said two weeks before.
     """
 
     @property

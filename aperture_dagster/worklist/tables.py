@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import MEDIA_TYPES, NAMES_USERS, Moment, between, metadata, one_of
 
 KINDS = (*MEDIA_TYPES, "collection", "company", "network")
 """Of items that services are asked about."""
@@ -49,7 +49,7 @@ services = sa.Table(
     sa.Column("batch_size", sa.Integer, comment="largest accepted batch, if a larger one was refused"),
     sa.Column("answered_at", Moment, comment="last success"),
     sa.Column("failing_since", Moment, comment="first of the current failures; null while it works"),
-    sa.Column("trouble", sa.Text, comment="the last error"),
+    sa.Column("trouble", sa.Text, info=NAMES_USERS, comment="the last error"),
     sa.Column("asked_again_by", sa.Text, comment="the last run that wanted answers again although they are not due"),
     between("batch_size", 1),
     comment="State of external services between runs.",
