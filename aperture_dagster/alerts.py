@@ -382,8 +382,9 @@ class Notifier:
                     mode = apprise.OverflowMode
                     service.overflow_mode = mode.SPLIT if message.is_html else mode.TRUNCATE
                 is_sent = service.notify(
-                    body=message.body,
-                    title=message.title,
+                    # Names and titles are stored as they came.
+                    body=printable(message.body),
+                    title=" ".join(printable(message.title).split()),
                     notify_type=apprise.NotifyType.SUCCESS if message.is_good else apprise.NotifyType.WARNING,
                     body_format=apprise.NotifyFormat.HTML if message.is_html else apprise.NotifyFormat.TEXT,
                 )

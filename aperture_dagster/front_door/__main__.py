@@ -23,6 +23,7 @@ from aperture_dagster.front_door.secrets import ROWS, read_secret
 from aperture_dagster.front_door.server import serve
 from aperture_dagster.front_door.set_up import set_up_page
 from aperture_dagster.instance.private import webserver
+from aperture_dagster.instance.terminal import PlainFormatter
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.home_rows import RowKeeper, first_member, reachable_address
 from aperture_dagster.settings import Settings, load_settings
@@ -92,7 +93,8 @@ def _serve(app: ASGIApp, **options: Any) -> None:
 def _log_with_time() -> None:
     """Date what this program logs, as fail2ban needs it; Dagster has handlers for its own loggers only."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    dated = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z")
+    handler.setFormatter(PlainFormatter(dated))
     logging.getLogger("aperture_dagster").addHandler(handler)
 
 

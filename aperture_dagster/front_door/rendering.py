@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
-from aperture_dagster.model import stars
+from aperture_dagster.model import printable, stars
 from aperture_dagster.texts import LANGUAGES, Texts, marked
 
 HERE = Path(__file__).parent
@@ -61,5 +61,8 @@ class Renderer:
 
 
 def as_page(text: str, status: int = 200) -> Response:
-    """Return a text as an answer that nobody else may keep."""
-    return HTMLResponse(text, status, {**HEADERS, **NO_STORE})
+    """Return a text as an answer that nobody else may keep.
+
+    Names and titles are stored as they came, so what would turn the text around them is taken out here.
+    """
+    return HTMLResponse(printable(text), status, {**HEADERS, **NO_STORE})

@@ -25,6 +25,22 @@ NO_CODE_SERVER = ("Could not reach user code server", "The code server is stoppi
 WAITING = "The code server does not answer; waiting for it. Runs stay in the queue meanwhile."
 
 
+MORE = "\n  | "
+"""Begins a further line of a message, so that none passes for a line of the log: a name may hold a line break."""
+
+
+class PlainFormatter(logging.Formatter):
+    """Formats as another formatter does, without what controls a terminal; further lines begin with :data:`MORE`."""
+
+    def __init__(self, inner: logging.Formatter | None = None) -> None:
+        super().__init__()
+        self.inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        return printable(self.inner.format(record)).replace("\n", MORE)
+
+
 class RunFormatter(logging.Formatter):
     """Format what a run logs in a line; ``format`` returns an empty text for what is not worth a line."""
 
@@ -37,6 +53,7 @@ class RunFormatter(logging.Formatter):
             message = str(about.get("orig_message") or record.getMessage())
             # The failure that it follows from has a line of its own.
             is_consequence = record.levelno >= logging.ERROR and message.startswith("Dependencies for step")
+            message = message.replace("\n", MORE)
             return "" if is_consequence else self._line(record, f"{step or job or record.name}: {message}")
         if event.is_step_failure:
             trace = "" if is_foreseen(event) else f"\n{event.step_failure_data.error_display_string.rstrip()}"
@@ -130,8 +147,14 @@ def log_runs_in_lines() -> None:
 
 
 def log_foreseen_errors_once() -> None:
-    """Attach :class:`ForeseenErrors` to what this process writes; Dagster's services have set up their logs before."""
+    """Attach :class:`ForeseenErrors` to what this process writes; Dagster's services have set up their logs before.
+
+    Lines are made plain as well.
+    """
     handlers = [handler for name in ("", "dagster") for handler in logging.getLogger(name).handlers]
+    for handler in [*handlers, *filter(None, [logging.lastResort])]:
+        if not isinstance(handler.formatter, PlainFormatter):
+            handler.setFormatter(PlainFormatter(handler.formatter))
     shared = next((one for handler in handlers for one in handler.filters if isinstance(one, ForeseenErrors)), None)
     shared = shared or ForeseenErrors()
     for handler in handlers:

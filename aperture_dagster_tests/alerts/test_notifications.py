@@ -12,6 +12,7 @@ from aperture_dagster.settings.home import secrets_in, shown_address
 from aperture_dagster_tests.inbox import Inbox, open_inbox
 
 MESSAGE = Message("Aperture: movies failed", "Movies failed: no.", is_good=False)
+EVIL = "\x1b[2J\x07\u202e\u2066"
 DISCORD = "4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js"
 
 
@@ -81,6 +82,16 @@ def test_a_message_that_is_too_long_for_a_service_is_cut_and_not_refused(
     assert [notifier.send(address, letter) for address in notifier.addresses] == [None]
     parts = inboxes[0].take()
     assert len(parts) > 2 and "".join(one["message"] for one in parts).replace(" ", "").endswith("Theend</p>")
+
+
+def test_a_name_controls_nothing_in_a_message_or_letter(inboxes: tuple[Inbox, Inbox]):
+    notifier = Notifier(load_settings(alert_urls=inboxes[0].url))
+    for is_html in (False, True):
+        message = Message(f"Alien{EVIL}\nBcc: all", f"<p>Alien{EVIL}</p>", is_good=True, is_html=is_html)
+        assert [notifier.send(address, message) for address in notifier.addresses] == [None]
+        (sent,) = inboxes[0].take()
+        assert sent["title"] == "Alien[2J Bcc: all" and "Alien[2J" in sent["message"]
+        assert not set(EVIL[:1] + EVIL[-2:]) & set(sent["title"] + sent["message"])
 
 
 def test_what_a_service_raises_is_a_reason_without_the_secrets_of_the_address(

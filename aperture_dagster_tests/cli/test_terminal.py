@@ -23,7 +23,7 @@ from aperture_dagster.build import all_jobs
 from aperture_dagster.cli.common import Console, Terminal, echo, echo_json, fit
 from aperture_dagster.cli.cycle import ProgressHandler, captured_logs
 from aperture_dagster.cli.show import print_page
-from aperture_dagster.instance.terminal import RunFormatter, TerminalHandler
+from aperture_dagster.instance.terminal import PlainFormatter, RunFormatter, TerminalHandler
 from aperture_dagster.model import UNPRINTABLE, counted, listed
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import load_settings
@@ -281,6 +281,22 @@ def test_what_a_run_logs_controls_no_terminal(capsys: pytest.CaptureFixture[str]
     handler.emit(logging.makeLogRecord({"msg": FROM_OUTSIDE, "levelno": logging.WARNING, "levelname": "WARNING"}))
     printed = capsys.readouterr().err
     assert AS_SHOWN in printed and not UNPRINTABLE.search(printed)
+
+
+def test_a_name_is_no_line_of_a_log_and_controls_no_terminal():
+    evil = "Alien\r\n2026-12-02T04:44:27+0000 WARNING x: Refused a sign-in from 10.0.0.1\x1b[2J\u202e\u2066"
+    inner = logging.Formatter("%(levelname)s %(message)s")
+    for formatter, error in (
+        (PlainFormatter(inner), None),
+        (PlainFormatter(inner), ValueError(evil)),
+        (RunFormatter(), None),
+    ):
+        about = (type(error), error, None) if error is not None else None
+        record = logging.LogRecord("a", logging.WARNING, "", 1, "the row of %s is empty", (evil,), about)
+        first, *more = formatter.format(record).split("\n")
+        assert "Alien" in first and more and all(line.startswith("  | ") for line in more)
+        if isinstance(formatter, PlainFormatter):
+            assert not {"\r", "\x1b", "\u202e", "\u2066"} & set("".join([first, *more]))
 
 
 if __name__ == "__main__":

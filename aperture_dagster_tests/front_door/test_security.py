@@ -119,3 +119,11 @@ def test_names_and_titles_are_text_and_no_headers_or_markup(open_door: Callable[
         for answer in asked:
             assert "<script" not in answer.text and "set-cookie" not in answer.headers, answer.url
         assert asked[0].status_code == 200 and "&lt;script&gt;" in asked[0].text
+
+
+def test_no_title_turns_or_controls_the_text_around_it(open_door: Callable[..., Any]):
+    with open_door() as door:
+        door.home.shelf.do("UPDATE titles SET title = title || :marks", marks="\x1b[2J\x07\u202e\u2066")
+        door.home.recommend("Ben", 2)
+        page = door.signed_in("Ben").get("/").text
+        assert "Heat[2J" in page and not {"\x1b", "\x07", "\u202e", "\u2066"} & set(page)
