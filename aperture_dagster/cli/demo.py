@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http.client
 import json
 import os
 import select
@@ -13,16 +14,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import click
 
 from aperture_dagster.cli.common import echo
 from aperture_dagster.enrichment.sources import SOURCES
+from aperture_dagster.files.private import write_file
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import (
@@ -42,6 +46,7 @@ Server = Literal["jellyfin", "jellyfin@10.9", "jellyfin@10.10", "jellyfin@10.11"
 """A media server that the stand-ins imitate; without a version, the newest."""
 JELLYFIN_VERSIONS = {"10.9": "10.9.11", "10.10": "10.10.7", "10.11": "10.11.11", "12": "12.0.0"}
 START_SECONDS = 60
+ANSWER_SECONDS = 10
 # Enough for any world in one day; the real services allow 1,000.
 REQUESTS_A_DAY = 1_000_000
 # Below the ports that systems give to outgoing connections.
@@ -84,6 +89,13 @@ class StandIns:
         kept = ["--state", str(state)] if state is not None else []
         return [*self.arguments(port=port), *limits, *volume, *kept]
 
+    def environment(self, address: str) -> dict[str, str]:
+        """Return the environment that points every service at these stand-ins, which listen at an address."""
+        from aperture_dagster.simulator.settings import SimulatorSettings, environment
+
+        limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in _limited_sources()}
+        return environment(address, self.server.partition("@")[0], SimulatorSettings(**limits))
+
     @contextlib.contextmanager
     def running(
         self, *, lists: Path | None = None, port: int = 0, state: Path | None = None
@@ -97,9 +109,6 @@ class StandIns:
         Raises:
             OperatorError: they did not start; with their last line of output.
         """
-        from aperture_dagster.simulator.settings import SimulatorSettings, environment
-
-        limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in _limited_sources()}
         command = [sys.executable, "-m", "aperture_dagster.simulator", "--parent-pid", str(os.getpid())]
         command += self.demo_arguments(lists=lists, port=port, state=state)
         with (
@@ -116,8 +125,7 @@ class StandIns:
                     output = log.read().decode("utf-8", "replace").strip().splitlines()
                     reason = output[-1].removeprefix("simulator: ") if output else "no answer in time"
                     raise OperatorError(f"The stand-ins did not start: {reason}")
-                address = line.removeprefix("simulator: ").strip()
-                yield process.pid, environment(address, self.server.partition("@")[0], SimulatorSettings(**limits))
+                yield process.pid, self.environment(line.removeprefix("simulator: ").strip())
             finally:
                 process.send_signal(signal.SIGTERM)
                 try:
@@ -172,6 +180,8 @@ LISTS = "libraries"
 """The folder in the home that the stand-in for the media server can read."""
 STATE = "stand-ins.json"
 """The file in the home that keeps what was changed on that stand-in, so that libraries need not be made again."""
+SERVED = "demo.json"
+"""The file in the home of a demo that says what its stand-ins served last, and where. No other home has it."""
 
 demo_home_option = click.option(
     "--home",
@@ -191,10 +201,68 @@ def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
     return (own / ("demo" if server == "jellyfin" else f"demo-{server.replace('@', '-')}")).resolve()
 
 
+def note_served(home: Path, stand_ins: StandIns, environment: Mapping[str, str]) -> None:
+    """Note in the home of a demo what its stand-ins serve, and where, for :func:`settings_to_act_with`."""
+    address = urlsplit(environment[PREFIX + "MEDIA_SERVER_URL"])
+    served = {**asdict(stand_ins), "address": f"{address.scheme}://{address.netloc}"}
+    write_file(home / SERVED, json.dumps(served).encode())
+
+
+def _read_served(home: Path) -> tuple[StandIns, str] | None:
+    """Return what the stand-ins of a demo served last, and their address; None in another home."""
+    try:
+        served = json.loads((home / SERVED).read_bytes())
+        return StandIns(served["world"], served["users"], served["server"]), served["address"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 home_option = click.option(
-    "--home", type=click.Path(file_okay=False), help="Folder to look into. Default: your own, or else the demo's."
+    "--home", type=click.Path(file_okay=False), help="Folder to work in. Default: your own, or else the demo's."
 )
-"""The option of commands that look into a home."""
+"""The option of commands that look into a home, or act on the media server of one."""
+
+
+@contextlib.contextmanager
+def settings_to_act_with(home: str | None) -> Iterator[Settings]:
+    """Load the settings for a command that acts on the media server: that of the operator, or else the demo's.
+
+    Without a media server, and in the home of a demo, everything real is removed from the environment, as for the demo
+    itself. Its stand-ins run at least until the block ends. A line says so.
+
+    Raises:
+        OperatorError: the stand-ins did not start.
+    """
+    settings = load_settings_of(home)
+    folders = [demo_home(home)] if home is not None else [demo_home(None), settings.home_path]
+    demos = [(folder, *served) for folder in folders if (served := _read_served(folder))]
+    # Half of a configuration is a mistake to be reported.
+    if settings.media_server_url or settings.media_server_api_key or not demos:
+        yield settings
+        return
+    folder, stand_ins, address = demos[0]
+    environment, lists = stand_ins.environment(address), folder / LISTS
+    with contextlib.ExitStack() as stack:
+        about = "runs" if (are_running := _answers(environment)) else "does not run, so its stand-ins are started"
+        echo(f"No media server is configured: this is about the demo in {folder}, which {about}.", err=True)
+        if not are_running:
+            _, environment = stack.enter_context(
+                stand_ins.running(lists=lists, port=usual_port(folder), state=folder / STATE)
+            )
+        yield point_at(environment, folder, lists)
+
+
+def _answers(environment: Mapping[str, str]) -> bool:
+    """Return whether the stand-in for the media server accepts its key: nothing else that uses its port would."""
+    url, key = (environment[f"{PREFIX}MEDIA_SERVER_{name}"] for name in ("URL", "API_KEY"))
+    # Of Jellyfin and of Emby.
+    headers = {"Authorization": f'MediaBrowser Token="{key}"', "X-Emby-Token": key}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        opener.open(urllib.request.Request(f"{url}/System/Info", headers=headers), timeout=ANSWER_SECONDS).close()
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    return True
 
 
 def settings_of_home(home: str | None) -> Settings:

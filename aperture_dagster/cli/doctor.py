@@ -26,8 +26,8 @@ from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.references import nearest_users
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli.common import Terminal, echo_json, json_option, operator_errors, require_writable
-from aperture_dagster.cli.demo import demo_home, home_option, load_settings_of, settings_of_home
-from aperture_dagster.cli.heartbeats import read_parts, up_is_running
+from aperture_dagster.cli.demo import home_option, settings_to_act_with
+from aperture_dagster.cli.heartbeats import read_parts
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.enrichment.sources import SOURCES, TitleSource
 from aperture_dagster.front_door.proxies import Proxies
@@ -94,12 +94,7 @@ def doctor(as_json: bool, home: str | None) -> None:
     """
     # It logs each step of opening a database.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with operator_errors():
-        settings = load_settings_of(home)
-        about = settings.home_path
-        if settings.media_server_url is None and up_is_running(demo_home(home)):
-            settings = settings_of_home(home)
-            about = f"{settings.home_path}, where the demo runs"
+    with operator_errors(), settings_to_act_with(home) as settings:
         findings = sorted(examine(settings), key=lambda one: WORST_FIRST.index(one.state))
     counts: Counter[State] = Counter(one.state for one in findings)
     if as_json:
@@ -108,7 +103,7 @@ def doctor(as_json: bool, home: str | None) -> None:
         echo_json(document)
         sys.exit(bool(counts["failed"]))
     console = Terminal()
-    console.print_hanging(f"Examined {about}", "bold")
+    console.print_hanging(f"Examined {settings.home_path}", "bold")
     for finding in findings:
         start = Text.assemble(" ", MARKS[finding.state], f"  {finding.what:<{NAMES}}  ")
         console.print_hanging(start + Text(finding.message), hang=NAMES + 6)

@@ -24,6 +24,7 @@ from aperture_dagster.cli.demo import (
     StandIns,
     demo_home,
     demo_home_option,
+    note_served,
     point_at,
     stand_in_options,
     usual_port,
@@ -94,6 +95,7 @@ def demo(stand_ins: StandIns, home: str | None) -> None:
         with stand_ins.running(lists=folder / LISTS, port=usual_port(folder), state=folder / STATE) as (_, environment):
             # Not before: stand-ins that cannot serve this world should leave no folder behind.
             require_writable(folder)
+            note_served(folder, stand_ins, environment)
             settings = point_at(environment, folder, folder / LISTS)
             from aperture_dagster.cli.cycle import run_cycle, show_lists
 

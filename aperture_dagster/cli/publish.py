@@ -11,13 +11,14 @@ import click
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli.common import Terminal, operator_errors
+from aperture_dagster.cli.demo import home_option, settings_to_act_with
 from aperture_dagster.enrichment.tmdb import TMDB_IMAGES
 from aperture_dagster.model import Clock, counted
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.publication import Publication, Published
 from aperture_dagster.publishing.work import Outcome, explain_failures
-from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.services import MeteredService
 
 SHOWN_LINES = 60
@@ -28,11 +29,11 @@ log = logging.getLogger(__name__)
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--accept-root", is_flag=True, help="Accept a new or emptied APERTURE_PUBLISH_ROOT.")
-def publish(dry_run: bool, accept_root: bool) -> None:
+@home_option
+def publish(dry_run: bool, accept_root: bool, home: str | None) -> None:
     """Publish all lists on the media server now."""
     console = Terminal()
-    with _errors():
-        settings = load_settings()
+    with _errors(), settings_to_act_with(home) as settings:
         if settings.publish_as == "rows":
             raise OperatorError(
                 "APERTURE_PUBLISH_AS is rows: `aperture up` shows the lists on the home screen, and nothing is left to "
@@ -48,7 +49,8 @@ def publish(dry_run: bool, accept_root: bool) -> None:
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-def unpublish(dry_run: bool, yes: bool) -> None:
+@home_option
+def unpublish(dry_run: bool, yes: bool, home: str | None) -> None:
     """Remove everything that was published on the media server: libraries, collections, playlists and files.
 
     It is found wherever it was published, also if APERTURE_PUBLISH_ROOT is another folder now. While the folder is not
@@ -58,10 +60,11 @@ def unpublish(dry_run: bool, yes: bool) -> None:
     copies; publish again afterwards.
     """
     console = Terminal()
-    if not dry_run and not yes:
-        click.confirm("Remove everything that was published on the media server?", abort=True)
-    with _errors(), _publication(load_settings(), console, dry_run=dry_run) as publication:
-        published = publication.unpublish()
+    with _errors(), settings_to_act_with(home) as settings:
+        if not dry_run and not yes:
+            click.confirm("Remove everything that was published on the media server?", abort=True)
+        with _publication(settings, console, dry_run=dry_run) as publication:
+            published = publication.unpublish()
     _show(console, published, dry_run=dry_run, if_none="Nothing is published.")
 
 

@@ -25,6 +25,7 @@ from aperture_dagster.cli.demo import (
     demo_home,
     demo_home_option,
     load_settings_of,
+    note_served,
     point_at,
     stand_in_options,
     usual_port,
@@ -146,6 +147,7 @@ def _start_stand_ins(stand_ins: StandIns, folder: Path, stack: contextlib.ExitSt
     running = stand_ins.running(lists=lists, port=usual_port(folder), state=state)
     process, environment = stack.enter_context(running)
     require_writable(folder)
+    note_served(folder, stand_ins, environment)
     point_at(environment, folder, lists)
     port = urlsplit(environment["APERTURE_MEDIA_SERVER_URL"]).port or 0
     arguments = stand_ins.demo_arguments(lists=lists, port=port, state=state)

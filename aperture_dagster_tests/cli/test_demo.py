@@ -9,11 +9,13 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import pytest
+from click.testing import CliRunner
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
 from aperture_dagster.cli import up
 from aperture_dagster.cli.cycle import run_one
-from aperture_dagster.cli.demo import StandIns, demo_home, point_at
+from aperture_dagster.cli.demo import SERVED, StandIns, demo_home, point_at, settings_to_act_with
+from aperture_dagster.cli.main import main
 from aperture_dagster.jobs import Job
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings, environment_names, secret_names
@@ -76,6 +78,38 @@ def test_a_demo_has_its_own_folder_in_the_operators_home(tmp_path: Path, monkeyp
     assert demo_home(None, "emby") == tmp_path / "demo-emby"
     assert demo_home(None, "jellyfin@10.11") == tmp_path / "demo-jellyfin-10.11"
     assert demo_home(str(tmp_path / "named")) == tmp_path / "named"
+
+
+@pytest.mark.parametrize(
+    ("configured", "served"),
+    [
+        # A demo once ran there. The missing address is a mistake, which must not be hidden.
+        (
+            {"APERTURE_MEDIA_SERVER_API_KEY": "hush"},
+            '{"world": "demo", "users": null, "server": "emby", "address": "x"}',
+        ),
+        # The operator's home, seen without the file `.env` that names the media server.
+        ({}, None),
+        ({}, "{"),
+    ],
+)
+def test_no_command_takes_a_home_for_that_of_a_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: dict[str, str], served: str | None
+):
+    """What was published for real would be compared with the stand-ins, and removed."""
+    for name, value in {"APERTURE_HOME": str(tmp_path), "DAGSTER_HOME": str(PROJECT), **configured}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "postgres").mkdir()
+    if served is not None:
+        (tmp_path / SERVED).write_text(served)
+    for home in (None, str(tmp_path)):
+        with settings_to_act_with(home) as settings:
+            assert settings.home_path == tmp_path
+            assert settings.media_server_url is None and not settings.publish
+    said = CliRunner().invoke(main, ["unpublish", "--yes"])
+    assert said.exit_code == 1 and said.output.startswith("Error: APERTURE_MEDIA_SERVER_URL is not set")
+    monkeypatch.setattr("aperture_dagster.cli.doctor.examine", lambda _: [])
+    assert f"Examined {tmp_path}" in CliRunner().invoke(main, ["doctor"]).output.replace("\n", "")
 
 
 @pytest.mark.parametrize("name", ["APERTURE_DATABASE_URL", "aperture_database_url", "Aperture_Database_Url"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,9 +21,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 
 from aperture_dagster.cli.doctor import Finding, examine, room_on_disk
-from aperture_dagster.cli.heartbeats import UpFiles
 from aperture_dagster.cli.main import main
-from aperture_dagster.files import locks
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldUser
@@ -162,26 +159,6 @@ def test_while_a_daemon_is_alive_schedules_that_are_switched_off_are_named(
     assert off.message.startswith("0 of ") and "sync_movies_schedule" in off.message
 
 
-def test_the_home_that_is_examined_is_named_and_without_a_server_it_is_that_of_the_demo_that_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("APERTURE_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", os.environ.get("DAGSTER_HOME", ""))
-    monkeypatch.setenv("APERTURE_PUBLISH", "false")
-    examined: list[Path] = []
-    monkeypatch.setattr(
-        "aperture_dagster.cli.doctor.examine", lambda settings: examined.append(settings.home_path) or []
-    )
-    alone = CliRunner().invoke(main, ["doctor"])
-    lock = UpFiles.of_home(tmp_path / "demo").lock
-    lock.parent.mkdir(parents=True)
-    with locks.exclusive(lock):
-        beside = CliRunner().invoke(main, ["doctor"])
-    assert examined == [tmp_path, tmp_path / "demo"]
-    assert f"Examined {tmp_path}" in alone.output.replace("\n", "")
-    assert "where the demo runs" in " ".join(beside.output.split())
-
-
 def test_a_half_configured_server_is_a_mistake_and_a_service_without_settings_is_off_and_names_them(
     make_settings: Callable[..., Settings],
 ) -> None:
@@ -295,7 +272,7 @@ def test_what_is_wrong_comes_first_and_a_summary_last_as_text_and_as_json(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(odd_world(datetime.now(UTC)), libraries=("Moveis",)) as (_, settings):
-        monkeypatch.setattr("aperture_dagster.cli.doctor.load_settings_of", lambda _: settings)
+        monkeypatch.setattr("aperture_dagster.cli.demo.load_settings_of", lambda _: settings)
         text, document = (CliRunner().invoke(main, ["doctor", *more]) for more in ([], ["--json"]))
     assert text.exit_code == document.exit_code == 1
     lines = text.output.splitlines()

@@ -5,6 +5,7 @@ All processes are real. One demo and one start serve all tests, in this order.
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -21,12 +22,13 @@ import dagster_webserver
 import httpx
 import pytest
 
+from aperture_dagster.cli.demo import SERVED
 from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.simulator.settings import EMBY_PATH, SimulatorSettings
 from aperture_dagster_tests.chaos import DemoHome, environment
 from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.forks import Finished, run_fork
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.webserver import ask, free_port
@@ -208,6 +210,56 @@ def test_a_demo_publishes_every_list_and_shows_them_without_the_configured_datab
     assert len(lines) == 1 and "is ignored" in lines[0]
     assert "hush" not in demo
     assert (account.home / "postgres" / "PG_VERSION").exists()
+
+
+def aperture(account: Account, clusters: Path, *arguments: str) -> Finished:
+    """Run a command in the home of the demo, as an operator without a media server."""
+    program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
+    own = account.environment() | {FOLDER: str(clusters)}
+    done = run_fork(program, *arguments, "--home", str(account.home), environment=own, folder=PROJECT)
+    assert done.stderr.splitlines()[0].startswith(
+        f"No media server is configured: this is about the demo in {account.home}"
+    )
+    return done
+
+
+def states(done: Finished) -> dict[str, str]:
+    """Return what the doctor found, by what was examined."""
+    return {one["what"]: one["state"] for one in json.loads(done.stdout)["findings"]}
+
+
+def test_commands_about_the_media_server_start_the_stand_ins_of_a_demo_that_does_not_run(
+    account: Account, clusters: Path, lists: Lists
+):
+    planned = aperture(account, clusters, "publish", "--dry-run")
+    assert planned.returncode == 0 and "its stand-ins are started" in planned.stderr
+    assert planned.stdout.endswith(" 0 entries would change. Nothing was changed.\n")
+    assert all(f'Library "{user}\'s AI Picks - Movies"' in planned.stdout for user in lists)
+    # It is the server of the demo: nothing is missing there.
+    done = aperture(account, clusters, "publish")
+    assert done.stdout.endswith(" 0 entries changed, 0 changes on the media server.\n")
+    removed = aperture(account, clusters, "unpublish", "--dry-run")
+    assert removed.returncode == 0 and removed.stdout.endswith(" lists would be removed. Nothing was changed.\n")
+    examined = states(aperture(account, clusters, "doctor", "--json"))
+    assert {examined[what] for what in ("media server", "publishing", "TMDb", "Seerr")} == {"ok"}
+    assert examined["aperture up"] == "warning"
+    assert account.nobody_connected()
+
+
+def test_commands_about_the_media_server_act_on_the_demo_that_runs(account: Account, clusters: Path, up: Up):
+    served = json.loads((account.home / SERVED).read_text())
+    examined = states(aperture(account, clusters, "doctor", "--json"))
+    assert {examined[what] for what in ("media server", "publishing", "aperture up", "stand-ins")} == {"ok"}
+    done = aperture(account, clusters, "publish")
+    assert done.returncode == 0 and ", which runs.\n" in done.stderr
+    assert done.stdout.endswith(" changes on the media server.\n")
+    answer = httpx.get(
+        f"{served['address']}/emby/Library/VirtualFolders", headers={"X-Emby-Token": "demo-emby-key"}, timeout=PATIENCE
+    )
+    assert {"ada0's AI Picks - Movies", "Top Picks - Movies"} <= {one["Name"] for one in answer.json()}
+    removed = aperture(account, clusters, "unpublish", "--dry-run")
+    assert removed.returncode == 0 and 'Library "Top Picks - Movies": would be removed' in removed.stdout
+    assert account.nobody_connected()
 
 
 def test_the_lists_of_a_demo_are_in_the_ui(lists: Lists, up: Up):
