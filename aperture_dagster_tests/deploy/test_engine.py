@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -219,6 +220,13 @@ def test_four_lines_of_settings_give_a_household(household: Deployment, undistur
     assert ready in household.log("aperture")
     with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/", timeout=30) as page:
         assert page.status == 200
+    # A proxy on the host is believed about its clients.
+    guess = urllib.request.Request(f"http://127.0.0.1:{port[1]}/sign-in", b"name=nobody&password=x")
+    guess.add_header("X-Forwarded-For", "198.51.100.1, 203.0.113.9")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(guess, timeout=30)
+    log = household.run_in("aperture", "cat", f"{HOME}/dagster/up/webserver.log")
+    assert re.findall(r"Refused a sign-in from (\S+)", log) == ["203.0.113.9"]
     assert household.run_in("aperture", "id", "-u").strip() == OTHER_USER["PUID"]
     status = json.loads(household.try_in("aperture", "aperture", "status", "--json").stdout)
     assert {part["state"] for part in status["up"]["parts"]} == {"ok"}, status["up"]

@@ -13,10 +13,11 @@ import pytest
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.front_door import proxies as module
 from aperture_dagster.front_door.proxies import AGAIN_SECONDS, NEXT_SECONDS, Forwarding, Proxies
+from aperture_dagster.front_door.server import MOST_OF_CLIENT
 from aperture_dagster.front_door.throttle import RATES
 from aperture_dagster.settings import Settings, SettingsError, load_settings
 from aperture_dagster_tests.front_door.door import PASSWORD, Door
-from aperture_dagster_tests.front_door.served import Got, Served, served
+from aperture_dagster_tests.front_door.served import Got, Served, is_open, served
 from aperture_dagster_tests.waiting import wait_for
 
 PROXY, OTHER_PROXY, LIAR = "127.0.5.1", "127.0.5.7", "127.0.9.1"
@@ -56,6 +57,10 @@ def test_behind_a_trusted_proxy_each_client_is_one_and_locks_out_no_other(househ
     assert codes == [200] * RATES["codes"].free + [429]
     assert ask_for_code(opened, PROXY, x_forwarded_for="203.0.113.6") == 200
     assert {*refused_from(opened)} == {"203.0.113.5"}
+    # Its connections are those of everybody.
+    held = [opened.connect(PROXY) for _ in range(MOST_OF_CLIENT + 20)]
+    assert opened.ask("/health", PROXY).status == 200 and all(map(is_open, held))
+    opened.left += held
 
 
 BELIEVED = {
