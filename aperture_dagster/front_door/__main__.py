@@ -74,11 +74,10 @@ def _rows(
     """Yield the route of the home screen's rows, and keep them registered; nothing unless they are turned on."""
     if not settings.publish or settings.publish_as != "rows" or settings.media_server_url is None:
         return
-    secret, server = read_secret(settings, ROWS), settings.media_server_url
-    rows = HomeRows(settings, database, secret)
+    server, rows = settings.media_server_url, HomeRows(settings, database, read_secret(settings, ROWS))
 
-    def endpoint() -> str:
-        return f"{reachable_address(server, *listening)}{prefix}/home-rows/{secret}/{{row}}"
+    def endpoint(row_id: str) -> str:
+        return f"{reachable_address(server, *listening)}{prefix}{rows.path(row_id)}"
 
     opened = functools.partial(known_server, settings, database)
     RowKeeper(lambda: rows.answered, opened, endpoint, functools.partial(first_member, settings, database)).start()

@@ -149,10 +149,10 @@ def row_items(connection: Connection, row: Row, asking: str, settings: Settings,
     return [as_item(one, identity.get("server_id"), states.get(one.item_id, UNTOUCHED)) for one in titles]
 
 
-def register_rows(screen: HomeScreen, endpoint: str) -> None:
-    """Register all rows; ``endpoint`` is the address of their titles, with ``{row}`` for the id."""
+def register_rows(screen: HomeScreen, endpoint: Callable[[str], str]) -> None:
+    """Register all rows; ``endpoint`` returns the address of the titles of a row by its id."""
     for row in ROWS:
-        screen.register(row.row_id, row.text, endpoint.format(row=row.row_id))
+        screen.register(row.row_id, row.text, endpoint(row.row_id))
 
 
 def examine_rows(connection: Connection, screen: HomeScreen, users: Sequence[User], today: date) -> tuple[bool, str]:
@@ -189,15 +189,15 @@ LOOK_SECONDS = 60.0
 
 
 class RowKeeper:
-    """Registers the rows, and again whenever the server has forgotten them, as it does when it restarts.
+    """Registers the rows, and again when their addresses change or the server has forgotten them, as after a restart.
 
     Once a minute it asks the server for a row as a user would. The server then asks us, which shows that it knows the
     row, and that it reaches us.
 
     Args:
-        answered: returns how many requests for rows have been answered so far.
+        answered: returns how many requests for rows have been answered so far, at their present addresses.
         open_server: opens the media server for reading, without a database.
-        endpoint: address of the rows as the server reaches it, with a placeholder ``{row}``.
+        endpoint: returns the address of a row by its id, as the server reaches it.
         asking: returns the id of a user in whose name to look; None while nobody takes part.
     """
 
@@ -205,7 +205,7 @@ class RowKeeper:
         self,
         answered: Callable[[], int],
         open_server: Callable[[], contextlib.AbstractContextManager[MediaServerReader]],
-        endpoint: Callable[[], str],
+        endpoint: Callable[[str], str],
         asking: Callable[[], str | None],
     ) -> None:
         self._answered, self._open, self._endpoint, self._asking = answered, open_server, endpoint, asking
@@ -243,12 +243,11 @@ class RowKeeper:
         if self._answered() >= before + len(rows):
             self._said, self._has_all = "", True
             return
-        endpoint = self._endpoint()
-        register_rows(screen, endpoint)
+        register_rows(screen, self._endpoint)
         before = self._answered()
         screen.shown(ROWS[0].row_id, user_id)
         if self._answered() == before:
-            where = urlsplit(endpoint)
+            where = urlsplit(self._endpoint(ROWS[0].row_id))
             self._say(f"The media server does not reach {where.scheme}://{where.netloc}, so its rows are empty.")
         else:
             _LOG.info("The rows of the home screen were registered.")

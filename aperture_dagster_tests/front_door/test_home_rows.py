@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,9 @@ class Rows:
     keeper: RowKeeper
     screen: HomeScreen
     settings: Settings
-    endpoint: str
+    endpoint: Callable[[str], str]
+    now: list[datetime]
+    """The time, as the rows see it."""
 
     def shown(self, row: str, user: str) -> list[str]:
         """Return what the server shows a user in a row."""
@@ -68,18 +70,22 @@ def open_rows(open_door: Callable[..., Any]) -> Callable[..., Any]:
     def opened(plugin: str = PLUGIN, *, reached: bool = True) -> Iterator[Rows]:
         with open_door(plugins=(plugin,), http_attempts=1, publish=True, publish_as="rows") as door:
             settings, database, port = door.settings, door.house.database, free_port()
-            rows = HomeRows(settings, database, SECRET, Clock(lambda: NOW))
-            endpoint = f"http://127.0.0.1:{port if reached else free_port()}/home-rows/{SECRET}/{{row}}"
+            now, server_port = [NOW], port if reached else free_port()
+            rows = HomeRows(settings, database, SECRET, Clock(lambda: now[0]))
+
+            def endpoint(row_id: str) -> str:
+                return f"http://127.0.0.1:{server_port}{rows.path(row_id)}"
+
             door.remember_server()
             keeper = RowKeeper(
                 lambda: rows.answered,
                 lambda: known_server(settings, database),
-                lambda: endpoint,
+                endpoint,
                 lambda: first_member(settings, database),
             )
             pages = members_pages(door.house, rows.route())
             with serving(pages, port), known_server(settings, database) as server:
-                yield Rows(door.home, door.simulator, keeper, HomeScreen(server.transport), settings, endpoint)
+                yield Rows(door.home, door.simulator, keeper, HomeScreen(server.transport), settings, endpoint, now)
 
     return opened
 
@@ -102,7 +108,7 @@ def test_everybody_sees_their_own_rows_of_originals_in_order(open_rows: Callable
         assert rows.shown("ApertureForYou", "Ben") == ["Up"]
         assert rows.shown("ApertureShows", "Anna") == [] and rows.shown("ApertureShows", "Ben") == ["Dark"]
         assert rows.shown("AperturePicks", "Ben") == ["Up", "Heat"]
-        answer = httpx.post(rows.endpoint.format(row="ApertureForYou"), json={"UserId": ben}).json()
+        answer = httpx.post(rows.endpoint("ApertureForYou"), json={"UserId": ben}).json()
         (item,) = answer["Items"]
         assert (answer["TotalRecordCount"], answer["StartIndex"]) == (1, 0)
         assert (item["Id"], item["Type"], item["ProductionYear"]) == ("film-3", "Movie", 2000)
@@ -148,7 +154,7 @@ def test_a_card_is_what_the_server_itself_would_answer(open_rows: Callable[..., 
 
 def asked(rows: Rows, row: str, user_id: str) -> list[dict[str, Any]]:
     """Ask for a row as the server does."""
-    return httpx.post(rows.endpoint.format(row=row), json={"UserId": user_id}).json()["Items"]
+    return httpx.post(rows.endpoint(row), json={"UserId": user_id}).json()["Items"]
 
 
 def test_what_the_policies_forbid_since_the_lists_were_made_is_in_no_row(open_rows: Callable[..., Any]):
@@ -206,7 +212,8 @@ def test_a_server_that_does_not_reach_the_rows_is_named_without_the_secret(
         rows.home.recommend("Anna", 1)
         rows.keeper.look(rows.screen)
         rows.keeper.look(rows.screen)
-        assert caplog.text.count("does not reach http://127.0.0.1:") == 1 and SECRET not in caplog.text
+        assert caplog.text.count("does not reach http://127.0.0.1:") == 1
+        assert SECRET not in caplog.text and rows.endpoint("ApertureForYou").split("/")[-2] not in caplog.text
         assert rows.examined()[0] == "failed"
 
 
@@ -214,11 +221,30 @@ def test_with_rows_nothing_is_placed_on_the_server(make_settings: Callable[..., 
     assert "rows on the home screen" in (why_not_published(make_settings(publish=True, publish_as="rows")) or "")
 
 
-def test_only_the_secret_opens_a_row_and_trouble_is_an_empty_one(open_rows: Callable[..., Any]):
+def test_the_address_of_a_row_opens_that_row_alone_and_is_another_one_every_day(open_rows: Callable[..., Any]):
     with open_rows() as rows:
         rows.home.recommend("Anna", 1)
-        address, anna = rows.endpoint.format(row="ApertureForYou"), rows.simulator.state.user_named("Anna").id
-        for wrong in (address.replace(SECRET, SECRET[:-1] + "t"), address.replace(SECRET, "é"), address + "x"):
+        rows.keeper.look(rows.screen)
+        anna, first, before = rows.simulator.state.user_named("Anna").id, rows.endpoint("ApertureForYou"), len(ROWS)
+        assert httpx.post(first.replace("ApertureForYou", "AperturePicks"), json={"UserId": anna}).status_code == 404
+        assert rows.registrations() == before
+        for day in (1, 2):
+            rows.now[0] = NOW + timedelta(days=day)
+            assert rows.shown("ApertureForYou", "Anna") == ["Alien & <Co>"], "with the address of the day before"
+            rows.keeper.look(rows.screen)
+            rows.keeper.look(rows.screen)
+            assert rows.registrations() == before + day * len(ROWS)
+            assert rows.shown("ApertureForYou", "Anna") == ["Alien & <Co>"]
+        assert httpx.post(first, json={"UserId": anna}).status_code == 404
+
+
+def test_only_the_key_opens_a_row_and_trouble_is_an_empty_one(open_rows: Callable[..., Any]):
+    with open_rows() as rows:
+        rows.home.recommend("Anna", 1)
+        address, anna = rows.endpoint("ApertureForYou"), rows.simulator.state.user_named("Anna").id
+        key = address.split("/")[-2]
+        changed = ("0" if key[0] != "0" else "1") + key[1:]
+        for wrong in (*(address.replace(key, one) for one in (changed, "é", SECRET)), address + "x"):
             assert httpx.post(wrong, json={"UserId": anna}).status_code == 404, wrong
         assert httpx.get(address).status_code == 405
         empty = {"Items": [], "TotalRecordCount": 0, "StartIndex": 0}
