@@ -88,6 +88,7 @@ def test_a_dry_run_and_a_single_failed_request_say_nothing(open_door: Callable[.
         door.simulator.state.add_fault(FaultRule("jellyfin", "/System/Info", status=403, times=1))
         with pytest.raises(AccessDenied), MediaServers(door.settings, Database(door.settings)).open(dry_run=True):
             pass
+        assert [said(page) for page in on_pages(door)] == [set(), set()]
         door.simulator.state.add_fault(FaultRule("jellyfin", "/Users", status=503, times=1))
         with pytest.raises(ServiceError), MediaServers(door.settings, Database(door.settings)).open() as server:
             server.users()
