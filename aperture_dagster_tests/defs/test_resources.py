@@ -222,11 +222,17 @@ MAKERS = {
         "defs/resources.py", "cli/doctor.py", "cli/ratings.py", "front_door/forms.py",
         # A schedule and a page read what the database knows of accounts.
         "ratings/accounts.py", "shelves.py",
+        # Somebody who is forgotten, by command or by housekeeping, is disconnected first.
+        "instance/forgetting.py",
     },
     "MediaServers": {
         "defs/resources.py", "cli/doctor.py", "cli/publish.py", "cli/ratings.py",
         # Looks of schedules and sensors, which give up sooner.
         "defs/publishing/__init__.py", "defs/catalogue/history.py", "catalogue/servers.py",
+        # One request a night about who left, and what is still there of somebody who is forgotten.
+        "instance/forgetting.py",
+        # Whether the server still lets in who is signed in.
+        "front_door/house.py",
     },
     "PriceList": {"defs/resources.py"},
     "Embedders": {"defs/resources.py", "cli/doctor.py"},
