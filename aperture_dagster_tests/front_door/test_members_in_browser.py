@@ -260,7 +260,7 @@ def read_in_german(visit: Visit) -> None:
     assert visit.page.locator("html").get_attribute("lang") == "de"
     # The width of a page that is magnified four times on a laptop; German words are longer than English ones.
     visit.page.set_viewport_size({"width": 320, "height": 640})
-    for path in (*LISTS, "/sign-in"):
+    for path in (*LISTS, "/sign-in", "/devices"):
         visit.page.goto(f"{path}?as=Ben")
         visit.fits()
 

@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from aperture_dagster.catalogue import sessions
 from aperture_dagster.catalogue.members import add_key
@@ -23,6 +25,7 @@ from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.front_door.browsing import token
 from aperture_dagster_tests.front_door.door import Door, sign_in
 from aperture_dagster_tests.household import SetClock
+from aperture_dagster_tests.webserver import free_port, serving
 
 LIMIT = timedelta(minutes=5)
 """Within it, the media server's word counts."""
@@ -235,12 +238,16 @@ def test_who_was_demoted_loses_the_operators_ui_within_five_minutes_and_open_soc
         anna = door.signed_in("Anna")
         clock.moment += LIMIT
         assert statuses(anna, "/operate/", "/?as=Ben") == [200, 200]
-        with anna.websocket_connect("ws://localhost/operate/events") as live:
-            live.send_text("here")
-            assert live.receive_text() == "here"
+        port, cookie = free_port(), {"cookie": f"{COOKIE}={anna.cookies[COOKIE]}"}
+        address = f"ws://127.0.0.1:{port}/operate/events"
+        with serving(door.app, port), connect(address, additional_headers=cookie) as live:
+            live.send("here")
+            assert live.recv(timeout=60) == "here"
             door.simulator.state.change_user("Anna", is_administrator=False)
             clock.moment += LIMIT
-            assert live.receive() == {"type": "websocket.close", "code": 1008}
+            with pytest.raises(ConnectionClosed) as closed:
+                live.recv(timeout=60)
+            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
         assert statuses(anna, "/", "/operate/", "/?as=Ben") == [200, 403, 404]
         assert anna.post("/operate/graphql", json={}).status_code == 403
         with pytest.raises(WebSocketDisconnect), anna.websocket_connect("ws://localhost/operate/events") as live:
