@@ -7,6 +7,7 @@ libraries, that their documentation does not name.
 
 from typing import Any
 
+import dagster._core.storage.local_compute_log_manager as compute_logs
 import dagster._loggers as loggers
 
 # A launcher has to raise these and to accept and return those; only the launchers themselves are exported.
@@ -47,6 +48,15 @@ def replace_console_logger(logger: Any) -> None:
     A logger of the definitions is used only by runs whose configuration names it.
     """
     loggers.colored_console_logger = logger
+
+
+def replace_mirror(mirror: Any) -> None:
+    """Make runs capture what their steps print by this context manager, which gets a stream and the path of a file.
+
+    The class in ``dagster.yaml`` decides only where the files are.
+    """
+    module: Any = compute_logs
+    module.mirror_stream_to_file = mirror
 
 
 def console_logger_config() -> Any:

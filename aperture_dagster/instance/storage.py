@@ -40,8 +40,10 @@ from aperture_dagster.instance.private import (
     InstigatorState,
     LocalArtifactStorage,
     LocalComputeLogManager,
+    replace_mirror,
 )
 from aperture_dagster.instance.runs import REPOSITORY_TAG, is_ours, location_of, repository
+from aperture_dagster.instance.step_output import mirrored
 from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
 from aperture_dagster.postgres.connection import dagster_database_url
 from aperture_dagster.postgres.embedded import full_disk_explained, restart_on_connect
@@ -60,6 +62,7 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 
 # Every process that runs anything loads its instance first, and so this module.
 log_runs_in_lines()
+replace_mirror(mirrored)
 
 ENGINE_EVENTS = (
     dg.DagsterEventType.ENGINE_EVENT,

@@ -11,6 +11,7 @@ import pytest
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
 import aperture_dagster
+from aperture_dagster.instance import private
 from aperture_dagster_tests.conftest import PROJECT
 
 PACKAGE = Path(aperture_dagster.__file__).parent
@@ -48,6 +49,11 @@ def test_a_private_name_is_where_it_is_looked_for(module: str, name: str | None)
     except ImportError:
         pytest.fail(says)
     assert name is None or hasattr(found, name), says
+
+
+def test_what_is_replaced_exists():
+    for module, name in ((private.loggers, "colored_console_logger"), (private.compute_logs, "mirror_stream_to_file")):
+        assert hasattr(module, name), f"Dagster {dg.__version__} lost {module.__name__}.{name}, which is replaced."
 
 
 @pytest.mark.parametrize("base", OVERRIDDEN)
