@@ -10,6 +10,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 # More than processors: tests also wait, for processes and for time-outs.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
+HASHES := $(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --generate-hashes \
+  --python-platform linux --python-version 3.11 --constraint constraints.txt
 # Tests that make nightly runs with other parameters.
 REPEATED := catalogue/test_household_year.py publishing/test_crashes.py ratings/test_sync.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
@@ -25,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test lint format settings nas screenshots bench bench-full nightly quarter test-wheel \
-  test-containers arm64 release install-size size clean
+  test-containers arm64 hashes release install-size size clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -82,6 +84,12 @@ test-containers: $(DEVELOPMENT)  ## build the image, and run households and serv
 
 arm64: $(DEVELOPMENT)  ## look whether every package of the image has a wheel for ARM, from a package index
 	@$(BIN)/python tools/arm64.py
+
+# The files of every platform; uvloop is for speed that nobody needs.
+hashes: $(DEVELOPMENT)  ## write the image's packages with their hashes, as constraints.txt pins them, from a package index
+	@$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
+	@$(HASHES) --no-emit-package uvloop --output-file deploy/requirements.txt pyproject.toml
+	@echo setuptools | $(HASHES) --output-file deploy/requirements-build.txt -
 
 release: $(DEVELOPMENT)  ## make what is published of TAG=v0.1.0: wheel, sdist, image, its contents, notes, checksums
 	@$(BIN)/python tools/release.py "$$TAG"

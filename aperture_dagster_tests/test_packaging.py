@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import distribution, packages_distributions
 from typing import Any
 
 import pytest
@@ -48,6 +48,40 @@ def test_every_dependency_is_pinned_within_its_range(project: dict[str, Any]):
     for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), text
+
+
+def needed(requirements: list[str]) -> set[str]:
+    """Return what has to be installed for some requirements, themselves included."""
+    found: set[str] = set()
+    left, seen = [Requirement(one) for one in requirements], set()
+    while left:
+        requirement = left.pop()
+        if (key := (canonicalize_name(requirement.name), frozenset(requirement.extras))) not in seen:
+            seen.add(key)
+            found.add(key[0])
+            for also in map(Requirement, distribution(requirement.name).requires or []):
+                extras = [{"extra": one} for one in (*requirement.extras, "")]
+                if also.marker is None or any(map(also.marker.evaluate, extras)):
+                    left.append(also)
+    return found
+
+
+def test_the_image_installs_what_is_pinned_and_only_files_that_were_seen_before(project: dict[str, Any]):
+    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").split()
+    pinned = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    installed: set[str] = set()
+    for name in ("requirements.txt", "requirements-build.txt"):
+        for part in (PROJECT / "deploy" / name).read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+            requirement, *hashes = part.split()
+            package, version = requirement.split("==")
+            assert pinned[canonicalize_name(package)] == version, f"{package}: run make hashes"
+            assert hashes and all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), package
+            installed.add(canonicalize_name(package))
+    assert installed == needed(project["dependencies"]) - {"uvloop"} | {"setuptools"}, "run make hashes"
+    # Otherwise pip would not look at the hashes of all.
+    dockerfile = (PROJECT / "deploy" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    for command in re.findall(r"pip (?:--python \S+ )?install[^&\n]*", dockerfile):
+        assert "--require-hashes" in command or "--no-index" in command, command
 
 
 def test_no_dependency_may_be_of_any_later_version(project: dict[str, Any]):
