@@ -254,6 +254,7 @@ def test_every_file_of_the_project_that_a_page_names_exists():
     def missing(page: Path) -> list[str]:
         said = "\n".join(code(text_of(page)))
         named = set(re.findall(rf"(?<![\w/.~-])((?:{tops})/[\w./-]*\w)", said))
+        named |= set(re.findall(r"(?<![\w/.])((?:\w+/)*test_\w+\.py)", said))
         return [name for name in sorted(named) if not any((place / name).exists() for place in places)]
 
     assert problems(MANUALS, missing) == {}
