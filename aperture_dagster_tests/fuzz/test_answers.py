@@ -20,7 +20,7 @@ from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.http.messages import parse_json
 from aperture_dagster.media_server import items, list_writer
 from aperture_dagster.media_server.listing import only_types, parse_page
-from aperture_dagster.media_server.reader import parse_play
+from aperture_dagster.media_server.reader import parse_activity
 from aperture_dagster.prices import PriceListRejected, parse_price_list
 from aperture_dagster_tests.fuzz import ANYTHING, FEW, broken, why_not_storable
 from aperture_dagster_tests.recordings.recording import load
@@ -65,7 +65,7 @@ MEDIA_SERVER: dict[str, tuple[Parser, str]] = {
     "the versions of a film": (items.parse_versions, "Movie"),
     "the tags of an item": (items.parse_tags, "Movie"),
     "a studio": (items.parse_studio, "Movie"),
-    "an entry of the log": (parse_play, "play"),
+    "an entry of the log": (parse_activity, "play"),
     "a published film": (list_writer.parse_published_item, "Movie"),
     "a list": (only_types("BoxSet", list_writer.parse_list), "BoxSet"),
     "pictures": (list_writer.artwork_tags, "Movie"),
