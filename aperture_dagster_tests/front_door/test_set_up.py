@@ -30,7 +30,6 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.settings.types import is_loopback_only
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.waiting import wait_for
-from aperture_dagster_tests.webserver import free_port
 
 APERTURE = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
 NAMED = ("APERTURE_MEDIA_SERVER_URL", "APERTURE_MEDIA_SERVER_API_KEY", ".env", "compose.yaml", "docs/containers.md")
@@ -57,7 +56,11 @@ class Started:
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     """Run the image's command without a media server."""
-    home, port = tmp_path_factory.mktemp("not") / "home", free_port()
+    home = tmp_path_factory.mktemp("not") / "home"
+    with socket.socket() as probe:
+        # Free at every address of this machine, since the command listens at all of them.
+        probe.bind(("0.0.0.0", 0))
+        port = probe.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("APERTURE_HOME", str(home))
         process = Fork(APERTURE, "up", "--host", "0.0.0.0", "--port", str(port))
@@ -68,8 +71,12 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
             return running.ask("/health").status_code == 200
         return False
 
+    def why() -> str:
+        process.kill()
+        return f"it does not start: {process.communicate()}"
+
     try:
-        wait_for(answers, "it does not start", process=process)
+        wait_for(answers, why, process=process)
         yield running
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate()
