@@ -36,6 +36,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 FILMS, EPISODES, USERS, LISTED = 10_000, 40_000, 50, 50
 MEMBERS, REQUESTS = 100, 100
 SECRET = "benchmark"
+MEASURED_ROWS = ("ApertureForYou", "ApertureBecause", "ApertureShows", "AperturePicks")
 RUN = [*(sys.executable, "-m", "dagster", "asset", "materialize"), "--select", "housekeeping"]
 RUN += ["--module-name", "aperture_dagster.definitions"]
 PAGES = ("/", "/shows", "/top-picks")
@@ -103,7 +104,7 @@ def measure(home: Path, key: str) -> int:
     command = [sys.executable, __file__, "--serve", str(home)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as served:
         assert served.stdin is not None and served.stdout is not None
-        port, verdict = int(served.stdout.readline()), Verdict()
+        port, rows, verdict = int(served.stdout.readline()), json.loads(served.stdout.readline()), Verdict()
         members = [f"user{number}" for number in range(1, USERS + 1)]
         pages = {path: [f"{path}?as={member}" for member in members] for path in PAGES}
         for path, targets in pages.items():
@@ -119,9 +120,9 @@ def measure(home: Path, key: str) -> int:
             times, sizes = timed(port, [("GET", one, None) for one in (targets * REQUESTS)[:REQUESTS]], key)
             assert max(sizes) > LEAST_BYTES, f"nobody has a list {name}"
             verdict.most(f"list {name} for a program, median", statistics.median(times), PAGE_MS, " ms")
-        for row in ("ApertureForYou", "ApertureBecause", "ApertureShows", "AperturePicks"):
+        for row, path in rows.items():
             bodies = [json.dumps({"UserId": member, "AdditionalData": row}) for member in members]
-            asked = [("POST", f"/home-rows/{SECRET}/{row}", one) for one in (bodies * REQUESTS)[:REQUESTS]]
+            asked = [("POST", path, one) for one in (bodies * REQUESTS)[:REQUESTS]]
             times, sizes = timed(port, asked)
             assert max(sizes) > LEAST_BYTES, f"nobody has a row {row}"
             verdict.most(f"row {row}, 99 % within", statistics.quantiles(times, n=100)[98], ROW_MS, " ms")
@@ -217,7 +218,8 @@ def serve(home: Path) -> None:
     )
     server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
     listening = socket.create_server(("127.0.0.1", 0), backlog=2 * MEMBERS)
-    print(listening.getsockname()[1], flush=True)
+    paths = {row: rows.path(row) for row in MEASURED_ROWS}
+    print(listening.getsockname()[1], json.dumps(paths), sep="\n", flush=True)
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
     sys.stdin.readline()
     gc.collect()
