@@ -28,6 +28,12 @@ def project() -> dict[str, Any]:
     return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+@pytest.fixture(scope="module")
+def pinned() -> dict[str, str]:
+    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").split()
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+
+
 def test_every_dependency_is_imported_and_every_import_is_declared(project: dict[str, Any]):
     owners = packages_distributions()
     imported: dict[str, str] = {}
@@ -42,9 +48,7 @@ def test_every_dependency_is_imported_and_every_import_is_declared(project: dict
     assert declared - set(imported) == set(), "declared, and not imported"
 
 
-def test_every_dependency_is_pinned_within_its_range(project: dict[str, Any]):
-    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").split()
-    pinned = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+def test_every_dependency_is_pinned_within_its_range(project: dict[str, Any], pinned: dict[str, str]):
     for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), text
@@ -66,9 +70,9 @@ def needed(requirements: list[str]) -> set[str]:
     return found
 
 
-def test_the_image_installs_what_is_pinned_and_only_files_that_were_seen_before(project: dict[str, Any]):
-    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").split()
-    pinned = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+def test_the_image_installs_what_is_pinned_and_only_files_that_were_seen_before(
+    project: dict[str, Any], pinned: dict[str, str]
+):
     installed: set[str] = set()
     for name in ("requirements.txt", "requirements-build.txt"):
         for part in (PROJECT / "deploy" / name).read_text(encoding="utf-8").replace("\\\n", " ").splitlines():

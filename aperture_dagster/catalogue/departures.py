@@ -76,6 +76,11 @@ def announced_departures(connection: Connection, keep: int) -> list[tuple[Depart
     return [(one, max(left, 0)) for one, left in found if left is not None]
 
 
+def describe_departures(connection: Connection, keep: int) -> list[str]:
+    """Return a sentence about everybody who will be forgotten; ``keep`` as above."""
+    return [one.describe(keep) for one, _ in announced_departures(connection, keep)]
+
+
 def note_announced(connection: Connection, departures: Collection[Departure]) -> None:
     """Record that it was said of these that they will be forgotten."""
     statement = "UPDATE departures SET announced_at = days WHERE user_id = ANY(:users)"

@@ -195,9 +195,9 @@ class HistoryReader:
             return items_with_versions(connection)
 
     def _unmarked(self, user: User, found: HistoryRead, known: Mapping[str, Marks]) -> list[ItemState]:
-        """Return the states of what was a favourite or liked and is not listed any more.
+        """Return the states of items that were favourites or liked, and are no longer listed.
 
-        If that is very much, none: the daily comparison decides whether to believe it.
+        None if there are very many: the daily comparison decides whether to believe it.
         """
         missing = sorted(one for one, marks in known.items() if any(marks) and one not in found.listed)
         states = [state for page in self._server.states_of(user.user_id, missing) for state in page]
@@ -356,10 +356,10 @@ class Seen:
         now: datetime,
         active_at: Mapping[str, datetime] | None = None,
     ) -> None:
-        """Add those of the users who have marked something as favourite, liked it, or taken that back, to ``waiting``.
+        """Add users to ``waiting`` who have marked a favourite, liked something, or taken that back.
 
-        No server tells of a mark, so the marks of those who are about are counted. Nothing is requested while nobody
-        is. The first count of a user is no news.
+        No server reports marks, so those of active users are counted; while nobody is active, nothing is requested. The
+        first count of a user is not news.
 
         Args:
             server: the media server.
@@ -398,7 +398,7 @@ class Seen:
         before, changes = self.marks.get(user_id, (counts, 0))
         if counts != before:
             changes += 1
-            # No two changes are told in the same words, so that each has a run.
+            # The text is different after every change, so that each change gets its own run.
             self.waiting[user_id] = f"{counts} after {changes} changes, {self.clients[user_id][0]}"
         self.marks[user_id] = (counts, changes)
 

@@ -111,7 +111,7 @@ def remove_key(connection: Connection, name: str) -> bool:
 
 
 def take_over_keys(connection: Connection, present: Connection | None) -> list[str]:
-    """Replace the keys of a restored database by those of the present one; return the names of those that end thereby.
+    """Replace the keys in a restored database with the present ones; return the names of those that this ends.
 
     A key that was removed since the backup stays removed. If the present database cannot be read, no key is valid.
     """

@@ -47,7 +47,7 @@ class SyncMark:
 
 @dataclass(frozen=True, slots=True)
 class SeenRating:
-    """The rating of one item as the media server reports it; None: there is none.
+    """The rating of one item as the media server reports it; ``rating`` is None if there is none.
 
     ``is_published``: the item is a published copy, whose ratings do not stay there.
     """

@@ -225,7 +225,7 @@ home_option = click.option(
 
 @contextlib.contextmanager
 def settings_to_act_with(home: str | None) -> Iterator[Settings]:
-    """Load the settings for a command that acts on the media server: that of the operator, or else the demo's.
+    """Load the settings for a command that acts on the media server: the operator's, or else the demo's.
 
     Without a media server, and in the home of a demo, everything real is removed from the environment, as for the demo
     itself. Its stand-ins run at least until the block ends. A line says so.
@@ -234,8 +234,7 @@ def settings_to_act_with(home: str | None) -> Iterator[Settings]:
         OperatorError: the stand-ins did not start.
     """
     settings = load_settings_of(home)
-    folders = [demo_home(home)] if home is not None else [demo_home(None), settings.home_path]
-    demos = [(folder, *served) for folder in folders if (served := _read_served(folder))]
+    demos = [(folder, *served) for folder in _demo_homes(home, settings) if (served := _read_served(folder))]
     # Half of a configuration is a mistake to be reported.
     if settings.media_server_url or settings.media_server_api_key or not demos:
         yield settings
@@ -274,9 +273,13 @@ def settings_of_home(home: str | None) -> Settings:
     if settings.media_server_url is not None:
         use_dagster_home(settings, create=False)
         return settings
-    # APERTURE_HOME may also name the folder of a demo itself.
-    folders = [demo_home(home)] if home is not None else [demo_home(None), settings.home_path]
+    folders = _demo_homes(home, settings)
     return point_at({}, next((one for one in folders if (one / "postgres").exists()), folders[0]), create=False)
+
+
+def _demo_homes(home: str | None, settings: Settings) -> list[Path]:
+    """Return the folders that may be the home of a demo; APERTURE_HOME may name one itself."""
+    return [demo_home(home)] if home is not None else [demo_home(None), settings.home_path]
 
 
 def load_settings_of(home: str | None) -> Settings:

@@ -19,7 +19,7 @@ from rich.text import Text
 from sqlalchemy import Connection
 
 from aperture_dagster.alerts import Message, Notifier
-from aperture_dagster.catalogue.departures import announced_departures
+from aperture_dagster.catalogue.departures import describe_departures
 from aperture_dagster.catalogue.people import read_users, server_identity, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.server_trouble import read_trouble
@@ -148,10 +148,7 @@ def _read_product(connection: Connection, settings: Settings, now: datetime) -> 
         "dated_in_future": future_dates(connection, now=now),
         "last_day": changes_since(connection, now - timedelta(days=1)),
         "outage": recent_outage(connection, now=now),
-        "forgotten_soon": [
-            one.describe(settings.forget_after_days)
-            for one, _ in announced_departures(connection, settings.forget_after_days)
-        ],
+        "forgotten_soon": describe_departures(connection, settings.forget_after_days),
         "picks_watched": picks_watched(connection, now=now, timezone=settings.schedule_timezone),
     }
 

@@ -83,7 +83,7 @@ class Gate:
     """Recognises visitors.
 
     Who gets in is what the media server said last: at the sign-in, or since, when it was asked again. If its answer is
-    old, since it does not answer any more, the users of the last sync count as well, and only for a time.
+    old because it no longer responds, the users of the last sync count as well, and only for a limited time.
 
     Args:
         settings: where the secrets are, and whether there is a media server.
@@ -161,7 +161,7 @@ class Gate:
         return Visitor(user, is_administrator, is_administrator and is_recent, session)
 
     def is_out(self, user_id: str) -> bool:
-        """Tell whether the media server says that it does not let a user in any more."""
+        """Return whether the media server says that it no longer lets a user in."""
         answer = None if self.is_open else self.roster.answer()
         return answer is not None and answer.is_out(user_id)
 

@@ -57,7 +57,7 @@ class HomeRows:
         )
         if row is None or not (is_current or was_current):
             raise HTTPException(404)
-        # With yesterday's key, the server has to be told today's.
+        # A server that still uses yesterday's key has to be told today's.
         self.answered += is_current
         body = await read_body(request, LARGEST_REQUEST)
         return JSONResponse(EMPTY if body is None else await self._lane.run(self.answer, row, body))

@@ -120,8 +120,8 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         acts=bool(csrf) and viewer.user_id == own,
         query=query,
     )
-    # Those that were made last come last. Other threads change it meanwhile. One with a notice has to be made anew:
-    # what it says is looked at again then.
+    # The newest pages come last. Other threads change this meanwhile. A page with a notice is not kept, so that the
+    # next visit looks again whether what it says is still true.
     kept.pop(key, None)
     if not trouble:
         kept[key] = (state, text)

@@ -1,7 +1,7 @@
 """Which proxies may say whose requests they forward, and which others forward requests although nobody trusts them.
 
-A client can send the headers of a proxy itself. They count only if the connection comes from a trusted proxy; anybody
-else's are ignored, and remembered for ``aperture doctor``, since they may be those of a proxy that the settings lack.
+A client can send the headers of a proxy itself, so they count only if the connection comes from a trusted proxy. From
+any other address they are ignored, and ``aperture doctor`` names the address, since the settings may lack that proxy.
 """
 
 from __future__ import annotations

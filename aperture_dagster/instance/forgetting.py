@@ -17,6 +17,7 @@ import dagster as dg
 
 from aperture_dagster.catalogue.departures import (
     announced_departures,
+    describe_departures,
     note_announced,
     note_departures,
     read_departures,
@@ -208,7 +209,7 @@ class Forgetting:
         for user in users:
             self._try(night, lambda user=user: self._forget_quietly(user))
         with self._database.transaction() as connection:
-            night.soon = [one.describe(keep) for one, _ in announced_departures(connection, keep)]
+            night.soon = describe_departures(connection, keep)
             known = {one.user_id for one in new}
             night.announced = [one.describe(keep) for one in read_departures(connection) if one.user_id in known]
         return night
