@@ -144,6 +144,13 @@ def test_no_more_than_a_hundred_guesses_an_hour_are_possible_in_the_long_run_how
     assert [turn.seconds for turn in spellings[:10]] == [0.0] * 10 and spellings[10].seconds > 0
 
 
+def test_wrong_passwords_on_one_device_do_not_slow_another_one_down():
+    throttle = Throttle(now=lambda: 0.0)
+    waits = [throttle.sign_in("anna", "10.1.1.1", "tablet").seconds for _ in range(9)]
+    assert waits[0] == 0 and waits[-1] > 0
+    assert throttle.sign_in("anna", "10.1.1.1", "phone").seconds == 0
+
+
 def test_an_attempt_that_was_right_or_was_not_made_does_not_count():
     throttle = Throttle(now=lambda: 0.0)
     for _ in range(100):

@@ -20,6 +20,7 @@ from aperture_dagster.worklist.queue import (
     due_after,
     due_items,
     enrol,
+    forget,
     not_fetched,
     outcome_summary,
     request_again,
@@ -209,6 +210,16 @@ def test_an_answer_is_stale_when_it_is_overdue_by_more_than_the_grace(shelf: She
     attempt(shelf, 2, hours=-500, outcome="not_found")
     with shelf.open() as connection:
         assert count_stale(connection, TMDB, now=NOW, grace_days=3) == (stale, 1)
+
+
+def test_what_is_forgotten_leaves_the_lists_of_other_sources_alone(shelf: Shelf):
+    shelf.films(film(1), film(2))
+    sources = (TMDB, MDBLIST)
+    before = [len(due(shelf, source=source)) for source in sources]
+    with shelf.open() as connection:
+        forget(connection, TMDB.name, [shelf.item("film-1")["work_id"]])
+        after = [len(due_items(connection, source, now=NOW, limit=5)) for source in sources]
+    assert (before, after) == ([2, 2], [1, 2])
 
 
 def test_a_collection_is_due_once_and_removed_with_its_last_film(shelf: Shelf):
