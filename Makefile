@@ -97,7 +97,7 @@ release: $(DEVELOPMENT)  ## make what is published of TAG=v0.1.0: wheel, sdist, 
 install-size: $(DEVELOPMENT)  ## install the wheel alone, from a package index, and compare its size with the limit
 	@$(BIN)/python benchmarks/install_size.py --fresh
 
-size: $(DEVELOPMENT)  ## count lines, files, settings and long signatures
+size: $(DEVELOPMENT)  ## count the lines of code of each room
 	@$(BIN)/python tools/size.py
 
 clean:  ## remove .venv, the results of the demo, and caches

@@ -1,82 +1,72 @@
-"""Print how large the project is, beside the sizes it is meant to keep: ``make size``.
+"""Print the lines of code of each room: ``make size``.
 
-Lines are those of Python files as ``ruff format`` leaves them, blank lines, comments and docstrings included. Sizes
-creep: whoever adds a feature sees here what it costs the next reader.
+Docstrings, comments and blank lines don't count, so that nobody is tempted to save on them. No figure here is a goal:
+it shows a reviewer what a change costs the next reader, and where.
 """
 
 from __future__ import annotations
 
 import ast
+import io
 import subprocess
+import sys
+import tokenize
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-from aperture_dagster.settings import Settings
-
-PROJECT = Path(__file__).parents[1]
 PACKAGE = "aperture_dagster"
-STAND_INS = "simulator"
-MOST_PARAMETERS = 6
+LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
-def python_files() -> list[Path]:
-    """The tracked Python files, relative to the project."""
-    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=PROJECT, capture_output=True, text=True, check=True)
-    return [path for name in listed.stdout.splitlines() if (PROJECT / (path := Path(name))).is_file()]
+def lines_of_code(source: str) -> int:
+    """Return how many lines of a module hold code.
+
+    Raises:
+        SyntaxError: ``source`` is not Python.
+    """
+    docstrings: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Module(body=[ast.Expr(ast.Constant(str())) as text, *_]):
+                pass
+            case ast.ClassDef(body=[ast.Expr(ast.Constant(str())) as text, *_]):
+                pass
+            case ast.FunctionDef(body=[ast.Expr(ast.Constant(str())) as text, *_]):
+                pass
+            case ast.AsyncFunctionDef(body=[ast.Expr(ast.Constant(str())) as text, *_]):
+                pass
+            case _:
+                continue
+        docstrings.update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in LAYOUT:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines - docstrings)
 
 
-def part_of(path: Path) -> str:
-    """The part of the project that a file counts towards."""
-    if path.parts[0] == PACKAGE:
-        return "stand-ins" if path.parts[1] == STAND_INS else "product"
-    return {"aperture_dagster_tests": "tests", "benchmarks": "benchmarks"}.get(path.parts[0], "tools")
-
-
-def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Number of parameters that callers pass; what Dagster passes to an asset by name does not count."""
-    given = function.args
-    named = [one.arg for one in given.posonlyargs + given.args if one.arg not in ("self", "cls")]
-    declares = any("asset" in ast.unparse(decorator) for decorator in function.decorator_list)
-    return len(named) + (0 if declares else len(given.kwonlyargs))
-
-
-def long_signatures(files: list[Path]) -> Iterator[str]:
-    """Functions of the package that take more parameters than anybody remembers."""
-    for path in files:
-        if path.parts[0] != PACKAGE:
-            continue
-        for node in ast.walk(ast.parse((PROJECT / path).read_text(encoding="utf-8"))):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and parameters(node) > MOST_PARAMETERS:
-                yield f"{path}:{node.lineno} {node.name} ({parameters(node)})"
+def room_of(path: Path) -> str:
+    """Return the room of a file of the package, or else the folder at the top."""
+    if path.parts[0] != PACKAGE:
+        return path.parts[0]
+    return path.parts[1] if len(path.parts) > 2 else path.name
 
 
 def main() -> None:
-    """Print the sizes, then those of each room."""
-    files = python_files()
-    lines = {path: len((PROJECT / path).read_text(encoding="utf-8").splitlines()) for path in files}
-    parts, rooms = Counter(), Counter()
-    for path, count in lines.items():
-        parts[part_of(path)] += count
-        if path.parts[0] == PACKAGE:
-            rooms[path.parts[1] if len(path.parts) > 2 else "(top)"] += count
-    long = list(long_signatures(files))
-    figures = [
-        ("lines of the product, without stand-ins", parts["product"], 36_000),
-        ("lines of the stand-ins", parts["stand-ins"], 14_000),
-        ("lines of the tests and their helpers", parts["tests"], 52_000),
-        ("lines of the benchmarks", parts["benchmarks"], 5_000),
-        ("lines of defs/", rooms["defs"], 4_500),
-        ("files of the package", sum(path.parts[0] == PACKAGE for path in files), 300),
-        ("settings", len(Settings.model_fields), 90),
-        (f"functions with more than {MOST_PARAMETERS} parameters", len(long), 0),
-    ]
-    for name, figure, limit in figures:
-        print(f"{figure:>7,}  {name} (at most {limit:,}){'' if figure <= limit else ': above'}")
-    print("\nLines by room:")
-    for room, count in rooms.most_common():
-        print(f"{count:>7,}  {room}")
-    print("".join(f"\n{one}" for one in long))
+    """Print the lines of each room of the package, and of the folders beside it."""
+    project = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1]
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=project, capture_output=True, text=True, check=True)
+    rooms: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    for path in map(Path, listed.stdout.splitlines()):
+        # A file that was removed, but not yet committed, is still listed.
+        if (project / path).is_file():
+            lines = lines_of_code((project / path).read_text(encoding="utf-8"))
+            rooms[path.parts[0] == PACKAGE][room_of(path)] += lines
+    for room, lines in rooms[True].most_common():
+        print(f"{lines:>7,}  {room}")
+    print(f"{rooms[True].total():>7,}  {PACKAGE}\n")
+    for folder, lines in rooms[False].most_common():
+        print(f"{lines:>7,}  {folder}")
 
 
 if __name__ == "__main__":
