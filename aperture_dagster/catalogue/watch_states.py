@@ -306,15 +306,19 @@ def copies_of_unmarked(connection: Connection, user_id: str, states: Sequence[It
     These are what ``states`` lack of what is stored. A copy whose id is that of another item now is left out: nobody
     can ask for it.
     """
+    # The view is read once, for all items of the user: joined row by row, each row would read all episodes again, which
+    # is what the planner chooses for a user whom its statistics do not know yet.
     statement = """
+        WITH theirs AS MATERIALIZED (SELECT * FROM items WHERE item_id = ANY(ARRAY(
+          SELECT item_id FROM watch_state WHERE user_id = :user)))
         SELECT c.server_item_id, c.is_episode, w.played, w.play_count, w.position_share, w.last_played_at,
         w.favorite AND NOT bool_or(u.unfavorite) AS favorite, r.rating, bool_or(u.unwatched) AS unwatched
         FROM (SELECT i.*, o.favorite AND NOT s.favorite AS unfavorite,
             (o.played OR o.play_count > 0 OR o.position_share > 0) AND NOT s.started AS unwatched
           FROM unnest(CAST(:ids AS text[]), CAST(:started AS boolean[]), CAST(:favorites AS boolean[]))
             AS s (id, started, favorite)
-          JOIN items i ON i.server_item_id = s.id JOIN watch_state o ON o.user_id = :user AND o.item_id = i.item_id) u
-        JOIN items c ON c.work_id = u.work_id AND c.is_episode = u.is_episode AND c.item_id <> u.item_id
+          JOIN theirs i ON i.server_item_id = s.id JOIN watch_state o ON o.user_id = :user AND o.item_id = i.item_id) u
+        JOIN theirs c ON c.work_id = u.work_id AND c.is_episode = u.is_episode AND c.item_id <> u.item_id
           AND (NOT c.is_episode OR (c.season, c.number) = (u.season, u.number))
         JOIN watch_state w ON w.user_id = :user AND w.item_id = c.item_id
         LEFT JOIN ratings r ON (r.user_id, r.source, r.work_id, r.item_id) = (:user, 'server', w.work_id, w.item_id)

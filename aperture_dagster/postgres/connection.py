@@ -91,12 +91,20 @@ def _new_engine(url: str, settings: Settings) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection, _record) -> None:  # pyright: ignore[reportUnusedFunction]
-        # Another time zone would appear in formatted dates, and move dates at the end of the year 9999 out of range.
         connection.autocommit = True
-        connection.execute("SET TIME ZONE 'UTC'")
+        set_up_session(connection)
         connection.autocommit = False
 
     return engine
+
+
+def set_up_session(connection: Any) -> None:
+    """Set what every session of ours relies on, whatever the server's configuration says."""
+    # Another time zone would appear in formatted dates, and move dates at the end of the year 9999 out of range.
+    connection.execute("SET TIME ZONE 'UTC'")
+    # Compiling a query takes longer than running any of ours: where statistics are missing, after a first sync, a query
+    # of 20 ms took 130 ms.
+    connection.execute("SET jit = off")
 
 
 def refuse_bytes(engine: Engine) -> None:

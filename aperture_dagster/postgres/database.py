@@ -13,7 +13,13 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.postgres.backup.create import back_up_before_migration
-from aperture_dagster.postgres.connection import ensure_owner, open_engine, product_database_url, refuse_bytes
+from aperture_dagster.postgres.connection import (
+    ensure_owner,
+    open_engine,
+    product_database_url,
+    refuse_bytes,
+    set_up_session,
+)
 from aperture_dagster.postgres.errors import DatabaseError, database_error
 from aperture_dagster.postgres.migrate import refuse_unknown_schema
 from aperture_dagster.postgres.migrations import HEAD_REVISION
@@ -169,7 +175,7 @@ def _open_engine(settings: Settings) -> Engine:
     def _prepare(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
         connection.autocommit = True
         connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
-        connection.execute("SET TIME ZONE 'UTC'")
+        set_up_session(connection)
         connection.autocommit = False
 
     return engine

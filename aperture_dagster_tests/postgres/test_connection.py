@@ -77,6 +77,16 @@ def test_a_connection_has_the_time_zone_utc_also_after_a_rollback(database_url: 
             assert not connection.exec_driver_sql("SELECT 1 FROM facts WHERE name = 'undone'").all()
 
 
+def test_queries_are_not_compiled_whatever_the_server_says(database_url: str):
+    settings = load_settings(database_url=database_url)
+    with open_engine(settings).connect() as connection:
+        # The server of the tests compiles, as servers do unless they are told otherwise.
+        assert connection.exec_driver_sql("SELECT reset_val FROM pg_settings WHERE name = 'jit'").scalar() == "on"
+        assert connection.exec_driver_sql("SHOW jit").scalar() == "off"
+    with read_only(settings) as connection:
+        assert connection.exec_driver_sql("SHOW jit").scalar() == "off"
+
+
 def test_dagsters_database_is_created_beside_the_products(empty: str, admin: Callable[..., Any]):
     settings = load_settings(database_url=empty)
     name = make_url(empty).database
