@@ -22,10 +22,12 @@ from aperture_dagster.defs import (
     ratings,
     taste,
 )
+from aperture_dagster.defs.daily_checks import daily_checks_job, daily_checks_schedule
 from aperture_dagster.defs.resources import RESOURCES, build_resources
-from aperture_dagster.defs.schedules import build_schedule, daily_checks_job, daily_checks_schedule
-from aperture_dagster.instance.runs import blocking_checks, upstream_keys
-from aperture_dagster.jobs import Group, Job, describe_job, executor
+from aperture_dagster.defs.schedules import build_schedule
+from aperture_dagster.instance.blocking_checks import blocking_checks, upstream_keys
+from aperture_dagster.instance.executor import executor
+from aperture_dagster.jobs import Group, Job, describe_job
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.tables import metadata
 from aperture_dagster.sensors import build_sensors

@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import takewhile
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.instance.failures import MissingPrerequisite
 from aperture_dagster.model import Clock, elapsed, listed, often
-from aperture_dagster.partitions import PARTITION_TAGS, days_partitions, range_tags, user_partitions
+from aperture_dagster.partitions import days_partitions, range_tags, user_partitions
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.types import span_of
 
@@ -251,63 +250,3 @@ def _also(job: Job) -> str:
     if not job.needs:
         return ", and at once on a new home"
     return f", and on a new home as soon as it can read {listed(job.needs)}"
-
-
-class _ForEverybody(dg.Executor):
-    """An executor that adds the partitions that a run lacks, and leaves the steps to another executor.
-
-    Dagster fails such a run in each step that reads a partitioned asset, before the asset's own function is called.
-    """
-
-    def __init__(self, steps: dg.Executor) -> None:
-        self._steps = steps
-
-    @property
-    def retries(self) -> Any:
-        """Return the mode of retries, whose type Dagster does not export."""
-        return self._steps.retries
-
-    @property
-    def step_dependency_config(self) -> Any:
-        """Return what steps wait for, whose type Dagster does not export."""
-        return self._steps.step_dependency_config
-
-    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-        """Execute the steps of a run.
-
-        Raises:
-            MissingPrerequisite: the run is for all users, and there are none.
-        """
-        _complete(plan_context.dagster_run, plan_context.job.get_definition(), plan_context.instance)
-        yield from self._steps.execute(plan_context, execution_plan)
-
-
-def _complete(run: dg.DagsterRun, job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
-    """Give a run of a partitioned job without a partition those of all users, or today's if they are days."""
-    partitions = job.partitions_def
-    if partitions is None or not PARTITION_TAGS.isdisjoint(run.tags):
-        return
-    keys = partitions.get_partition_keys(dynamic_partitions_store=instance)
-    if not keys:
-        # Dagster would take it for a crash, and run it again.
-        instance.add_run_tags(run.run_id, {"dagster/max_retries": "0"})
-        raise MissingPrerequisite("No users take part yet: run sync_users.")
-    tags = range_tags(keys[0] if isinstance(partitions, dg.DynamicPartitionsDefinition) else keys[-1], keys[-1])
-    # The steps read the tags from this object, everything else from the stored run.
-    cast("dict[str, str]", run.tags).update(tags)
-    instance.add_run_tags(run.run_id, tags)
-
-
-def _create(context: dg.InitExecutorContext) -> dg.Executor:
-    # A step takes a few hundredths of a second in the run's own process; a process of its own costs two seconds.
-    create = dg.in_process_executor.executor_creation_fn
-    assert create is not None
-    return _ForEverybody(create(context))
-
-
-executor = dg.ExecutorDefinition(
-    dg.in_process_executor.name,
-    config_schema=cast("Any", dg.in_process_executor.config_schema),
-    executor_creation_fn=_create,
-    description=dg.in_process_executor.description,
-)

@@ -200,7 +200,7 @@ def _clock(database: Database, clock: Clock) -> Iterator[Finding]:
     """Whether this machine and the database agree on the time, and what a clock that was ahead has written."""
     import dagster as dg
 
-    from aperture_dagster.instance import dead_runs
+    from aperture_dagster.instance import wrong_clock
 
     now = clock.now()
     with database.transaction() as connection:
@@ -208,7 +208,7 @@ def _clock(database: Database, clock: Clock) -> Iterator[Finding]:
     if abs(apart) > SKEW:
         yield Finding("clock", "failed", _apart("the database", apart))
     with dg.DagsterInstance.get() as instance:
-        found += dead_runs.future_dates(instance, now=now)
+        found += wrong_clock.future_dates(instance, now=now)
     sentence = describe_future(found, now)
     yield Finding("clock", "warning" if sentence else "ok", sentence or "nothing is dated in the future")
 

@@ -158,7 +158,7 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
     import dagster as dg
 
     from aperture_dagster.build import all_jobs, build_definitions
-    from aperture_dagster.instance import dead_runs
+    from aperture_dagster.instance.wrong_clock import future_dates
     from aperture_dagster.sensors import freshness_makers, look_at_checks, look_at_freshness
 
     def clean(text: str) -> str:
@@ -187,7 +187,7 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
             "parts": up.parts if runs else (),
             "up_is_running": runs,
             "ui": up.address,
-            "dated_in_future": dead_runs.future_dates(instance, now=now),
+            "dated_in_future": future_dates(instance, now=now),
         }
 
 

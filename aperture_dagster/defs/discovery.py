@@ -11,6 +11,7 @@ import dagster as dg
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
+from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.enrichment import TMDB_METADATA, enriched_metadata
 from aperture_dagster.defs.ratings import trakt as trakt_service
 from aperture_dagster.defs.ratings import trakt_ratings
@@ -21,7 +22,6 @@ from aperture_dagster.defs.reporting import (
     skipped,
     table,
 )
-from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.defs.taste.lists import embedder as embedder_service
 from aperture_dagster.defs.taste.lists import embeddings, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.catalogue import movies, series
+from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.reporting import is_brief, log_waiting, materialized, skipped, table, warn_unless
-from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
 from aperture_dagster.enrichment.queries import (
     ask_for_changed_logos,

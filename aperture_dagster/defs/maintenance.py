@@ -7,25 +7,18 @@ import dagster as dg
 
 from aperture_dagster.alerts import Message, Notifier
 from aperture_dagster.defs.catalogue import movies, series
+from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.discovery import discovery_pool
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.reporting import materialized, table, warn_unless
-from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.defs.taste import embedder, embeddings
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.forgetting import Forgetting
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.markdown import MEGABYTE, in_megabytes, markdown_table
 from aperture_dagster.instance.pools import PRICES
-from aperture_dagster.instance.purge import (
-    Retention,
-    bytes_below,
-    database_bytes,
-    purge,
-    purge_run_files,
-    runs_with_files,
-    shorten_server_log,
-)
+from aperture_dagster.instance.purge import Retention, database_bytes, purge, runs_with_files
+from aperture_dagster.instance.run_files import bytes_below, purge_run_files, shorten_server_log
 from aperture_dagster.instance.runs import location_of
 from aperture_dagster.jobs import Group, Job
 from aperture_dagster.maintenance import KEEP_UNUSED, Freed, forget_pictures, size_of_database, tidy_database

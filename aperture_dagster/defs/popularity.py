@@ -16,9 +16,9 @@ from aperture_dagster.catalogue.histories import note_log_of_plays
 from aperture_dagster.catalogue.people import User, users_of_partitions
 from aperture_dagster.catalogue.watch_states import first_play
 from aperture_dagster.defs.catalogue import episodes, movies, series, users, watch_history
+from aperture_dagster.defs.daily_checks import fresh_for_every_user
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.reporting import is_brief, log_totals, materialized, table, warn_unless
-from aperture_dagster.defs.schedules import fresh_for_every_user
 from aperture_dagster.defs.taste import embeddings, recommendations
 from aperture_dagster.defs.users import (
     UserOutcome,

@@ -10,8 +10,8 @@ import dagster as dg
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.defs.catalogue import episodes, media_server, movies, series, users, watch_history
+from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.reporting import warn_unless
-from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user, user_asset
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.markdown import markdown_table

@@ -25,7 +25,8 @@ from aperture_dagster.catalogue.departures import (
 from aperture_dagster.catalogue.people import User, read_users, users_named, who_takes_part
 from aperture_dagster.catalogue.servers import MediaServers, ids_on_server
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.instance.redact import redact_files, redact_records
+from aperture_dagster.instance.redact import redact_records
+from aperture_dagster.instance.redact_files import redact_files
 from aperture_dagster.instance.runs import UNFINISHED, partitions_of_run
 from aperture_dagster.maintenance.forgetting import (
     Person,

@@ -1,4 +1,4 @@
-"""Take a person out of what Dagster keeps: its database, and files of runs in the home.
+"""Take a person out of what Dagster keeps: its database.
 
 What is only about them goes: runs for nobody else, events and results of their partitions, lines of logs that name
 them. What is about others as well stays without the name. Every statement is a transaction of its own, and changes
@@ -8,15 +8,12 @@ nothing if it is repeated.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from aperture_dagster.instance.purge import FOLDERS_OF_RUNS, on_postgres
+from aperture_dagster.instance.purge import on_postgres
 from aperture_dagster.instance.runs import ENDED
 from aperture_dagster.maintenance.forgetting import Person
 from aperture_dagster.maintenance.redaction import Redactor
@@ -167,40 +164,3 @@ def _named(connection: Connection, table: str, column: str, redactor: Redactor) 
     while rows := read_rows(connection, statement, after=after, **values):
         yield rows
         after = rows[-1]["key"]
-
-
-# Files of the home.
-
-
-def redact_files(home: Path, person: Person, *, gone: set[str]) -> int:
-    """Take a person out of logs and files of runs, those of ``gone`` runs as a whole; return how many files changed."""
-    changed = 0
-    for name in FOLDERS_OF_RUNS:
-        for run in gone:
-            path = home / "dagster" / name / run
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-                changed += 1
-    redactor = person.redactor()
-    return changed + sum(_redact_file(path, redactor) for path in _texts(home))
-
-
-def _texts(home: Path) -> Iterator[Path]:
-    """Yield the logs of the home, of its programs and of the embedded database, and what steps printed or passed on."""
-    for pattern in ("*.log", "postgres/log", "dagster/up/*", *(f"dagster/{name}/**/*" for name in FOLDERS_OF_RUNS)):
-        for path in home.glob(pattern):
-            if path.is_file() and not path.is_symlink():
-                yield path
-
-
-def _redact_file(path: Path, redactor: Redactor) -> bool:
-    """Delete the lines of a file that name the person, in place: a program may be writing to its end."""
-    with suppress(OSError), path.open("r+b") as file:
-        lines = file.read().split(b"\n")
-        kept = [line for line in lines if not redactor.is_named_in(line.decode("utf-8", "replace"))]
-        if len(kept) < len(lines):
-            file.seek(0)
-            file.write(b"\n".join(kept))
-            file.truncate()
-            return True
-    return False

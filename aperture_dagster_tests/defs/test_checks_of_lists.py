@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aperture_dagster.defs.schedules import LIMIT
+from aperture_dagster.defs.daily_checks import LIMIT
 from aperture_dagster.ratings.outbox import NOT_FOUND
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.crowd_table import ARRAYS, CrowdHeader, CrowdTable, write_table

@@ -21,9 +21,9 @@ from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
-from aperture_dagster.instance import storage
-from aperture_dagster.instance.dead_runs import MOST_SET_BACK_SECONDS, future_dates, watch_clock
+from aperture_dagster.instance import storage_parts
 from aperture_dagster.instance.purge import Retention, purge
+from aperture_dagster.instance.wrong_clock import MOST_SET_BACK_SECONDS, future_dates, watch_clock
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.waiting import wait_for
 
@@ -225,7 +225,7 @@ def test_a_clock_that_is_behind_deletes_and_changes_nothing_that_is_right(daemon
 def test_the_daemon_ends_when_its_clock_is_set_back_and_only_then(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("aperture_dagster.instance.dead_runs.LOOK_SECONDS", 0)
+    monkeypatch.setattr("aperture_dagster.instance.wrong_clock.LOOK_SECONDS", 0)
     year, asleep = YEAR.total_seconds(), 8 * 3600
     # Set forward, corrected a little, asleep (the other clock stands still), set back.
     ahead = [0, 0, year, year - MOST_SET_BACK_SECONDS / 2, year + asleep, asleep]
@@ -237,10 +237,10 @@ def test_the_daemon_ends_when_its_clock_is_set_back_and_only_then(
 
 def test_whoever_writes_heartbeats_watches_its_clock(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch):
     watched = list[bool]()
-    monkeypatch.setattr(storage, "watch_clock", lambda: watched.append(True))
-    storage._watch_clock_once.cache_clear()
+    monkeypatch.setattr(storage_parts, "watch_clock", lambda: watched.append(True))
+    storage_parts._watch_clock_once.cache_clear()
     for _ in range(2):
         instance.add_daemon_heartbeat(DaemonHeartbeat(START.timestamp(), "SENSOR", "an id"))
     wait_for(lambda: watched, "the clock was not watched")
     assert watched == [True], "once, and by one thread"
-    storage._watch_clock_once.cache_clear()
+    storage_parts._watch_clock_once.cache_clear()

@@ -15,7 +15,7 @@ from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import make_url
 
 from aperture_dagster.http.errors import ServiceRefused, ServiceUnavailable
-from aperture_dagster.instance import storage
+from aperture_dagster.instance import storage_parts
 from aperture_dagster.instance.failures import STOPPED, operator_errors
 from aperture_dagster.postgres.cluster import ROLE, server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
@@ -185,7 +185,7 @@ def test_dagsters_events_do_not_wait_for_the_disk_and_what_the_product_stores_do
 def test_a_run_whose_lock_file_is_gone_has_ended_also_after_the_server_was_killed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    unlock = storage.unlock_run
+    unlock = storage_parts.unlock_run
 
     def unlock_and_kill(*run: Any) -> None:
         unlock(*run)
@@ -193,7 +193,7 @@ def test_a_run_whose_lock_file_is_gone_has_ended_also_after_the_server_was_kille
 
     job = dg.GraphDefinition(name="done").to_job()
     with dg.DagsterInstance.get() as instance:
-        monkeypatch.setattr(storage, "unlock_run", unlock_and_kill)
+        monkeypatch.setattr(storage_parts, "unlock_run", unlock_and_kill)
         with suppress(Exception):
             # What it reports afterwards may meet the server while it starts again.
             job.execute_in_process(instance=instance)

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
-from aperture_dagster.instance.runs import blocking_checks, upstream_keys, why_blocked
+from aperture_dagster.instance.blocking_checks import blocking_checks, upstream_keys, why_blocked
 
 sound = {"titles": True}
 

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from aperture_dagster.files import locks
-from aperture_dagster.instance import purge
-from aperture_dagster.instance.purge import bytes_below, purge_run_files, shorten_server_log
+from aperture_dagster.instance import run_files
+from aperture_dagster.instance.run_files import bytes_below, purge_run_files, shorten_server_log
 from aperture_dagster.maintenance import forget_pictures
 
 NOW = datetime(2026, 5, 17, 1, 30, tzinfo=UTC)
@@ -79,8 +79,8 @@ def test_a_home_without_files_of_runs_is_fine(tmp_path: Path):
 
 
 def test_the_servers_log_keeps_its_end_and_grows_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(purge, "LONGEST_SERVER_LOG", 1_000)
-    monkeypatch.setattr(purge, "KEPT_OF_SERVER_LOG", 100)
+    monkeypatch.setattr(run_files, "LONGEST_SERVER_LOG", 1_000)
+    monkeypatch.setattr(run_files, "KEPT_OF_SERVER_LOG", 100)
     log = tmp_path / "log"
     with log.open("a") as server:
         server.write("".join(f"LOG: line {number}\n" for number in range(60)))

@@ -12,10 +12,10 @@ import dagster as dg
 from aperture_dagster.automation import on_upstream_change, outside_quiet_hours
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.defs.catalogue import movies, series, users
+from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.enrichment import studio_logos
 from aperture_dagster.defs.publishing.libraries import library_assets, media_server_libraries_asset
 from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
-from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.jobs import PUBLISHED, Group, Job

@@ -7,10 +7,10 @@ import dagster as dg
 
 from aperture_dagster.catalogue.people import users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
+from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import latest_materialization, materialized, table, warn_unless
-from aperture_dagster.defs.schedules import daily_check
 from aperture_dagster.defs.taste.lists import embeddings, recommendations
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.instance.failures import operator_errors
