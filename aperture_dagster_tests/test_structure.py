@@ -226,10 +226,10 @@ def test_pictures_are_opened_in_named_formats_only():
 
 # What may write to the terminal, or make Markdown, where others must not: it cleans what comes from outside.
 SHOWN_BY = {
-    r"\bclick\.(?:echo|secho|style)\(": {"cli/common.py"},
-    r"\brich\.console import .*\bConsole\b|\brich\.console\.Console\b|import rich\b(?!\.console$)": {"cli/common.py"},
+    r"\bclick\.(?:echo|secho|style)\(": {"cli/terminal.py"},
+    r"\brich\.console import .*\bConsole\b|\brich\.console\.Console\b|import rich\b(?!\.console$)": {"cli/terminal.py"},
     r"^\s*print\(|[^.\w]print\(.*file=|\bsys\.std(?:out|err)\.write": {
-        "cli/health.py", "instance/terminal.py", "reference.py", "settings/reference.py",
+        "up/health.py", "instance/terminal.py", "reference.py", "settings/reference.py",
     },
     r"\bMetadataValue\.md\(|\bMarkdownMetadataValue\(": {"instance/markdown.py"},
     # It declares that nothing in it is left to be escaped.

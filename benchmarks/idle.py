@@ -31,7 +31,7 @@ from typing import Any
 import psutil
 from verdict import Verdict
 
-from aperture_dagster.cli.health import ask_graphql, read_key
+from aperture_dagster.up.health import ask_graphql, read_key
 
 LIMIT = 1.25
 SAMPLE_SECONDS = 15

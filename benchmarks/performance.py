@@ -34,7 +34,7 @@ from load.figures import in_a_fork
 from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.cli import demo
+from aperture_dagster.cli import homes, stand_ins
 from aperture_dagster.postgres.connection import open_engine
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.postgres.queries import execute
@@ -149,7 +149,7 @@ def measure(films: int, only: Collection[str], data: Path) -> Figures:
 
     ``data`` has the films whose descriptions the titles get.
     """
-    demo.START_SECONDS = 900
+    stand_ins.START_SECONDS = 900
     last = max(map(list(ASSETS).index, only))
     chosen = dict(list(ASSETS.items())[: last + 1])
     figures = Figures(films)
@@ -166,7 +166,7 @@ def measure(films: int, only: Collection[str], data: Path) -> Figures:
     ):
         home = Path(folder) / "home"
         generated = "generated:" + ",".join(f"{name}={count}" for name, count in world.items())
-        settings = demo.point_at(in_the_end.enter_context(demo.StandIns(generated).running())[1], home)
+        settings = homes.point_at(in_the_end.enter_context(stand_ins.StandIns(generated).running())[1], home)
         # Used from here until the end, so that no step starts or stops the database's server.
         in_the_end.callback(release_embedded_server, settings.home_path / "postgres")
         start_embedded_server(settings.home_path / "postgres")

@@ -26,8 +26,8 @@ from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.cli import demo
-from aperture_dagster.cli.demo import StandIns
+from aperture_dagster.cli import homes
+from aperture_dagster.cli.stand_ins import StandIns
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS, range_tags
@@ -64,7 +64,7 @@ def main() -> int:
         home, lists = Path(folder) / "home", Path(folder) / "lists"
         lists.mkdir()
         with StandIns(world, server=options.server).running(lists=lists) as (_, environment):
-            settings = demo.point_at(environment, home, lists)
+            settings = homes.point_at(environment, home, lists)
             reading.POLL_SECONDS = 0.2
             try:
                 prepare(settings, options.titles)

@@ -29,8 +29,8 @@ from sqlalchemy import text
 from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.cli import demo
-from aperture_dagster.cli.demo import StandIns as AllServices
+from aperture_dagster.cli import homes
+from aperture_dagster.cli.stand_ins import StandIns as AllServices
 from aperture_dagster.enrichment.sources import SERVICES
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
@@ -99,7 +99,7 @@ def main() -> int:
         home = Path(folder) / "home"
         world = f"generated:movies={titles * 5 // 4},series=0,episodes=0,users=1,plays=0"
         with AllServices(world).running() as (_, environment):
-            database = Database(demo.point_at(environment, home))
+            database = Database(homes.point_at(environment, home))
             stand_ins = StandIns(environment["APERTURE_TMDB_URL"].removesuffix("/tmdb/3"))
             try:
                 Run("movies").wait_until_over()

@@ -31,7 +31,8 @@ import uvicorn
 from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from aperture_dagster.cli.demo import StandIns, point_at
+from aperture_dagster.cli.homes import point_at
+from aperture_dagster.cli.stand_ins import StandIns
 from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House

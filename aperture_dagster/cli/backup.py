@@ -1,48 +1,20 @@
-"""``aperture backup``, ``restore`` and ``migrate``: what concerns the database as a whole."""
+"""``aperture backup``: make and list backups of the database."""
 
 from __future__ import annotations
 
-import logging
-import sys
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 import click
 from rich.text import Text
-from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.members import take_over_keys
-from aperture_dagster.catalogue.people import read_users, who_takes_part
-from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.catalogue.sessions import end_all
-from aperture_dagster.cli.common import (
-    Console,
-    Terminal,
-    echo,
-    echo_json,
-    json_option,
-    operator_errors,
-    require_writable,
-)
-from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.instance.upgrade import upgrade_instance
+from aperture_dagster.cli.errors import operator_errors
+from aperture_dagster.cli.terminal import Console, Terminal, echo_json, json_option
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.backup import backup_folder, in_words, read_backups
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.connection import ensure_owner, product_database_url
-from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.databases import drop_replaced_database, replaced_databases
-from aperture_dagster.postgres.migrations import HEAD_REVISION
-from aperture_dagster.postgres.restore import Restored
-from aperture_dagster.postgres.restore import restore as restore_database
-from aperture_dagster.ratings.tokens import void_restored_tokens
-from aperture_dagster.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from dagster import DagsterInstance
+from aperture_dagster.postgres.connection import ensure_owner
+from aperture_dagster.settings import load_settings
 
 
 @click.group()
@@ -90,186 +62,3 @@ def list_backups(as_json: bool) -> None:
             console.print(Text.assemble(state, f"{in_words(one.bytes):>10}  {one.path.name}"), soft_wrap=True)
     if not any(one.is_proven for one in found):
         raise OperatorError(f"There is no proven backup in {folder}: run `aperture backup create`.")
-
-
-# ``aperture restore``: put a backup in the place of the database, and drop databases that were replaced.
-
-
-SHOWN_RUNS = 5
-
-
-@click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--keep-keys", is_flag=True, help="Leave all API keys of the backup valid, also those removed since.")
-@click.option("--drop-old", is_flag=True, help="Instead, drop the databases that earlier restores replaced.")
-def restore(file: Path | None, yes: bool, drop_old: bool, keep_keys: bool) -> None:
-    """Put the backup in FILE in the place of the database, which is kept under another name.
-
-    The backup is restored into a new database and migrated to the present schema; only then does it take the place of
-    the old one. Restore only files that you trust: what is in them runs with the rights of the database's user.
-    """
-    if (file is None) != drop_old:
-        raise click.UsageError("Name the FILE to restore, or --drop-old.")
-    console = Terminal()
-    with operator_errors():
-        settings = load_settings()
-        use_dagster_home(settings, unless_set=True)
-        if file is None:
-            _drop_old(settings, console, yes=yes)
-        else:
-            path = file if file.exists() or file.parent != Path() else backup_folder(settings) / file
-            _restore(settings, path.expanduser().absolute(), console, yes=yes, keep_keys=keep_keys)
-
-
-def _restore(settings: Settings, path: Path, console: Terminal, *, yes: bool, keep_keys: bool) -> None:
-    import dagster as dg
-
-    embedded = f"the embedded server in {settings.home_path}"
-    where = "the server of APERTURE_DATABASE_URL" if settings.database_url else embedded
-    console.print_hanging(f"{path} ({in_words(path.stat().st_size)}) is to be restored on {where}.")
-    if not yes:
-        click.confirm("Put it in the place of the present database, which is kept under another name?", abort=True)
-    with dg.DagsterInstance.get() as instance:
-        done = restore_database(
-            settings,
-            path,
-            now=Clock().now(),
-            refuse_runs=lambda: refuse_runs(instance, settings),
-            void=partial(void_tokens, path=path, keep_keys=keep_keys),
-            report=lambda step: console.print(Text(step, "dim")),
-        )
-        # First, since what follows may fail.
-        _show(console, done, settings)
-        add_users(instance, settings)
-
-
-@dataclass(frozen=True, slots=True)
-class Voided:
-    """What is not valid in a backup: how many accounts of Trakt have to connect again, and the names of API keys."""
-
-    accounts: int
-    keys: list[str]
-
-
-def void_tokens(connection: Connection, present: Connection | None, *, path: Path, keep_keys: bool = False) -> Voided:
-    """Void what may have been ended since the backup: tokens of Trakt, sessions of members, and API keys.
-
-    Args:
-        connection: the restored database.
-        present: the one that it replaces, whose API keys are valid; None if it cannot be reached.
-        path: the backup.
-        keep_keys: leave all API keys valid.
-    """
-    end_all(connection)
-    accounts = void_restored_tokens(connection, path.name, now=Clock().now())
-    return Voided(accounts, [] if keep_keys else take_over_keys(connection, present))
-
-
-def refuse_runs(instance: DagsterInstance, settings: Settings) -> None:
-    """Refuse to go on while runs of Dagster are in progress; dead ones are ended first.
-
-    Raises:
-        OperatorError: there are some; it names them.
-    """
-    import dagster as dg
-
-    from aperture_dagster.instance.dead_runs import STARTED, end_dead_runs
-
-    end_dead_runs(instance, settings)
-    runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, *STARTED]))
-    if runs:
-        names = ", ".join(f"{run.job_name} {run.run_id[:8]}" for run in runs[:SHOWN_RUNS])
-        more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
-        raise OperatorError(
-            f"Runs are in progress: {names}{more}. Wait until they have ended, or terminate them in the UI, "
-            "and try again."
-        )
-
-
-def add_users(instance: DagsterInstance, settings: Settings) -> list[str]:
-    """Give every user in the database who takes part a partition; return those who had none."""
-    from aperture_dagster.partitions import add_user_partitions, user_partitions
-
-    with Database(settings).transaction() as connection:
-        stored = read_users(connection)
-    wanted = who_takes_part(settings, stored)
-    known = set(user_partitions(instance))
-    missing = [user.partition_key for user in wanted if user.partition_key not in known]
-    if missing:
-        add_user_partitions(instance, missing)
-    return missing
-
-
-def _show(console: Terminal, done: Restored[Voided], settings: Settings) -> None:
-    with Database(settings).transaction() as connection:
-        size = catalogue_size(connection)
-    migrated = "" if done.schema == HEAD_REVISION else f" It was migrated from schema {done.schema}."
-    console.print_hanging(f"The backup is in place: {size['movies'] + size['series']:,} films and series.{migrated}")
-    if done.voided.keys:
-        console.print_hanging(
-            f"API keys that are void, since the database that was replaced does not have them: "
-            f"{', '.join(done.voided.keys)}. Make new ones (`aperture api-key add`), or restore again with --keep-keys."
-        )
-    if done.voided.accounts:
-        console.print_hanging(
-            f"Trakt: {done.voided.accounts} users have to connect again, since the tokens in a backup are void: "
-            "`aperture trakt status` names them.",
-        )
-    console.print_hanging(
-        "The next runs read what has changed since. What is published is adopted, not published twice."
-    )
-    if done.kept is not None:
-        console.print_hanging(
-            f"The database that was replaced is kept as {done.kept}. When you no longer need it: "
-            "`aperture restore --drop-old`.",
-        )
-
-
-def _drop_old(settings: Settings, console: Terminal, *, yes: bool) -> None:
-    url = product_database_url(settings)
-    old = replaced_databases(url)
-    if not old:
-        console.print_hanging("No database was replaced by a restore, or all of them were dropped.")
-        return
-    for one in old:
-        console.print_hanging(f"{one.name}, {in_words(one.size_bytes)}")
-    if not yes:
-        click.confirm("Drop for good?", abort=True)
-    for one in old:
-        drop_replaced_database(url, one.name)
-    console.print_hanging(f"Dropped {len(old)}.")
-
-
-# ``aperture migrate``: bring both databases to the schemas of this version, or wait while another process does.
-
-
-@click.command()
-def migrate() -> None:
-    """Bring the databases to the schemas of this version, as each start does, and write Dagster's configuration.
-
-    For services that start one by one: a household is backed up first, and of several processes one migrates while the
-    others wait. Nothing happens if nothing is to be done.
-    """
-    # It logs each step, and for Dagster's tables the program says what it did.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    with operator_errors():
-        settings = load_settings()
-        require_writable(settings.home_path)
-        use_dagster_home(settings)
-        migrate_databases(settings)
-    echo(f"The database has the schema {HEAD_REVISION}.")
-    sys.stdout.flush()
-
-
-def migrate_databases(settings: Settings) -> None:
-    """Open both databases, creating and migrating what is missing.
-
-    Raises:
-        DatabaseError: one of them cannot be reached or migrated, or its schema is of a newer version.
-    """
-    import dagster as dg
-
-    with Database(settings).transaction(), dg.DagsterInstance.get() as instance:
-        if upgrade_instance(instance):
-            echo("Dagster's own database was migrated.")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from aperture_dagster.cli.common import Terminal, operator_errors, require_writable
-from aperture_dagster.cli.demo import home_option, settings_of_home
+from aperture_dagster.cli.errors import operator_errors
+from aperture_dagster.cli.homes import home_option, settings_of_home
+from aperture_dagster.cli.requirements import require_writable
+from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.taste.crowd import table_in_use
 

@@ -12,8 +12,8 @@ from rich.table import Column
 from rich.text import Text
 
 from aperture_dagster.build import all_jobs, build_definitions
-from aperture_dagster.cli.common import Terminal, print_titles
 from aperture_dagster.cli.show import print_page, read_names, read_page
+from aperture_dagster.cli.terminal import Terminal, print_titles
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.instance.failures import failure_reason
 from aperture_dagster.instance.home import LOCATION

@@ -1,326 +1,90 @@
-"""The stand-ins and the home of a demo, and the home that a command works on."""
+"""``aperture demo``: run everything once on stand-ins, and show the results."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import http.client
-import json
+import importlib
 import os
-import select
 import shlex
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import urllib.request
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
+from typing import Any
 
 import click
+from rich.text import Text
 
-from aperture_dagster.cli.common import echo
-from aperture_dagster.enrichment.sources import SOURCES
-from aperture_dagster.files.private import write_file
-from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.settings import (
-    PREFIX,
-    Settings,
-    environment_names,
-    groups,
-    load_settings,
-    secret_names,
+from aperture_dagster.cli.errors import operator_errors
+from aperture_dagster.cli.homes import (
+    LISTS,
+    STATE,
+    demo_home,
+    demo_home_option,
+    note_served,
+    point_at,
+    warn_of_ignored_database,
 )
-from aperture_dagster.settings.home import default_home
-
-# The stand-ins for every service, as a process that commands and benchmarks run.
-
-
-Server = Literal["jellyfin", "jellyfin@10.9", "jellyfin@10.10", "jellyfin@10.11", "jellyfin@12", "emby"]
-"""A media server that the stand-ins imitate; without a version, the newest."""
-JELLYFIN_VERSIONS = {"10.9": "10.9.11", "10.10": "10.10.7", "10.11": "10.11.11", "12": "12.0.0"}
-START_SECONDS = 60
-ANSWER_SECONDS = 10
-# Enough for any world in one day; the real services allow 1,000.
-REQUESTS_A_DAY = 1_000_000
-# Below the ports that systems give to outgoing connections.
-FIRST_PORT, PORTS = 20_000, 12_000
+from aperture_dagster.cli.requirements import require_writable
+from aperture_dagster.cli.stand_ins import StandIns, stand_in_options, usual_port
+from aperture_dagster.cli.terminal import Terminal
+from aperture_dagster.postgres.embedded import start_embedded_server
+from aperture_dagster.settings.home import start_command
 
 
-@dataclass(frozen=True)
-class StandIns:
-    """What the stand-ins serve: a world, with its first users only, and the media server that they imitate."""
+@click.command()
+@stand_in_options
+@demo_home_option
+def demo(stand_ins: StandIns, home: str | None) -> None:
+    """Run everything once on stand-ins, without keys, server or network, and show the results.
 
-    world: str = "demo"
-    users: int | None = None
-    server: Server = "jellyfin"
-
-    def options(self) -> list[str]:
-        """Return what was chosen, as options of a command."""
-        default = StandIns()
-        return [
-            f"--{name} {shlex.quote(str(value))}"
-            for name, value in (("server", self.server), ("world", self.world), ("users", self.users))
-            if value != getattr(default, name)
-        ]
-
-    def arguments(self, *, port: int) -> list[str]:
-        """Return the arguments of the program ``aperture_dagster.simulator``."""
-        kind, _, version = self.server.partition("@")
-        arguments = ["--world", self.world, "--port", str(port), "--media-server", kind]
-        arguments += ["--jellyfin-version", JELLYFIN_VERSIONS[version]] if version else []
-        return arguments + (["--users", str(self.users)] if self.users is not None else [])
-
-    def demo_arguments(self, *, lists: Path | None, port: int, state: Path | None = None) -> list[str]:
-        """Return the arguments for a demo: any world is enriched in one day, and the media server sees ``lists``.
-
-        ``state`` is the file that keeps what was changed on the media server.
-        """
-        from aperture_dagster.simulator.settings import VOLUME
-
-        limits = [f"--{source}-daily-limit={REQUESTS_A_DAY}" for source in _limited_sources()]
-        volume = ["--volume", f"{VOLUME}={lists}"] if lists is not None else []
-        kept = ["--state", str(state)] if state is not None else []
-        return [*self.arguments(port=port), *limits, *volume, *kept]
-
-    def environment(self, address: str) -> dict[str, str]:
-        """Return the environment that points every service at these stand-ins, which listen at an address."""
-        from aperture_dagster.simulator.settings import SimulatorSettings, environment
-
-        limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in _limited_sources()}
-        return environment(address, self.server.partition("@")[0], SimulatorSettings(**limits))
-
-    @contextlib.contextmanager
-    def running(
-        self, *, lists: Path | None = None, port: int = 0, state: Path | None = None
-    ) -> Iterator[tuple[int, dict[str, str]]]:
-        """Run the stand-ins in a process that ends with the block, or by itself when this process dies.
-
-        Yields its id and the environment that points every service at them. They see the folder ``lists`` at `VOLUME`,
-        as a server in a container would. Port 0 is any free one. The file ``state`` keeps what was changed on the media
-        server, for the next time.
-
-        Raises:
-            OperatorError: they did not start; with their last line of output.
-        """
-        command = [sys.executable, "-m", "aperture_dagster.simulator", "--parent-pid", str(os.getpid())]
-        command += self.demo_arguments(lists=lists, port=port, state=state)
-        with (
-            tempfile.TemporaryFile() as log,
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True) as process,
-        ):
-            assert process.stdout is not None
-            try:
-                # Its first line is its address, printed as soon as it answers requests.
-                ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
-                line = process.stdout.readline().decode() if ready else ""
-                if not line:
-                    log.seek(0)
-                    output = log.read().decode("utf-8", "replace").strip().splitlines()
-                    reason = output[-1].removeprefix("simulator: ") if output else "no answer in time"
-                    raise OperatorError(f"The stand-ins did not start: {reason}")
-                yield process.pid, self.environment(line.removeprefix("simulator: ").strip())
-            finally:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(timeout=10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-
-
-def _limited_sources() -> list[str]:
-    return [source.name for source in SOURCES if source.daily_limit is not None]
-
-
-def usual_port(home: Path) -> int:
-    """The port of a home's stand-ins, so that pictures in earlier results are still found there; 0 if it is in use."""
-    port = FIRST_PORT + zlib.crc32(str(home).encode()) % PORTS
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return 0
-    return port
-
-
-def _absolute(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Make a folder absolute, since the stand-ins may look from elsewhere; other worlds have names."""
-    folder = Path(value).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else value
-
-
-def stand_in_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what the stand-ins serve; the command gets them as ``stand_ins``."""
-
-    @click.option(
-        "--world", default="demo", show_default=True, callback=_absolute,
-        help="What the stand-ins serve: 'demo', 'odd', 'generated:movies=N,…', or a folder with movies.jsonl.gz and "
-        "ratings.csv.gz.",
-    )  # fmt: skip
-    @click.option("--users", type=click.IntRange(min=1), help="Serve only the first N users.")
-    @click.option(
-        "--server", type=click.Choice(get_args(Server)), default="jellyfin", show_default=True,
-        help="The media server that the stand-ins imitate, and its version.",
-    )  # fmt: skip
-    @functools.wraps(command)
-    def with_stand_ins(world: str, users: int | None, server: Server, **others: Any) -> Any:
-        return command(stand_ins=StandIns(world, users, server), **others)
-
-    return with_stand_ins
-
-
-LISTS = "libraries"
-"""The folder in the home that the stand-in for the media server can read."""
-STATE = "stand-ins.json"
-"""The file in the home that keeps what was changed on that stand-in, so that libraries need not be made again."""
-SERVED = "demo.json"
-"""The file in the home of a demo that says what its stand-ins served last, and where. No other home has it."""
-
-demo_home_option = click.option(
-    "--home",
-    type=click.Path(file_okay=False),
-    help="Folder to keep everything in. Default for stand-ins: the folder 'demo' in APERTURE_HOME.",
-)
-
-
-def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
-    """The folder of the demo: as given, or ``demo`` in the operator's own home, apart from its contents.
-
-    A home belongs to one server, so the demo on another server or version has its own.
+    Example: aperture demo --users 3 --server emby
     """
-    if home:
-        return Path(home).expanduser().resolve()
-    own = Path(os.environ.get(PREFIX + "HOME") or default_home()).expanduser()
-    return (own / ("demo" if server == "jellyfin" else f"demo-{server.replace('@', '-')}")).resolve()
+    started = time.monotonic()
+    folder = demo_home(home, stand_ins.server)
+    # A descriptor of its own: while a step runs, Dagster redirects the usual one to a file, which is no terminal.
+    with (
+        operator_errors(),
+        os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding, errors="replace") as terminal,
+    ):
+        console = Terminal(terminal)
+        warn_of_ignored_database()
+        console.print_hanging(f"Starting the stand-ins ({stand_ins.world}); everything is kept in {folder}")
+        # The stand-ins take as long to start as this.
+        _in_thread(_load, folder, is_new=stand_ins.world == "demo")
+        with stand_ins.running(lists=folder / LISTS, port=usual_port(folder), state=folder / STATE) as (_, environment):
+            # Not before: stand-ins that cannot serve this world should leave no folder behind.
+            require_writable(folder)
+            note_served(folder, stand_ins, environment)
+            settings = point_at(environment, folder, folder / LISTS)
+            from aperture_dagster.cli.cycle import run_cycle, show_lists
+
+            run_cycle(settings, console)
+            show_lists(settings, console)
+        options = stand_ins.options()
+        options += [f"--home {shlex.quote(str(folder))}"] if stand_ins.world != "demo" or home else []
+        command = " ".join(["aperture up --demo", *options]) if options else start_command()
+        done = f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI:"
+        # In one piece, to be copied.
+        fits = len(f"{done} {command}") <= console.text_width
+        console.print(Text.assemble(done, " " if fits else "\n  ", (command, "bold")), soft_wrap=True)
 
 
-def note_served(home: Path, stand_ins: StandIns, environment: Mapping[str, str]) -> None:
-    """Note in the home of a demo what its stand-ins serve, and where, for :func:`settings_to_act_with`."""
-    address = urlsplit(environment[PREFIX + "MEDIA_SERVER_URL"])
-    served = {**asdict(stand_ins), "address": f"{address.scheme}://{address.netloc}"}
-    write_file(home / SERVED, json.dumps(served).encode())
+def _load(folder: Path, *, is_new: bool) -> None:
+    """Load what the demo needs, and start the database of a home; ``is_new``: also of one that has none yet."""
+    # Loaded by one thread, and the server is waited for by another.
+    importlib.import_module("psycopg")
+    if is_new or (folder / "postgres").is_dir():
+        _in_thread(start_embedded_server, folder / "postgres")
+    importlib.import_module("aperture_dagster.cli.cycle")
 
 
-def _read_served(home: Path) -> tuple[StandIns, str] | None:
-    """Return what the stand-ins of a demo served last, and their address; None in another home."""
-    try:
-        served = json.loads((home / SERVED).read_bytes())
-        return StandIns(served["world"], served["users"], served["server"]), served["address"]
-    except (OSError, ValueError, KeyError):
-        return None
+def _in_thread(do: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    """Do something ahead. What fails will fail again where it is needed, and be reported there."""
 
+    def attempt() -> None:
+        with contextlib.suppress(Exception):
+            do(*arguments, **options)
 
-home_option = click.option(
-    "--home", type=click.Path(file_okay=False), help="Folder to work in. Default: your own, or else the demo's."
-)
-"""The option of commands that look into a home, or act on the media server of one."""
-
-
-@contextlib.contextmanager
-def settings_to_act_with(home: str | None) -> Iterator[Settings]:
-    """Load the settings for a command that acts on the media server: the operator's, or else the demo's.
-
-    Without a media server, and in the home of a demo, everything real is removed from the environment, as for the demo
-    itself. Its stand-ins run at least until the block ends. A line says so.
-
-    Raises:
-        OperatorError: the stand-ins did not start.
-    """
-    settings = load_settings_of(home)
-    demos = [(folder, *served) for folder in _demo_homes(home, settings) if (served := _read_served(folder))]
-    # Half of a configuration is a mistake to be reported.
-    if settings.media_server_url or settings.media_server_api_key or not demos:
-        yield settings
-        return
-    folder, stand_ins, address = demos[0]
-    environment, lists = stand_ins.environment(address), folder / LISTS
-    with contextlib.ExitStack() as stack:
-        about = "runs" if (are_running := _answers(environment)) else "does not run, so its stand-ins are started"
-        echo(f"No media server is configured: this is about the demo in {folder}, which {about}.", err=True)
-        if not are_running:
-            _, environment = stack.enter_context(
-                stand_ins.running(lists=lists, port=usual_port(folder), state=folder / STATE)
-            )
-        yield point_at(environment, folder, lists)
-
-
-def _answers(environment: Mapping[str, str]) -> bool:
-    """Return whether the stand-in for the media server accepts its key: nothing else that uses its port would."""
-    url, key = (environment[f"{PREFIX}MEDIA_SERVER_{name}"] for name in ("URL", "API_KEY"))
-    # Of Jellyfin and of Emby.
-    headers = {"Authorization": f'MediaBrowser Token="{key}"', "X-Emby-Token": key}
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        opener.open(urllib.request.Request(f"{url}/System/Info", headers=headers), timeout=ANSWER_SECONDS).close()
-    except (OSError, http.client.HTTPException, ValueError):
-        return False
-    return True
-
-
-def settings_of_home(home: str | None) -> Settings:
-    """Load the settings for a command that looks into a home: the given one, the operator's own, or else the demo's.
-
-    Without a media server, everything real is removed from the environment, as for the demo itself.
-    """
-    settings = load_settings_of(home)
-    if settings.media_server_url is not None:
-        use_dagster_home(settings, create=False)
-        return settings
-    folders = _demo_homes(home, settings)
-    return point_at({}, next((one for one in folders if (one / "postgres").exists()), folders[0]), create=False)
-
-
-def _demo_homes(home: str | None, settings: Settings) -> list[Path]:
-    """Return the folders that may be the home of a demo; APERTURE_HOME may name one itself."""
-    return [demo_home(home)] if home is not None else [demo_home(None), settings.home_path]
-
-
-def load_settings_of(home: str | None) -> Settings:
-    """Load the settings with another home, which also becomes that of this process and its children."""
-    if home is not None:
-        # First, since an installed package reads its settings from there.
-        os.environ[PREFIX + "HOME"] = str(Path(home).expanduser().resolve())
-    return load_settings()
-
-
-def warn_of_ignored_database() -> None:
-    """Say so when the environment names a database: a demo never uses it."""
-    if "APERTURE_DATABASE_URL" in {name.upper() for name, value in os.environ.items() if value}:
-        echo("APERTURE_DATABASE_URL is ignored: the demo keeps everything in its own database.")
-
-
-def point_at(environment: dict[str, str], home: Path, lists: Path | None = None, *, create: bool = True) -> Settings:
-    """Make this process and its children work in ``home`` with the given environment; returns the settings.
-
-    Settings of real services and databases are removed from the environment: a demo never touches them. With ``lists``,
-    everything is published below that folder, which the stand-ins see at `VOLUME`. ``create``: see
-    :func:`use_dagster_home`.
-    """
-    from aperture_dagster.simulator.settings import VOLUME
-
-    # A group of settings with a secret in it configures something real.
-    real = [group for group in groups() if group.model_fields.keys() & secret_names()]
-    ignored = {name for group in real for setting in group.model_fields for name in environment_names(setting)}
-    for name in list(os.environ):
-        # Settings are read from names in lower case, too.
-        if name.upper() in ignored:
-            del os.environ[name]
-    # Empty instead of absent: so a file `.env` in this home gives them no value either.
-    os.environ.update(dict.fromkeys(ignored, ""))
-    os.environ.update(environment)
-    os.environ[PREFIX + "HOME"] = str(home)
-    os.environ[PREFIX + "PUBLISH"] = str(lists is not None).lower()
-    if lists is not None:
-        lists.mkdir(parents=True, exist_ok=True)
-        os.environ[PREFIX + "PUBLISH_ROOT"] = str(lists)
-        os.environ[PREFIX + "PATH_MAP"] = json.dumps({str(lists): VOLUME})
-    settings = load_settings()
-    use_dagster_home(settings, create=create)
-    return settings
+    threading.Thread(target=attempt).start()

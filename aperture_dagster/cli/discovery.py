@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.catalogue.people import User, read_users
-from aperture_dagster.cli.common import Console, Terminal, echo, echo_json, json_option, operator_errors
-from aperture_dagster.cli.show import find_title, find_user
+from aperture_dagster.cli.errors import operator_errors
+from aperture_dagster.cli.references import find_title, find_user
+from aperture_dagster.cli.terminal import Console, Terminal, echo, echo_json, json_option
 from aperture_dagster.discovery.requests import PlannedRequest, RequestDesk, open_desk
 from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.discovery.suggestions import (

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.cli.common import Terminal, operator_errors
+from aperture_dagster.cli.errors import operator_errors
 from aperture_dagster.cli.publish import ConsoleHandler
-from aperture_dagster.cli.show import find_user
+from aperture_dagster.cli.references import find_user
+from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.model import Clock, counted, listed, sentence
 from aperture_dagster.model.errors import OperatorError

@@ -15,8 +15,9 @@ from aperture_dagster.catalogue.history_files import read_history_file
 from aperture_dagster.catalogue.past_plays import PastPlays, UserImport
 from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.catalogue.watch_states import lock_history
-from aperture_dagster.cli.common import Console, Terminal, operator_errors
-from aperture_dagster.cli.show import find_user
+from aperture_dagster.cli.errors import operator_errors
+from aperture_dagster.cli.references import find_user
+from aperture_dagster.cli.terminal import Console, Terminal
 from aperture_dagster.model import Clock, counted
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database

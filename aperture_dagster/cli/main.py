@@ -1,46 +1,32 @@
 """The command line, ``aperture``."""
 
-import contextlib
-import importlib
+from __future__ import annotations
+
 import io
 import os
-import shlex
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.text import Text
 
-from aperture_dagster.cli.backup import backup, migrate, restore
-from aperture_dagster.cli.common import Terminal, operator_errors, require_free_port, require_writable
+from aperture_dagster.cli.alert import alert
+from aperture_dagster.cli.api_keys import api_key
+from aperture_dagster.cli.backup import backup
 from aperture_dagster.cli.crowd import crowd
-from aperture_dagster.cli.demo import (
-    LISTS,
-    STATE,
-    StandIns,
-    demo_home,
-    demo_home_option,
-    note_served,
-    point_at,
-    stand_in_options,
-    usual_port,
-    warn_of_ignored_database,
-)
+from aperture_dagster.cli.demo import demo
 from aperture_dagster.cli.discovery import discover, dismiss, request, requests
-from aperture_dagster.cli.doctor import doctor
+from aperture_dagster.cli.doctor.command import doctor
 from aperture_dagster.cli.forget import forget
 from aperture_dagster.cli.history import history
+from aperture_dagster.cli.migrate import migrate
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate, trakt
-from aperture_dagster.cli.show import api_key, show, sign_out_everybody
-from aperture_dagster.cli.status import alert, status
+from aperture_dagster.cli.restore import restore
+from aperture_dagster.cli.sessions import sign_out_everybody
+from aperture_dagster.cli.show import show
+from aperture_dagster.cli.simulate import simulate
+from aperture_dagster.cli.status.command import status
 from aperture_dagster.cli.up import up
-from aperture_dagster.postgres.embedded import start_embedded_server
-from aperture_dagster.settings.home import start_command
 
 
 class Sections(click.Group):
@@ -70,79 +56,6 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A title, or a mark, that the terminal's character set lacks should not end a command.
         sys.stdout.reconfigure(errors="replace")
-
-
-@click.command()
-@stand_in_options
-@demo_home_option
-def demo(stand_ins: StandIns, home: str | None) -> None:
-    """Run everything once on stand-ins, without keys, server or network, and show the results.
-
-    Example: aperture demo --users 3 --server emby
-    """
-    started = time.monotonic()
-    folder = demo_home(home, stand_ins.server)
-    # A descriptor of its own: while a step runs, Dagster redirects the usual one to a file, which is no terminal.
-    with (
-        operator_errors(),
-        os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding, errors="replace") as terminal,
-    ):
-        console = Terminal(terminal)
-        warn_of_ignored_database()
-        console.print_hanging(f"Starting the stand-ins ({stand_ins.world}); everything is kept in {folder}")
-        # The stand-ins take as long to start as this.
-        _in_thread(_load, folder, is_new=stand_ins.world == "demo")
-        with stand_ins.running(lists=folder / LISTS, port=usual_port(folder), state=folder / STATE) as (_, environment):
-            # Not before: stand-ins that cannot serve this world should leave no folder behind.
-            require_writable(folder)
-            note_served(folder, stand_ins, environment)
-            settings = point_at(environment, folder, folder / LISTS)
-            from aperture_dagster.cli.cycle import run_cycle, show_lists
-
-            run_cycle(settings, console)
-            show_lists(settings, console)
-        options = stand_ins.options()
-        options += [f"--home {shlex.quote(str(folder))}"] if stand_ins.world != "demo" or home else []
-        command = " ".join(["aperture up --demo", *options]) if options else start_command()
-        done = f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI:"
-        # In one piece, to be copied.
-        fits = len(f"{done} {command}") <= console.text_width
-        console.print(Text.assemble(done, " " if fits else "\n  ", (command, "bold")), soft_wrap=True)
-
-
-def _load(folder: Path, *, is_new: bool) -> None:
-    """Load what the demo needs, and start the database of a home; ``is_new``: also of one that has none yet."""
-    # Loaded by one thread, and the server is waited for by another.
-    importlib.import_module("psycopg")
-    if is_new or (folder / "postgres").is_dir():
-        _in_thread(start_embedded_server, folder / "postgres")
-    importlib.import_module("aperture_dagster.cli.cycle")
-
-
-def _in_thread(do: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-    """Do something ahead. What fails will fail again where it is needed, and be reported there."""
-
-    def attempt() -> None:
-        with contextlib.suppress(Exception):
-            do(*arguments, **options)
-
-    threading.Thread(target=attempt).start()
-
-
-@click.command()
-@stand_in_options
-@click.option("--port", type=click.IntRange(0, 65535), default=8096, show_default=True, help="Port on 127.0.0.1.")
-def simulate(stand_ins: StandIns, port: int) -> None:
-    """Serve only the stand-ins, to look at them or to develop against them.
-
-    Example: aperture simulate --server emby --world odd
-    """
-    # No other command serves the stand-ins in its own process.
-    from aperture_dagster.simulator.__main__ import main as serve
-
-    if port:
-        require_free_port("127.0.0.1", port, "aperture simulate")
-    sys.exit(serve(stand_ins.arguments(port=port)))
 
 
 COMMANDS = {

@@ -15,8 +15,9 @@ from rich.text import Text
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.references import KnownTitle
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.cli.common import Console, operator_errors
-from aperture_dagster.cli.show import find_title, find_user
+from aperture_dagster.cli.errors import operator_errors
+from aperture_dagster.cli.references import find_title, find_user
+from aperture_dagster.cli.terminal import Console
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.model import Clock, counted
 from aperture_dagster.model.errors import OperatorError

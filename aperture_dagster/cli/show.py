@@ -3,127 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
-from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.items import works_for
-from aperture_dagster.catalogue.members import add_key, read_keys, remove_key
-from aperture_dagster.catalogue.people import User, read_users, who_takes_part
-from aperture_dagster.catalogue.queries import catalogue_size, read_titles_to_name
-from aperture_dagster.catalogue.references import (
-    KnownTitle,
-    TitleId,
-    match_titles,
-    match_users,
-    nearest_titles,
-    nearest_users,
-    parse_title_reference,
-)
-from aperture_dagster.cli.common import Terminal, echo, echo_json, json_option, operator_errors, print_titles
-from aperture_dagster.cli.demo import home_option, settings_of_home
-from aperture_dagster.cli.heartbeats import up_is_running
-from aperture_dagster.front_door.secrets import end_all_sessions
+from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.cli.errors import operator_errors
+from aperture_dagster.cli.homes import home_option, settings_of_home
+from aperture_dagster.cli.references import find_user
+from aperture_dagster.cli.terminal import Terminal, echo, echo_json, json_option, print_titles
 from aperture_dagster.maintenance.status import why_no_list
 from aperture_dagster.model import Clock, counted, titled
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
-from aperture_dagster.postgres.database import Database, NothingYet, read_only
-from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.postgres.database import NothingYet, read_only
+from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import reason_of, recommendation_table
-
-# USER and TITLE on the command line: exactly one, or a message that says how to name it.
-
-
-AMBIGUOUS, UNKNOWN = 2, 1
-SHOWN_MATCHES = 20
-
-
-def find_user(connection: Connection, text: str) -> User:
-    """Find the user whom a text names by name, partition key or id; a former user only if no present one matches.
-
-    Raises:
-        OperatorError: several match (exit code 2), or none (exit code 1).
-    """
-    users = sorted(read_users(connection), key=lambda user: user.gone)
-    found = match_users(text, users)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise OperatorError(
-            "\n".join(
-                [f"Several users are called {text!r}. Repeat the command with the id of one:", *_user_lines(found)]
-            ),
-            exit_code=AMBIGUOUS,
-        )
-    if not users:
-        raise OperatorError(f"No user is called {text!r}: no users were read from the media server yet.")
-    names = ", ".join(user.name for user in nearest_users(text, users))
-    hint = f"Did you mean {names}?" if names else "`aperture show` lists their names."
-    raise OperatorError(f"No user is called {text!r}. {hint}", exit_code=UNKNOWN)
-
-
-def find_title(connection: Connection, text: str, *, create: bool = False) -> KnownTitle:
-    """Find the title that a text names, in the library or outside it; its title is an id if nothing else is known.
-
-    ``create``: make a work for an id that is not known yet; the connection must be inside a transaction, and holds the
-    lock of the catalogue until its end.
-
-    Raises:
-        OperatorError: several match (exit code 2), none does (exit code 1), or the text is no id (exit code 2).
-    """
-    reference = parse_title_reference(text)
-    known = read_titles_to_name(connection)
-    found = match_titles(reference, known)
-    if len(found) == 1:
-        return replace(found[0], title=found[0].title or found[0].reference)
-    if found:
-        lines = [f"{one.reference}  {one.label}{', in the library' if one.in_library else ''}" for one in found]
-        if len(lines) > SHOWN_MATCHES:
-            lines[SHOWN_MATCHES:] = [f"… and {len(lines) - SHOWN_MATCHES} more: name the year, too."]
-        raise OperatorError(
-            "\n".join([f"{text!r} may be any of these titles. Repeat the command with one:", *lines]),
-            exit_code=AMBIGUOUS,
-        )
-    if isinstance(reference, TitleId):
-        return _create(connection, reference, text, create=create)
-    near = nearest_titles(text, known)
-    if near:
-        lines = [f"{one.reference}  {one.label}" for one in near]
-        raise OperatorError("\n".join([f"No title is called {text!r}. Did you mean one of these?", *lines]))
-    raise OperatorError(
-        f"No title is called {text!r}. A title that is not known yet needs an id, such as tmdb:movie:603."
-    )
-
-
-def _create(connection: Connection, reference: TitleId, text: str, *, create: bool) -> KnownTitle:
-    if not create or reference.work_id is not None:
-        raise OperatorError(f"No title with the id {text!r} is known.", exit_code=UNKNOWN)
-    media_type = reference.media_type
-    if media_type is None:
-        (_, value), *_ = reference.ids.present()
-        source = "imdb" if reference.ids.imdb_id else "tmdb"
-        raise OperatorError(
-            f"No title with the id {text!r} is known: say whether it is {source}:movie:{value} or "
-            f"{source}:series:{value}."
-        )
-    (work_id,) = works_for(connection, media_type, [reference.ids])
-    if work_id is None:
-        raise OperatorError(f"The id {text!r} belongs to several titles here.")
-    known = KnownTitle(work_id, media_type, None, None, reference.ids, in_library=False)
-    return replace(known, title=known.reference)
-
-
-def _user_lines(users: list[User]) -> list[str]:
-    return [f"{user.user_id}  {user.name}{' (no longer on the media server)' if user.gone else ''}" for user in users]
-
+from aperture_dagster.up.files import up_is_running
 
 SHOWN_SERIES = 4
 
@@ -265,57 +166,3 @@ def _progress_in(row: Mapping[str, Any]) -> str:
 
 def _day(moment: datetime, zone: ZoneInfo) -> str:
     return f"{moment.astimezone(zone):%Y-%m-%d}"
-
-
-# ``aperture api-key``, and ``aperture sign-out-everybody``: what programs and members are admitted with.
-
-
-@click.command("sign-out-everybody")
-def sign_out_everybody() -> None:
-    """End the sessions of all members on the web pages, at once; everybody has to sign in again."""
-    with operator_errors():
-        end_all_sessions(load_settings())
-    echo("All sessions have ended.")
-
-
-@click.group("api-key")
-def api_key() -> None:
-    """The keys with which programs, such as dashboards, read lists."""
-
-
-@api_key.command()
-@click.argument("name")
-@click.option("--user", help="The one user whose lists it may read. Default: all.")
-def add(name: str, user: str | None) -> None:
-    """Make a key for the program NAME, and print it: it is shown this once, and not stored.
-
-    Example: aperture api-key add "Home Assistant" --user Anna
-    """
-    with operator_errors(), Database(load_settings()).transaction() as connection:
-        whose = find_user(connection, user) if user is not None else None
-        key = add_key(connection, name, whose.user_id if whose is not None else None)
-        if key is None:
-            raise OperatorError(f"There is a key named {name!r}. Choose another name, or remove that one first.")
-    echo(f"{name} reads the lists of {whose.name if whose is not None else 'all users'} with this key:", err=True)
-    echo(key)
-
-
-@api_key.command("list")
-def list_keys() -> None:
-    """Show which programs have a key, and for whose lists."""
-    with operator_errors(), Database(load_settings()).transaction() as connection:
-        rows = read_keys(connection)
-    table = Table("Program", "Lists of", "Since", box=None, padding=(0, 1))
-    for row in rows:
-        table.add_row(Text(row["name"]), Text(row["user"] or "all users"), f"{row['created_at']:%Y-%m-%d}")
-    Terminal().print(table if rows else "No program has a key: run `aperture api-key add NAME`.")
-
-
-@api_key.command()
-@click.argument("name")
-def remove(name: str) -> None:
-    """End the key of the program NAME, at once."""
-    with operator_errors(), Database(load_settings()).transaction() as connection:
-        if not remove_key(connection, name):
-            raise OperatorError(f"There is no key named {name!r}: see `aperture api-key list`.")
-    echo(f"The key of {name} is worth nothing from now on.")

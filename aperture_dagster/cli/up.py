@@ -16,24 +16,23 @@ from urllib.parse import urlsplit
 import click
 from dotenv import dotenv_values
 
-from aperture_dagster.cli.backup import migrate_databases
-from aperture_dagster.cli.common import echo, family_of, operator_errors, require_free_port, require_writable
-from aperture_dagster.cli.demo import (
+from aperture_dagster.cli.doctor.examine import examine
+from aperture_dagster.cli.doctor.finding import Finding
+from aperture_dagster.cli.errors import operator_errors
+from aperture_dagster.cli.homes import (
     LISTS,
     STATE,
-    StandIns,
     demo_home,
     demo_home_option,
     load_settings_of,
     note_served,
     point_at,
-    stand_in_options,
-    usual_port,
     warn_of_ignored_database,
 )
-from aperture_dagster.cli.doctor import Finding, examine
-from aperture_dagster.cli.heartbeats import UpFiles, read_state, up_is_running
-from aperture_dagster.cli.parts import AWAITED, Limits, Part, Plan, Ui
+from aperture_dagster.cli.migrate import migrate_databases
+from aperture_dagster.cli.requirements import family_of, require_free_port, require_writable
+from aperture_dagster.cli.stand_ins import StandIns, stand_in_options, usual_port
+from aperture_dagster.cli.terminal import echo
 from aperture_dagster.files import locks
 from aperture_dagster.files.private import write_file
 from aperture_dagster.front_door.secrets import OPERATOR, secret_file
@@ -46,6 +45,8 @@ from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.home import checkout, env_file
 from aperture_dagster.settings.types import is_loopback_only
+from aperture_dagster.up.files import UpFiles, read_state, up_is_running
+from aperture_dagster.up.parts import AWAITED, Limits, Part, Plan, Ui
 
 LOOPS = {
     # Looks for runs that crashed, to restart them, and writes down that it has looked.
@@ -287,7 +288,7 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
             Part("code server", "dagster", code_server, stage=1, socket=code_socket),
             Part("webserver", "aperture_dagster.front_door", webserver, stage=2),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
-            Part("herald", "aperture_dagster.cli.health", herald, is_herald=True),
+            Part("herald", "aperture_dagster.up.health", herald, is_herald=True),
         ],
         lock=lock,
         state=str(files.state),

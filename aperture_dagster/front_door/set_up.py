@@ -19,7 +19,7 @@ from aperture_dagster.front_door.server import serve
 from aperture_dagster.texts import Texts
 
 HEALTH = "not set up\n"
-"""The answer to a health check, which ``aperture_dagster.cli.health`` knows: there is nothing to restart."""
+"""The answer to a health check, which ``aperture_dagster.up.health`` knows: there is nothing to restart."""
 
 
 def set_up_page(prefix: str = "") -> Starlette:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.cli import backup as command
+from aperture_dagster.cli import migrate as migrate_command
+from aperture_dagster.cli import restore as restore_command
 from aperture_dagster.postgres import database, migrate, migrations, restore
 
 REVISION = f"v{int(migrations.HEAD_REVISION[1:]) + 1}"
@@ -35,7 +36,7 @@ def next_release(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     (scripts / "versions" / SCRIPT).write_text(MIGRATION)
     with monkeypatch.context() as patch:
         patch.setattr(migrate, "MIGRATIONS", scripts)
-        for module in (migrations, migrate, database, restore, command):
+        for module in (migrations, migrate, database, restore, migrate_command, restore_command):
             patch.setattr(module, "HEAD_REVISION", REVISION)
         patch.setattr(migrate, "_up_to_date", set())
         yield REVISION

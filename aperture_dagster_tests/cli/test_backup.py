@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from click.testing import CliRunner, Result
 
-from aperture_dagster.cli.doctor import _backups
+from aperture_dagster.cli.doctor.installation import examine_backups
 from aperture_dagster.cli.main import main
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres import backup as module
@@ -40,7 +40,7 @@ def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_a_backup_is_made_and_listed(run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch):
     nothing = run("list")
     assert nothing.exit_code == 1 and "There is no proven backup" in nothing.output
-    (none,) = _backups(settings, Clock())
+    (none,) = examine_backups(settings, Clock())
     assert none.state == "off"
     made = run("create")
     assert made.exit_code == 0 and ": proven, " in made.output, made.output
@@ -48,10 +48,10 @@ def test_a_backup_is_made_and_listed(run: Run, settings: Settings, monkeypatch: 
     listed = run("list")
     assert listed.exit_code == 0 and re.search(rf"^proven +\S+ MB  {re.escape(path.name)}$", listed.output, re.M)
     monkeypatch.setattr(module, "CONTAINER_FILES", ())
-    (good,) = _backups(settings, Clock())
+    (good,) = examine_backups(settings, Clock())
     assert good.state == "ok" and path.name in good.message
     path.rename(module.unproven(path))
     listed = run("list")
     assert listed.exit_code == 1 and f"  {module.unproven(path).name}\n" in listed.output
-    (bad,) = _backups(settings, Clock())
+    (bad,) = examine_backups(settings, Clock())
     assert bad.state == "warning" and "There is no proven backup" in bad.message

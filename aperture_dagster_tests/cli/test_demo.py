@@ -14,8 +14,9 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepo
 
 from aperture_dagster.cli import up
 from aperture_dagster.cli.cycle import run_one
-from aperture_dagster.cli.demo import SERVED, StandIns, demo_home, point_at, settings_to_act_with
+from aperture_dagster.cli.homes import SERVED, demo_home, point_at, settings_to_act_with
 from aperture_dagster.cli.main import main
+from aperture_dagster.cli.stand_ins import StandIns
 from aperture_dagster.jobs import Job
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings, environment_names, secret_names
@@ -27,7 +28,7 @@ from aperture_dagster_tests.processes import all_gone
 
 KEEP = """
 import sys
-from aperture_dagster.cli.demo import StandIns
+from aperture_dagster.cli.stand_ins import StandIns
 with StandIns(users=1).running() as (_, environment):
     print(environment["APERTURE_MEDIA_SERVER_URL"], flush=True)
     sys.stdin.readline()
@@ -108,7 +109,7 @@ def test_no_command_takes_a_home_for_that_of_a_demo(
             assert settings.media_server_url is None and not settings.publish
     said = CliRunner().invoke(main, ["unpublish", "--yes"])
     assert said.exit_code == 1 and said.output.startswith("Error: APERTURE_MEDIA_SERVER_URL is not set")
-    monkeypatch.setattr("aperture_dagster.cli.doctor.examine", lambda _: [])
+    monkeypatch.setattr("aperture_dagster.cli.doctor.command.examine", lambda _: [])
     assert f"Examined {tmp_path}" in CliRunner().invoke(main, ["doctor"]).output.replace("\n", "")
 
 

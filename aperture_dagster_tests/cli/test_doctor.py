@@ -20,7 +20,9 @@ from cryptography.x509.oid import NameOID
 from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 
-from aperture_dagster.cli.doctor import Finding, examine, room_on_disk
+from aperture_dagster.cli.doctor.examine import examine
+from aperture_dagster.cli.doctor.finding import Finding
+from aperture_dagster.cli.doctor.installation import room_on_disk
 from aperture_dagster.cli.main import main
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -139,7 +141,7 @@ def test_an_unforeseen_error_is_one_finding_without_secrets(
     def fail(*_: object) -> None:
         raise LookupError("no answer for\nsecret-of-openai")
 
-    monkeypatch.setattr("aperture_dagster.cli.doctor.Embedders.get", fail)
+    monkeypatch.setattr("aperture_dagster.cli.doctor.services.Embedders.get", fail)
     findings = _by_name(make_settings(embedder_api_key="secret-of-openai"))
     assert findings["embedder"].state == "failed"
     assert findings["embedder"].message.startswith("LookupError: no answer for ")
@@ -263,7 +265,7 @@ def test_a_clock_that_is_off_and_a_zone_that_nobody_chose_are_reported(
         assert "clock" not in _by_name(settings, "media server")
         for hours in (2, -2):
             ahead = SetClock(datetime.now(UTC) + timedelta(hours=hours))
-            monkeypatch.setattr("aperture_dagster.cli.doctor.Clock", lambda ahead=ahead: ahead)
+            monkeypatch.setattr("aperture_dagster.cli.doctor.examine.Clock", lambda ahead=ahead: ahead)
             clock = _by_name(settings, "media server")["clock"]
             assert clock.state == "failed" and "of the media server are 120 min apart" in clock.message
 
@@ -272,7 +274,7 @@ def test_what_is_wrong_comes_first_and_a_summary_last_as_text_and_as_json(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(odd_world(datetime.now(UTC)), libraries=("Moveis",)) as (_, settings):
-        monkeypatch.setattr("aperture_dagster.cli.demo.load_settings_of", lambda _: settings)
+        monkeypatch.setattr("aperture_dagster.cli.homes.load_settings_of", lambda _: settings)
         text, document = (CliRunner().invoke(main, ["doctor", *more]) for more in ([], ["--json"]))
     assert text.exit_code == document.exit_code == 1
     lines = text.output.splitlines()

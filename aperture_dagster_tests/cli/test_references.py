@@ -9,7 +9,7 @@ from sqlalchemy import insert
 
 from aperture_dagster.catalogue.references import KnownTitle
 from aperture_dagster.catalogue.tables import titles, users, works
-from aperture_dagster.cli.show import find_title, find_user
+from aperture_dagster.cli.references import find_title, find_user
 from aperture_dagster.discovery.tables import discovery_pool
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database

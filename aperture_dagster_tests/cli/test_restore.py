@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
-from aperture_dagster.cli import backup as module
+from aperture_dagster.cli import restore as module
 from aperture_dagster.cli.main import main
 from aperture_dagster.files import locks
 from aperture_dagster.instance import dead_runs

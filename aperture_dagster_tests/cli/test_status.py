@@ -24,11 +24,13 @@ from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 from sqlalchemy.exc import InternalError
 
-from aperture_dagster.cli.common import Terminal
-from aperture_dagster.cli.doctor import examine
+from aperture_dagster.cli.doctor.examine import examine
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.show import read_names, read_page
-from aperture_dagster.cli.status import _print, as_document, read_status
+from aperture_dagster.cli.status.document import as_document
+from aperture_dagster.cli.status.page import print_status
+from aperture_dagster.cli.status.reading import read_status
+from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.maintenance.status import find_wrong
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
@@ -127,14 +129,14 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any], tmp_path: Pa
         assert [one["user"] for one in document["picks_watched"]] == ["Ann", "Ann", "Bob", "Bob", "Cy", "Cy"]
         watched = [replace(first, titles=3, picks=("Film 1", "Film 2")), *others]
         out = io.StringIO()
-        _print(settings, replace(found, picks_watched=watched), [], Terminal(out))
+        print_status(settings, replace(found, picks_watched=watched), [], Terminal(out))
         assert "last 24 h   12 titles added\n" in out.getvalue()
         assert "picks, 7 d  watched: Ann 2 of 3 titles (Film 1 and Film 2)\n" in out.getvalue()
         assert "picks, 30 d" not in out.getvalue()
         assert re.search(r"✓ sync_movies +\S+ \S+, next \d{4}-\d\d-\d\d \d\d:\d\d\n", out.getvalue())
         assert re.search(r"- generate_recommendations +never ran, next", out.getvalue())
         instance.report_runless_asset_event(dg.AssetMaterialization("recommendations"))
-        _print(settings, read_status(settings, now=datetime.now(UTC)), [], Terminal(out))
+        print_status(settings, read_status(settings, now=datetime.now(UTC)), [], Terminal(out))
         assert re.search(r"- generate_recommendations +made \S+ \S+ by other runs, next", out.getvalue())
 
 
@@ -241,7 +243,7 @@ def test_status_and_doctor_say_in_one_sentence_what_a_clock_that_was_ahead_has_w
 
         def status() -> tuple[list[str], str]:
             found = read_status(settings, now=now)
-            _print(settings, found, find_wrong(found), Terminal(file := io.StringIO()))
+            print_status(settings, found, find_wrong(found), Terminal(file := io.StringIO()))
             return [one.what for one in found.dated_in_future], file.getvalue()
 
         assert status()[0] == [] and "in the future" not in status()[1]

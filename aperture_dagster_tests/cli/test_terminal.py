@@ -20,9 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.cli.common import Console, Terminal, echo, echo_json, fit
 from aperture_dagster.cli.cycle import ProgressHandler, captured_logs
 from aperture_dagster.cli.show import print_page
+from aperture_dagster.cli.terminal import Console, Terminal, echo, echo_json, fit
 from aperture_dagster.instance.terminal import PlainFormatter, RunFormatter, TerminalHandler
 from aperture_dagster.model import UNPRINTABLE, counted, listed
 from aperture_dagster.model.errors import OperatorError

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.cli.doctor.examine import examine
+from aperture_dagster.cli.doctor.finding import Finding
 from aperture_dagster.cli.main import main
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.main import main
-from aperture_dagster.cli.status import read_status
+from aperture_dagster.cli.status.reading import read_status
 from aperture_dagster.maintenance.status import find_wrong
 from aperture_dagster_tests.instance.conftest import external
 from aperture_dagster_tests.ratings.rated_home import RatedHome

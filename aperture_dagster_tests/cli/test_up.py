@@ -14,16 +14,16 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 
 from aperture_dagster.cli import up as up_module
-from aperture_dagster.cli.common import family_of, require_free_port
-from aperture_dagster.cli.heartbeats import UpFiles
 from aperture_dagster.cli.main import main
-from aperture_dagster.cli.parts import Ui
+from aperture_dagster.cli.requirements import family_of, require_free_port
 from aperture_dagster.cli.up import _check_the_rest, _lock_home
 from aperture_dagster.files import locks
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres import backup as folder_module
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World
+from aperture_dagster.up.files import UpFiles
+from aperture_dagster.up.parts import Ui
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.forks import run_fork
 

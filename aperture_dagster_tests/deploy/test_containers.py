@@ -28,10 +28,10 @@ from grpc_health.v1.health import HealthServicer
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from jsonschema import Draft7Validator
 
-from aperture_dagster.cli import health
 from aperture_dagster.cli.main import main as aperture
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.settings import known_variables
+from aperture_dagster.up import health
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.deploy.compose_file import (
     COMPOSE,
@@ -142,7 +142,7 @@ def test_one_service_alone_migrates_and_the_others_wait_for_it(compose: dict[str
     commands = {name: shlex.join(one["command"]) for name, one in ours(compose).items()}
     assert [name for name, command in commands.items() if "aperture migrate &&" in command] == ["code"]
     for name in ("webserver", "daemon"):
-        assert "aperture_dagster.cli.health code --host code-inner --wait" in commands[name]
+        assert "aperture_dagster.up.health code --host code-inner --wait" in commands[name]
         assert compose["services"][name]["depends_on"] == {"code": {"condition": "service_started"}}
     assert compose["services"]["code"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
 
@@ -172,7 +172,7 @@ def test_every_service_runs_the_ui_behind_the_guard(compose: dict[str, Any]):
 def _require_known(words: list[str]) -> None:
     if words[0] == "aperture":
         assert words[1] in aperture.list_commands(click.Context(aperture))
-    elif words[:3] == ["python", "-m", "aperture_dagster.cli.health"]:
+    elif words[:3] == ["python", "-m", "aperture_dagster.up.health"]:
         health.parse([*words[3:]])
     elif words[:3] == FRONT_DOOR:
         # It has the options of Dagster's own command.
@@ -304,7 +304,7 @@ def test_a_part_that_is_not_there_is_not_healthy(part: str, capsys: pytest.Captu
     ("command", "is_asked"),
     [
         ("tini -s -- aperture up --host 0.0.0.0 --port 3000", True),
-        ("/opt/aperture/bin/python -P -m aperture_dagster.cli.supervisor {}", True),
+        ("/opt/aperture/bin/python -P -m aperture_dagster.up.supervisor {}", True),
         ("tini -s -- aperture demo", False),
         ("tini -s -- sh -c dagster-daemon run", False),
     ],
@@ -351,7 +351,7 @@ def test_a_start_says_what_is_missing_then_where_the_ui_is_and_then_that_the_lis
 
 
 def test_a_health_check_imports_nothing_but_the_standard_library():
-    code = "import sys, aperture_dagster.cli.health; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = "import sys, aperture_dagster.up.health; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-Sc", f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {code}"],
                           check=True, capture_output=True, text=True)  # fmt: skip
     assert set(done.stdout.split()) - sys.stdlib_module_names <= {"aperture_dagster", "__main__"}

@@ -13,8 +13,8 @@ import click
 import pytest
 
 from aperture_dagster.cli.main import main as aperture
-from aperture_dagster.cli.parts import Limits
 from aperture_dagster.settings import known_variables
+from aperture_dagster.up.parts import Limits
 from aperture_dagster_tests.conftest import PROJECT
 
 FOLDER = PROJECT / "deploy" / "systemd"

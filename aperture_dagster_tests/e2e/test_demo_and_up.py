@@ -22,9 +22,9 @@ import dagster_webserver
 import httpx
 import pytest
 
-from aperture_dagster.cli.demo import SERVED
-from aperture_dagster.cli.heartbeats import up_is_running
+from aperture_dagster.cli.homes import SERVED
 from aperture_dagster.simulator.settings import EMBY_PATH, SimulatorSettings
+from aperture_dagster.up.files import up_is_running
 from aperture_dagster_tests.chaos import DemoHome, environment
 from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.conftest import PROJECT
@@ -344,7 +344,7 @@ def test_every_icon_that_the_ui_asks_for_is_there(up: Up):
 
 @pytest.mark.nightly(
     reason="It starts everything once more.",
-    instead="cli/test_supervisor.py"
+    instead="up/test_supervisor.py"
     "::test_a_part_that_dies_is_started_again_while_its_runs_and_others_go_on_and_a_kill_ends_all_of_them",
 )
 def test_a_second_start_on_the_same_home_is_refused_and_after_a_kill_it_takes_over(account: Account, up: Up):

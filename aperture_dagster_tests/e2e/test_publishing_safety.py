@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.cli.doctor.examine import examine
+from aperture_dagster.cli.doctor.finding import Finding
 from aperture_dagster.media_server.changes import MediaServerChanges
 from aperture_dagster.publishing.paths import MARKER
 from aperture_dagster_tests.e2e.commands import run_command

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from aperture_dagster.catalogue.servers import known_server
-from aperture_dagster.cli.doctor import examine
+from aperture_dagster.cli.doctor.examine import examine
 from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.home_rows import HomeRows
 from aperture_dagster.front_door.secrets import read_secret, secret_file

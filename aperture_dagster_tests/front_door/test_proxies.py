@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.cli.doctor.examine import examine
+from aperture_dagster.cli.doctor.finding import Finding
 from aperture_dagster.front_door import proxies as module
 from aperture_dagster.front_door.proxies import AGAIN_SECONDS, NEXT_SECONDS, Forwarding, Proxies
 from aperture_dagster.front_door.server import MOST_OF_CLIENT

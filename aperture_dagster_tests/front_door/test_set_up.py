@@ -20,7 +20,6 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from aperture_dagster.cli import health
 from aperture_dagster.front_door.__main__ import DEMO, create_app
 from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
@@ -28,6 +27,7 @@ from aperture_dagster.front_door.house import House
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.types import is_loopback_only
+from aperture_dagster.up import health
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.waiting import wait_for
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aperture_dagster.catalogue.histories import LOG_OF_PLAYS, read_log_of_plays
-from aperture_dagster.cli.heartbeats import read_state
 from aperture_dagster.publishing.nfo import TitleFacts, film_nfo, read_marker, read_title, says_rating
 from aperture_dagster.taste.crowd_table import ARRAYS, CrowdHeader, CrowdTable, build_table, read_table, write_table
 from aperture_dagster.taste.movielens import CrowdError, read_films, read_ids
+from aperture_dagster.up.files import read_state
 from aperture_dagster_tests.fuzz import ANYTHING, FEW, broken
 
 LINE = {"movieId": 1, "tmdbId": 862, "imdbId": "tt0114709", "title": "Toy Story", "year": 1995, "director": "Somebody"}

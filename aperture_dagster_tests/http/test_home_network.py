@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.cli.doctor.examine import examine
+from aperture_dagster.cli.doctor.finding import Finding
 from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured, ServiceRefused
 from aperture_dagster.http.home_network import is_private
 from aperture_dagster.postgres.database import Database

@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
-from aperture_dagster.cli.backup import refuse_runs
+from aperture_dagster.cli.restore import refuse_runs
 from aperture_dagster.instance.dead_runs import LAUNCHED_WITHIN, end_dead_runs, free_dead_slots
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings

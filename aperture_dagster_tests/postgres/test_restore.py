@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
-from aperture_dagster.cli.backup import Voided, void_tokens
+from aperture_dagster.cli.restore import Voided, void_tokens
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres import databases
 from aperture_dagster.postgres import restore as module

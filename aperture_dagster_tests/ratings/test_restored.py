@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.cli.backup import void_tokens
+from aperture_dagster.cli.restore import void_tokens
 from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.postgres.restore import restore

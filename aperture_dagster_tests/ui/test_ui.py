@@ -20,7 +20,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from aperture_dagster.cli.demo import usual_port
+from aperture_dagster.cli.stand_ins import usual_port
 from aperture_dagster_tests.conftest import PROJECT, load_script
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
 from aperture_dagster_tests.webserver import free_port

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from aperture_dagster.cli.doctor import _backups
+from aperture_dagster.cli.doctor.installation import examine_backups
 from aperture_dagster.defs.maintenance import is_recent_and_proven
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres import backup as module
@@ -18,7 +18,7 @@ from aperture_dagster.postgres.backup import (
     expired,
     is_in_container,
     new_path,
-    read_backups,
+    readexamine_backups,
     why_overdue,
 )
 from aperture_dagster.postgres.backup.dump import BackupError
@@ -45,11 +45,11 @@ def test_a_name_says_what_a_backup_is_and_all_other_files_are_foreign(tmp_path: 
     for foreign in ("notes.txt", ".aperture-backup-2026-05-17.sql.gz.partial", name("x"), name("2026-02-31")):
         (folder / foreign).touch()
     (folder / name("2026-01-01")).symlink_to(folder / name("2026-05-17"))
-    found = read_backups(folder)
+    found = readexamine_backups(folder)
     assert [one.path.name for one in found] == [name(one) for one in names]
     assert [one.is_proven for one in found] == [True] * 4 + [False]
     assert [one.schema for one in found] == [None, None, None, "v1", None]
-    assert read_backups(tmp_path / "nowhere") == []
+    assert readexamine_backups(tmp_path / "nowhere") == []
 
 
 def test_a_second_backup_of_a_day_does_not_replace_the_first(tmp_path: Path):
@@ -73,11 +73,11 @@ def test_a_second_backup_of_a_day_does_not_replace_the_first(tmp_path: Path):
         (["2026-05-15", "2026-05-16", "2027-05-16"], 2, ["2026-05-15"]),
     ],
 )
-def test_as_many_proven_backups_are_kept_as_the_setting_says(
+def test_as_many_provenexamine_backups_are_kept_as_the_setting_says(
     tmp_path: Path, others: list[str], keep: int, gone: list[str]
 ):
     folder = folder_of(tmp_path, *others, "2026-05-17")
-    found = expired(read_backups(folder), newest=folder / name("2026-05-17"), keep=keep)
+    found = expired(readexamine_backups(folder), newest=folder / name("2026-05-17"), keep=keep)
     assert [one.path.name for one in found] == [name(one) for one in gone]
 
 
@@ -96,7 +96,7 @@ def test_as_many_proven_backups_are_kept_as_the_setting_says(
 )
 def test_a_proven_backup_is_overdue_after_two_days(tmp_path: Path, names: list[str], why: str | None):
     settings = load_settings(home=tmp_path, timezone="UTC")
-    found = why_overdue(settings, read_backups(folder_of(tmp_path, *names)), NOW)
+    found = why_overdue(settings, readexamine_backups(folder_of(tmp_path, *names)), NOW)
     assert found is None if why is None else why in (found or "")
 
 
@@ -145,7 +145,7 @@ def test_a_backup_that_the_container_takes_along_while_the_database_stays_is_not
                 with pytest.raises(BackupError, match=r"inside the container.* Nothing was written"):
                     module.open_folder(settings, lambda: "me", accept=accept)
                 assert not Path("/nowhere").exists()
-                (found,) = _backups(settings, Clock())
+                (found,) = examine_backups(settings, Clock())
                 assert (found.state, found.message) == ("failed", why)
                 check = is_recent_and_proven(settings, Clock())
                 assert isinstance(check, dg.AssetCheckResult) and (check.passed, check.description) == (False, why)

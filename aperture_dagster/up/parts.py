@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 KILL_SECONDS = 60.0
 LONGEST_LOG = 5_000_000
-SUPERVISOR = "aperture_dagster.cli.supervisor"
+SUPERVISOR = "aperture_dagster.up.supervisor"
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 STOPPING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
-from aperture_dagster.cli import health
-from aperture_dagster.cli.heartbeats import Heartbeat, UpFiles, UpStatus, judge_running, judge_stopped, read_parts
+from aperture_dagster.up import health
+from aperture_dagster.up.files import UpFiles
+from aperture_dagster.up.heartbeats import Heartbeat, UpStatus, judge_running, judge_stopped, read_parts
 
 LOOPS = {"SENSOR", "SCHEDULER"}
 NOW = 10_000.0

@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.cli.health import find_problem, grpc_server_answers
-from aperture_dagster.files import locks
 from aperture_dagster.maintenance.status import PartState
 from aperture_dagster.model import SKEW
+from aperture_dagster.up.health import find_problem, grpc_server_answers
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-# The files of `aperture up` in a home: its lock, its state, and what its parts print.
-#
-# Standard library only: the supervisor imports this, and it runs for months.
-
-
-class UpFiles(NamedTuple):
-    """Paths in the folder that Dagster's files are in, ``APERTURE_HOME/dagster``.
-
-    Attributes:
-        folder: the folder itself.
-        lock: held as long as `aperture up` or one of its parts runs.
-        state: JSON, written whenever a part starts, becomes ready or ends; while nobody holds the lock, only its date
-            counts.
-        logs: folder with what each part prints, a file for each.
-        workspace: names the code server for the webserver and the daemon; ``workspace.yaml`` beside it is for commands
-            outside `aperture up`.
-    """
-
-    folder: Path
-    lock: Path
-    state: Path
-    logs: Path
-    workspace: Path
-
-    @classmethod
-    def of_home(cls, home: Path) -> UpFiles:
-        """Return the files of a home."""
-        folder = home / "dagster"
-        return cls(folder, folder / "up.lock", folder / "up.json", folder / "up", folder / "code-server.yaml")
-
-
-def read_state(path: Path) -> Mapping[str, Any]:
-    """Read a state file; empty if there is none, or if it cannot be understood."""
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
-
+from aperture_dagster.up.files import UpFiles, read_state, up_is_running
 
 LATE_SECONDS = 300.0
 """A loop of the daemon writes a heartbeat every 30 seconds, but the evaluation of a slow sensor may delay it."""
@@ -89,11 +49,6 @@ class Heartbeat:
     def is_fresh(self, now: float) -> bool:
         """Return whether it was given in the last minutes; one that is dated in the future may be of any age."""
         return -SKEW.total_seconds() <= now - self.timestamp <= LATE_SECONDS
-
-
-def up_is_running(home: Path) -> bool:
-    """Tell whether `aperture up` runs on a home; it may be starting or stopping."""
-    return locks.is_held(UpFiles.of_home(home).lock)
 
 
 def read_parts(home: Path, instance: DagsterInstance) -> UpStatus:

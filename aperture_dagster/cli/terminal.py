@@ -1,18 +1,12 @@
-"""What the commands share: the terminal, a usable home, a free port, and errors as one sentence.
-
-Nothing controls the terminal but our own colours, and text breaks between words only.
-"""
+"""The terminal: its width, text that breaks between words only, and nothing that controls it but our own colours."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -22,14 +16,7 @@ from rich.console import ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from aperture_dagster.files.private import FileError, describe_unwritable, prepare_home
-from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.model import UNPRINTABLE, printable
-from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.settings.home import checkout
-
-# The terminal: its width, text that breaks between words only, and nothing that controls it but our own colours.
-
 
 WIDTH_WITHOUT_TERMINAL = 100
 WIDEST = 140
@@ -173,51 +160,3 @@ def echo_json(document: Any) -> None:
 
 def _as_text(value: Any) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-@contextlib.contextmanager
-def operator_errors() -> Iterator[None]:
-    """Turn an error of a service or the operating system into one sentence without a stack trace, as our own are."""
-    try:
-        yield
-    except ServiceError as error:
-        raise OperatorError(str(error)) from None
-    except OSError as error:
-        raise OperatorError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")) from None
-
-
-def require_writable(home: Path) -> None:
-    """Create the home and write to it; FileError says what is wrong and which setting to change.
-
-    An installed package says where a new home is: there is no checkout in which somebody would look for it.
-    """
-    probe, is_new = home / ".writable", not home.exists()
-    try:
-        prepare_home(home)
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            why = f"The disk of {home} is full ({error.strerror})"
-            raise FileError(f"{why}: make room, or set APERTURE_HOME to a folder on another disk.") from None
-        raise FileError(describe_unwritable(home, error)) from None
-    if is_new and checkout() is None:
-        echo(f"Created {home}, which holds everything; APERTURE_HOME chooses another folder.", err=True)
-
-
-def family_of(host: str) -> socket.AddressFamily:
-    """Return the family of an address that a server listens on."""
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def require_free_port(host: str, port: int, command: str) -> None:
-    """Check that a server can listen on an address; OperatorError names another port to try."""
-    with socket.socket(family_of(host), socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            message = f"Cannot listen on {host}, port {port} ({error.strerror}): choose another --host or --port."
-            if error.errno == errno.EADDRINUSE:
-                message = f"Port {port} on {host} is in use. Choose another: {command} --port {port % 65535 + 1}"
-            raise OperatorError(message) from None

@@ -1,4 +1,4 @@
-"""Health checks for services that run one part each: ``python -m aperture_dagster.cli.health code``.
+"""Health checks for services that run one part each: ``python -m aperture_dagster.up.health code``.
 
 A service manager asks once a minute for months, so nothing is imported that the check does not need: ``dagster api
 grpc-health-check`` and ``dagster-daemon liveness-check`` take two seconds of processor time each.
@@ -30,7 +30,7 @@ MOST_AHEAD_SECONDS = 600.0
 NOT_SET_UP = "not set up\n"
 """What ``/health`` answers while no media server is configured, as ``aperture_dagster.front_door.set_up`` does."""
 PARTS = ("code", "webserver", "daemon", "all", "container", "start")
-UP = ("aperture up", "aperture_dagster.cli.supervisor")
+UP = ("aperture up", "aperture_dagster.up.supervisor")
 """What the command of a container has in it that runs everything: process 1 is that, or the init in front of it."""
 FIRST_PROCESS = Path("/proc/1/cmdline")
 HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } } }"
@@ -76,7 +76,7 @@ def herald(given: argparse.Namespace) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments of the command; ends the program if they are wrong."""
-    parser = argparse.ArgumentParser(prog="python -m aperture_dagster.cli.health", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m aperture_dagster.up.health", description=main.__doc__)
     parser.add_argument(
         "part", nargs="?", choices=PARTS, default="all",
         help="code: its server answers. webserver: it answers. daemon: all of its loops are alive, as the webserver "

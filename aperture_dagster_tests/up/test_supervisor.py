@@ -17,10 +17,10 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
-from aperture_dagster.cli.heartbeats import read_state
-from aperture_dagster.cli.parts import LONGEST_LOG, Limits, Part, PartLog, Plan, Ui
-from aperture_dagster.cli.supervisor import SupervisedPart
 from aperture_dagster.files import locks
+from aperture_dagster.up.files import read_state
+from aperture_dagster.up.parts import LONGEST_LOG, Limits, Part, PartLog, Plan, Ui
+from aperture_dagster.up.supervisor import SupervisedPart
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
 
@@ -363,8 +363,8 @@ def test_a_log_that_has_become_too_long_keeps_its_end_and_the_part_goes_on_writi
 
 
 def test_the_supervisor_imports_nothing_but_the_standard_library():
-    code = "import sys, aperture_dagster.cli.supervisor; print(*sys.modules)"
+    code = "import sys, aperture_dagster.up.supervisor; print(*sys.modules)"
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    ours = {name.rpartition(".")[2] for name in names if name.startswith("aperture_dagster.cli.")}
+    ours = {name.rpartition(".")[2] for name in names if name.startswith("aperture_dagster.up.")}
     assert ours == {"supervisor", "parts"}
     assert not {"click", "dagster", "pydantic", "sqlalchemy", "asyncio", "tempfile", "http.client"}.intersection(names)

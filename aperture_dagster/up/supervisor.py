@@ -22,7 +22,7 @@ import sys
 import time
 from pathlib import Path
 
-from aperture_dagster.cli.parts import AWAITED, STOPPING, Plan, SupervisedPart, run_part
+from aperture_dagster.up.parts import AWAITED, STOPPING, Plan, SupervisedPart, run_part
 
 STARTING_POLL_SECONDS = 0.2
 PATIENT_STOP_SECONDS = 5.0

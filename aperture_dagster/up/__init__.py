@@ -1,0 +1,1 @@
+"""``aperture up``: the code server, the web server and the daemon in the foreground."""
