@@ -18,7 +18,7 @@ from aperture_dagster.postgres.backup import (
     expired,
     is_in_container,
     new_path,
-    readexamine_backups,
+    read_backups,
     why_overdue,
 )
 from aperture_dagster.postgres.backup.dump import BackupError
@@ -45,11 +45,11 @@ def test_a_name_says_what_a_backup_is_and_all_other_files_are_foreign(tmp_path: 
     for foreign in ("notes.txt", ".aperture-backup-2026-05-17.sql.gz.partial", name("x"), name("2026-02-31")):
         (folder / foreign).touch()
     (folder / name("2026-01-01")).symlink_to(folder / name("2026-05-17"))
-    found = readexamine_backups(folder)
+    found = read_backups(folder)
     assert [one.path.name for one in found] == [name(one) for one in names]
     assert [one.is_proven for one in found] == [True] * 4 + [False]
     assert [one.schema for one in found] == [None, None, None, "v1", None]
-    assert readexamine_backups(tmp_path / "nowhere") == []
+    assert read_backups(tmp_path / "nowhere") == []
 
 
 def test_a_second_backup_of_a_day_does_not_replace_the_first(tmp_path: Path):
@@ -73,11 +73,11 @@ def test_a_second_backup_of_a_day_does_not_replace_the_first(tmp_path: Path):
         (["2026-05-15", "2026-05-16", "2027-05-16"], 2, ["2026-05-15"]),
     ],
 )
-def test_as_many_provenexamine_backups_are_kept_as_the_setting_says(
+def test_as_many_proven_backups_are_kept_as_the_setting_says(
     tmp_path: Path, others: list[str], keep: int, gone: list[str]
 ):
     folder = folder_of(tmp_path, *others, "2026-05-17")
-    found = expired(readexamine_backups(folder), newest=folder / name("2026-05-17"), keep=keep)
+    found = expired(read_backups(folder), newest=folder / name("2026-05-17"), keep=keep)
     assert [one.path.name for one in found] == [name(one) for one in gone]
 
 
@@ -96,7 +96,7 @@ def test_as_many_provenexamine_backups_are_kept_as_the_setting_says(
 )
 def test_a_proven_backup_is_overdue_after_two_days(tmp_path: Path, names: list[str], why: str | None):
     settings = load_settings(home=tmp_path, timezone="UTC")
-    found = why_overdue(settings, readexamine_backups(folder_of(tmp_path, *names)), NOW)
+    found = why_overdue(settings, read_backups(folder_of(tmp_path, *names)), NOW)
     assert found is None if why is None else why in (found or "")
 
 
