@@ -91,6 +91,9 @@ hashes: $(DEVELOPMENT)  ## write the image's packages with their hashes, as cons
 	@$(HASHES) --no-emit-package uvloop --output-file deploy/requirements.txt pyproject.toml
 	@echo setuptools | $(HASHES) --output-file deploy/requirements-build.txt -
 
+freeze-schema: $(DEVELOPMENT)  ## write the first schema as SQL, for the first release: from then on, changes are migrations
+	@$(BIN)/python tools/freeze_schema.py
+
 release: $(DEVELOPMENT)  ## make what is published of TAG=v0.1.0: wheel, sdist, image, its contents, notes, checksums
 	@$(BIN)/python tools/release.py "$$TAG"
 

@@ -25,13 +25,18 @@ def release() -> ModuleType:
 
 
 def test_everything_that_names_the_version_agrees_with_its_tag(release: ModuleType, tmp_path: Path):
-    assert release.version_of(f"v{VERSION}") == VERSION
     for wrong, said in (("v99.0.0", "pyproject.toml has version"), ("0.1.0", "is no tag"), ("v1.0;rm", "is no tag")):
         with pytest.raises(release.NotReady, match=said):
             release.version_of(wrong)
     for name in ("pyproject.toml", *release.NAMED_IN):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, tmp_path / name)
+    with pytest.raises(release.NotReady, match="make freeze-schema"):
+        release.version_of(f"v{VERSION}", tmp_path)
+    frozen = tmp_path / release.FIRST_SCHEMA.replace("*", "7")
+    frozen.parent.mkdir(parents=True)
+    frozen.touch()
+    assert release.version_of(f"v{VERSION}", tmp_path) == VERSION
     compose = tmp_path / "deploy" / "compose.yaml"
     compose.write_text(compose.read_text().replace(f"aperture-dagster:{VERSION}", "aperture-dagster:99.0.0"))
     with pytest.raises(release.NotReady, match=r"deploy/compose\.yaml names version 99\.0\.0"):

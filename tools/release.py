@@ -24,6 +24,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 TAG = re.compile(r"v(\d+\.\d+\.\d+(?:rc\d+)?)")
 NAMED_IN = ("deploy/Dockerfile", "deploy/compose.yaml", "deploy/compose.services.yaml")
 """Files that name the version of the image."""
+FIRST_SCHEMA = "aperture_dagster/schema/migrations/versions/v*_first_schema.sql"
+"""The schema of the first release, which later migrations start from; see ``freeze_schema.py``."""
 CONTENTS = """
 import json, subprocess
 from importlib.metadata import distributions
@@ -54,6 +56,8 @@ def version_of(tag: str, project: Path = PROJECT) -> str:
         named = set(re.findall(r"(?:aperture-dagster:|VERSION=)(\d[\w.]*)", (project / name).read_text("utf-8")))
         if named != {version}:
             raise NotReady(f"{name} names version {', '.join(sorted(named)) or 'none'}, and the tag is {tag}.")
+    if not [*project.glob(FIRST_SCHEMA)]:
+        raise NotReady(f"There is no {FIRST_SCHEMA}, so later releases could not upgrade homes: make freeze-schema.")
     return version
 
 

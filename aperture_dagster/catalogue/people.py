@@ -14,9 +14,9 @@ from sqlalchemy import Connection, select
 
 from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.tables import users
+from aperture_dagster.facts import read_fact, write_fact
 from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
-from aperture_dagster.postgres.facts import read_fact, write_fact
 from aperture_dagster.postgres.queries import execute
 from aperture_dagster.postgres.tables import written_columns
 from aperture_dagster.settings.services import MediaServerSettings

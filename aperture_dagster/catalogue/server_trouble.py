@@ -8,6 +8,7 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from aperture_dagster.facts import delete_fact, read_dated_fact, write_fact
 from aperture_dagster.http.errors import (
     AccessDenied,
     Redirected,
@@ -17,7 +18,6 @@ from aperture_dagster.http.errors import (
     ServiceRefused,
     ServiceUnavailable,
 )
-from aperture_dagster.postgres.facts import delete_fact, read_dated_fact, write_fact
 
 FACT = "media_server_trouble"
 Kind = Literal["key", "silence", "settings"]

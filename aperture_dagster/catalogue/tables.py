@@ -4,6 +4,9 @@ import sqlalchemy as sa
 
 from aperture_dagster.postgres.tables import IS_USER, MEDIA_TYPES, Moment, between, metadata, one_of
 
+item_ids = sa.Sequence("item_id_seq", metadata=metadata, data_type=sa.BigInteger)
+"""Numbers of titles, episodes and their alternate versions."""
+
 libraries = sa.Table(
     "libraries",
     metadata,

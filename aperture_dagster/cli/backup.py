@@ -13,7 +13,6 @@ from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.backup import backup_folder, in_words, read_backups
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.settings import load_settings
 
 
@@ -33,7 +32,6 @@ def create(accept_folder: bool) -> None:
         made = create_backup(
             load_settings(),
             Clock().now(),
-            ensure_owner,
             accept_folder=accept_folder,
             report=lambda step: console.print(Text(step, "dim"), soft_wrap=True),
         )

@@ -13,7 +13,7 @@ from aperture_dagster.cli.terminal import echo
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.instance.upgrade import upgrade_instance
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster.settings import Settings, load_settings
 
 

@@ -24,7 +24,7 @@ from aperture_dagster.postgres.backup import backup_folder, in_words
 from aperture_dagster.postgres.connection import product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.databases import drop_replaced_database, replaced_databases
-from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster.postgres.restore import Restored
 from aperture_dagster.postgres.restore import restore as restore_database
 from aperture_dagster.ratings.tokens import void_restored_tokens

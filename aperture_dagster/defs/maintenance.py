@@ -25,7 +25,6 @@ from aperture_dagster.maintenance import KEEP_UNUSED, Freed, forget_pictures, si
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.backup import backup_folder, read_backups, why_lost, why_overdue
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.prices import listed_prices, read_offered
@@ -69,7 +68,7 @@ def database_backup(
 ) -> dg.MaterializeResult:
     """Make a backup, prove it, and delete the oldest ones."""
     with operator_errors(context, settings):
-        made = create_backup(settings, clock.now(), ensure_owner, report=context.log.info)
+        made = create_backup(settings, clock.now(), report=context.log.info)
         kept = read_backups(backup_folder(settings))[-SHOWN_BACKUPS:]
     metadata = {
         "dagster/row_count": made.rows,

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, DateTime
 
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.server_trouble import Trouble
+from aperture_dagster.facts import read_fact, write_fact
 from aperture_dagster.model import SKEW, FutureDates, counted, elapsed, listed
-from aperture_dagster.postgres.facts import read_fact, write_fact
 from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.publishing.published import unread_libraries
 from aperture_dagster.publishing.work import some, why_unread

@@ -7,12 +7,10 @@ Dagster's own.
 from __future__ import annotations
 
 import functools
-import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -23,7 +21,7 @@ from aperture_dagster.postgres.embedded import full_disk_explained, start_embedd
 from aperture_dagster.postgres.errors import DatabaseError, describe_connection_error
 from aperture_dagster.postgres.migrate import ensure_schema, forget_schema, schema_lock
 from aperture_dagster.postgres.pool import replace_dead_connections
-from aperture_dagster.postgres.queries import define, execute, read_rows, read_value
+from aperture_dagster.postgres.queries import define, read_rows, read_value
 from aperture_dagster.settings import Settings
 
 
@@ -226,28 +224,3 @@ class Cipher:
             return self._fernet.decrypt(encrypted.encode()).decode()
         except (InvalidToken, UnicodeError):
             raise WrongKey from None
-
-
-# The identity that marks folders of this installation: of backups, and of published libraries.
-#
-# A restored database keeps it, so that the installation goes on with its folders.
-
-
-FACT = "owner"
-
-
-def read_owner(connection: Connection) -> str | None:
-    """Read the identity; None if no folder was marked yet."""
-    return read_value(connection, "SELECT value->>'owner' FROM facts WHERE name = :fact", fact=FACT)
-
-
-def ensure_owner(connection: Connection) -> str:
-    """Return the identity, which is made at the first call."""
-    known = read_owner(connection)
-    if known is None:
-        statement = "INSERT INTO facts (name, value) VALUES (:fact, CAST(:value AS jsonb)) ON CONFLICT DO NOTHING"
-        execute(connection, statement, fact=FACT, value=json.dumps({"owner": uuid4().hex}))
-        # Another process may have made it at the same moment.
-        known = read_owner(connection)
-    assert known is not None
-    return known

@@ -13,16 +13,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.postgres.backup.create import back_up_before_migration
-from aperture_dagster.postgres.connection import (
-    ensure_owner,
-    open_engine,
-    product_database_url,
-    refuse_bytes,
-    set_up_session,
-)
+from aperture_dagster.postgres.connection import open_engine, product_database_url, refuse_bytes, set_up_session
 from aperture_dagster.postgres.errors import DatabaseError, database_error
-from aperture_dagster.postgres.migrate import refuse_unknown_schema
-from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.migrate import HEAD_REVISION, refuse_unknown_schema
 from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import Settings
 
@@ -77,7 +70,7 @@ class Database:
         self._settings = settings
 
     def _engine(self) -> Engine:
-        back_up = functools.partial(back_up_before_migration, self._settings, ensure_owner)
+        back_up = functools.partial(back_up_before_migration, self._settings)
         return open_engine(self._settings, before_migration=back_up)
 
     @contextmanager

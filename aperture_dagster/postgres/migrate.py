@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from aperture_dagster.postgres.errors import DatabaseError, describe_connection_error
-from aperture_dagster.postgres.migrations import HEAD_REVISION
 from aperture_dagster.postgres.queries import execute, read_value
 
 if TYPE_CHECKING:
@@ -57,7 +56,13 @@ def schema_lock(
 
 
 LOCK_NOT_AVAILABLE = "55P03"
-MIGRATIONS = Path(__file__).parent / "migrations"
+# They are in the room that knows all tables, and Alembic loads them by their path.
+MIGRATIONS = Path(__file__).parents[1] / "schema" / "migrations"
+HEAD_REVISION = max(
+    (path.stem.partition("_")[0] for path in (MIGRATIONS / "versions").glob("v*_*.py")),
+    key=lambda revision: int(revision[1:]),
+)
+"""The newest migration; a database at this revision needs no migration."""
 PATIENCE_SECONDS = 3600.0
 """Limit of the wait for another process that migrates: longer than the backup before it may take."""
 _up_to_date: set[str] = set()
@@ -154,10 +159,12 @@ def why_unknown(revision: str) -> str | None:
             return None
     except CommandError:
         pass
-    found, newest = (re.fullmatch(r"v(\d+)", one) for one in (revision, HEAD_REVISION))
-    if found and newest and int(found[1]) > int(newest[1]):
+    number, newest = (re.fullmatch(r"v(\d+)", name) for name in (revision, HEAD_REVISION))
+    if number and newest and int(number[1]) > int(newest[1]):
         return f"of a newer version of this program, which knows schemas up to {HEAD_REVISION}"
-    return "which no version of this program has since its first release: an older one wrote it, or another program"
+    return (
+        "which no release of this program can upgrade: a version before the first release wrote it, or another program"
+    )
 
 
 def refuse_unknown_schema(revision: str | None) -> None:
@@ -171,8 +178,10 @@ def refuse_unknown_schema(revision: str | None) -> None:
     raise DatabaseError(
         f"The database has the schema {revision}, {why}. Nothing was changed, and the backups are kept. Install the "
         "version that wrote it again; or restore a backup that was made before: `aperture backup list` shows them, and "
-        "`aperture restore FILE` keeps the present database under another name. To begin without it, set APERTURE_HOME "
-        "to a new folder, or with APERTURE_DATABASE_URL, that to an empty database."
+        "`aperture restore FILE` keeps the present database under another name. A home from before the first release "
+        "must be made anew: set APERTURE_HOME to a new folder (or APERTURE_DATABASE_URL to an empty database), keep "
+        "the settings, and start `aperture up`, which reads titles, plays and ratings from your services again. What "
+        "only the old home holds, such as what members hid and plays of titles that are gone, stays there."
     )
 
 

@@ -1,15 +1,10 @@
-"""What all tables share, and single values about this installation."""
+"""What all tables share: metadata, constraint names, helpers for constraints, and descriptions of columns."""
 
 from collections.abc import Collection
 
-import sqlalchemy as sa
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, MetaData, Sequence, Table
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import CheckConstraint, DateTime, MetaData, Table
 
 from aperture_dagster.model import MEDIA_TYPES as MEDIA_TYPES
-
-# Shared parts of all tables: metadata, constraint names, helpers for constraints, and descriptions of columns.
-
 
 metadata = MetaData(
     naming_convention={
@@ -21,7 +16,6 @@ metadata = MetaData(
     }
 )
 Moment = DateTime(timezone=True)
-item_ids = Sequence("item_id_seq", metadata=metadata, data_type=BigInteger)
 
 
 # How a column names a user, and so what becomes of its rows when that user is forgotten. A foreign key to ``users``
@@ -51,13 +45,3 @@ def between(column: str, low: float, high: float | None = None) -> CheckConstrai
 def written_columns(table: Table) -> tuple[str, ...]:
     """Return the columns that writers must provide: those without a server default."""
     return tuple(column.name for column in table.columns if column.server_default is None)
-
-
-facts = sa.Table(
-    "facts",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", JSONB, nullable=False),
-    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
-    comment="Single values about this installation, such as the identity of its media server.",
-)

@@ -13,7 +13,7 @@ from aperture_dagster.catalogue.access import within_limit
 from aperture_dagster.catalogue.members import Choices, read_choices
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.http.errors import NotFound, RequestRejected
-from aperture_dagster.postgres.connection import ensure_owner
+from aperture_dagster.postgres.identity import ensure_owner
 from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.access import AccessRules, Viewers
 from aperture_dagster.publishing.copies import entry_folder_in, note_shown, record_states

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperture_dagster.postgres.connection import read_owner
+from aperture_dagster.postgres.identity import read_owner
 from aperture_dagster.publishing.folder import LibraryFolder
 from aperture_dagster.publishing.manifest import PlacedLibrary
 from aperture_dagster.publishing.paths import ACCEPT, PathMap, Root, RootError, as_path, separator

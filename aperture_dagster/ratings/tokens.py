@@ -16,12 +16,12 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from aperture_dagster.facts import delete_fact, read_fact, write_fact
 from aperture_dagster.http.errors import ServiceBusy, ServiceError, ServicePaused, ServiceUnavailable
 from aperture_dagster.model import Clock, elapsed
 from aperture_dagster.postgres.connection import Cipher, WrongKey
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.facts import delete_fact, read_fact, write_fact
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.ratings.in_force import trakt_accounts
 from aperture_dagster.ratings.records import (

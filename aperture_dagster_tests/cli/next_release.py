@@ -11,16 +11,16 @@ import pytest
 
 from aperture_dagster.cli import migrate as migrate_command
 from aperture_dagster.cli import restore as restore_command
-from aperture_dagster.postgres import database, migrate, migrations, restore
+from aperture_dagster.postgres import database, migrate, restore
 
-REVISION = f"v{int(migrations.HEAD_REVISION[1:]) + 1}"
+REVISION = f"v{int(migrate.HEAD_REVISION[1:]) + 1}"
 SCRIPT = f"{REVISION}_made_up.py"
 NEW_TABLE = "CREATE TABLE made_up"
 MIGRATION = f'''"""Made up."""
 
 from alembic import op
 
-revision, down_revision, branch_labels, depends_on = "{REVISION}", "{migrations.HEAD_REVISION}", None, None
+revision, down_revision, branch_labels, depends_on = "{REVISION}", "{migrate.HEAD_REVISION}", None, None
 
 
 def upgrade() -> None:
@@ -36,7 +36,7 @@ def next_release(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     (scripts / "versions" / SCRIPT).write_text(MIGRATION)
     with monkeypatch.context() as patch:
         patch.setattr(migrate, "MIGRATIONS", scripts)
-        for module in (migrations, migrate, database, restore, migrate_command, restore_command):
+        for module in (migrate, database, restore, migrate_command, restore_command):
             patch.setattr(module, "HEAD_REVISION", REVISION)
         patch.setattr(migrate, "_up_to_date", set())
         yield REVISION

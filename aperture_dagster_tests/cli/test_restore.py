@@ -18,7 +18,7 @@ from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.connection import ensure_owner, product_database_url
+from aperture_dagster.postgres.connection import product_database_url
 from aperture_dagster.postgres.databases import replaced_databases
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.conftest import PROJECT
@@ -36,7 +36,7 @@ def url(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     }.items():
         monkeypatch.setenv(name, value)
     run_statements(database_url, *HOUSEHOLD, *ACCOUNTS)
-    create_backup(load_settings(), Clock().now(), ensure_owner)
+    create_backup(load_settings(), Clock().now())
     run_statements(database_url, "UPDATE facts SET value = '\"damaged\"' WHERE name = 'which'")
     run_statements(database_url, "DELETE FROM api_keys WHERE name = 'Leaked'")
     yield database_url

@@ -36,7 +36,7 @@ from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database, read_only
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.settings import SimulatorSettings

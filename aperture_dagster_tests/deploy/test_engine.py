@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster_tests.cli.next_release import MIGRATION, REVISION, SCRIPT
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.deploy import engine
@@ -266,7 +266,7 @@ def test_it_stops_in_time_with_postgresql_closed_and_is_the_same_when_it_comes_b
 
 # Upgrades
 
-MIGRATIONS = "aperture_dagster/postgres/migrations/versions"
+MIGRATIONS = "aperture_dagster/schema/migrations/versions"
 
 
 @pytest.fixture(scope="module")

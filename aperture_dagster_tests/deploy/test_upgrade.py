@@ -28,8 +28,7 @@ from aperture_dagster.instance.upgrade import upgrade_instance
 from aperture_dagster.postgres import migrate
 from aperture_dagster.postgres.connection import close_engine, open_engine, product_database_url
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.migrate import ensure_schema, forget_schema, schema_lock
-from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.migrate import HEAD_REVISION, ensure_schema, forget_schema, schema_lock
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.cli.next_release import NEW_TABLE, REVISION, next_release
 from aperture_dagster_tests.databases import run_statements

@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.tables import libraries, works
 from aperture_dagster.enrichment.queries import write_answers
 from aperture_dagster.enrichment.tables import tmdb_metadata
+from aperture_dagster.facts import facts
 from aperture_dagster.postgres import bulk
 from aperture_dagster.postgres.bulk import FEW_ROWS, WriteCounts, upsert
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.tables import facts
 from aperture_dagster_tests.shelf import Shelf
 
 ODD_TEXTS = [

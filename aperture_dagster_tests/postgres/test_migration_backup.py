@@ -13,10 +13,10 @@ from sqlalchemy import text
 from aperture_dagster.postgres import migrate
 from aperture_dagster.postgres.backup import read_backups
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.connection import close_engine, ensure_owner, product_database_url
+from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.cli.next_release import REVISION, next_release
 from aperture_dagster_tests.databases import run_statements
@@ -57,7 +57,7 @@ def test_a_household_is_backed_up_and_proven_once_before_its_schema_is_migrated(
     caplog: pytest.LogCaptureFixture,
 ):
     settings = household(backup_keep=2)
-    nightly = create_backup(settings, datetime(2026, 5, 17, tzinfo=UTC), ensure_owner).path
+    nightly = create_backup(settings, datetime(2026, 5, 17, tzinfo=UTC)).path
 
     def fail(_connection: object) -> None:
         raise DatabaseError("The migration failed.")

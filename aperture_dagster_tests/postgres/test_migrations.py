@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy import (
     DateTime,
     Float,
     Integer,
+    MetaData,
     SmallInteger,
     create_engine,
     insert,
@@ -27,15 +29,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 
+from aperture_dagster.postgres import migrate
 from aperture_dagster.postgres.cluster import embedded_tool
 from aperture_dagster.postgres.connection import open_engine
 from aperture_dagster.postgres.database import Database, read_only
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.postgres.migrate import alembic_config, ensure_schema, forget_schema
-from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.migrate import HEAD_REVISION, alembic_config, ensure_schema, forget_schema
 from aperture_dagster.schema import metadata
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.cli.next_release import next_release
+from aperture_dagster_tests.conftest import load_script
 from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.shelf import NOW
 
@@ -69,6 +72,37 @@ def test_an_empty_database_gets_the_schema_of_the_table_definitions_on_first_use
         assert dump_schema(empty) == dump_schema(other)
 
 
+def test_a_release_freezes_the_first_schema_so_that_a_change_without_a_migration_is_noticed(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    scripts = tmp_path / "migrations"
+    shutil.copytree(migrate.MIGRATIONS, scripts)
+    tool = load_script("tools/freeze_schema.py")
+    frozen = scripts / "versions" / tool.FROZEN.name
+    tool.freeze(frozen)
+    with pytest.raises(FileExistsError):
+        tool.freeze(frozen)
+    monkeypatch.setattr(migrate, "MIGRATIONS", scripts)
+    changed = MetaData()
+    for table in metadata.tables.values():
+        table.to_metadata(changed)
+    changed.tables["works"].append_column(Column("added_later", Integer))
+    dumps = []
+    for declared in (None, metadata, changed):
+        with database_copy(postgres, "template0") as url:
+            engine = create_engine(with_driver(url))
+            if declared is None:
+                ensure_schema(engine)
+                forget_schema(with_driver(url))
+            else:
+                with engine.begin() as connection:
+                    declared.create_all(connection)
+            engine.dispose()
+            dumps.append(dump_schema(url))
+    migrated, unchanged, later = dumps
+    assert migrated == unchanged and not set(later) <= set(migrated)
+
+
 def test_the_head_revision_is_the_newest_migration(database: Database):
     assert ScriptDirectory.from_config(alembic_config()).get_heads() == [HEAD_REVISION]
     with database.transaction() as connection:
@@ -79,7 +113,8 @@ def test_the_head_revision_is_the_newest_migration(database: Database):
     ("revision", "why"),
     [
         ("v999", "of a newer version of this program, which knows schemas up to v"),
-        ("0001", "which no version of this program has since its first release"),
+        ("v6", "which no release of this program can upgrade: a version before the first one wrote it"),
+        ("0001", "a version before the first one wrote it"),
         ("a6ee7ffd4b61", "or another program"),
     ],
 )
@@ -98,6 +133,7 @@ def test_an_unknown_schema_is_kept_and_the_remedy_deletes_nothing(
     assert said.startswith(f"The database has the schema {revision}, ") and why in said
     assert "Nothing was changed, and the backups are kept. Install the version that wrote it again" in said
     assert "`aperture backup list`" in said and "`aperture restore FILE`" in said
+    assert "A home from before the first release must be made anew: set APERTURE_HOME to a new folder" in said
     assert not re.search(r"\b(delete|drop|remove)", said, re.IGNORECASE)
     # Commands that only look say the same.
     looking = load_settings(home=tmp_path, database_url=database_url)
@@ -132,7 +168,11 @@ def put(database: Database) -> Callable[..., None]:
 
     def insert_row(table: str, **values: Any) -> None:
         columns = metadata.tables[table].columns
-        needed = {one.name: placeholder(one) for one in columns if not one.nullable and one.server_default is None}
+        needed = {
+            column.name: placeholder(column)
+            for column in columns
+            if not column.nullable and column.server_default is None
+        }
         needed |= {"media_type": "movie"} if "media_type" in columns else {}
         with database.transaction() as connection:
             connection.execute(insert(metadata.tables[table]).values(needed | values))

@@ -22,11 +22,11 @@ from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres import databases
 from aperture_dagster.postgres import restore as module
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.connection import close_engine, ensure_owner, product_database_url
+from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.databases import PREFIX, drop_replaced_database, replaced_databases
 from aperture_dagster.postgres.embedded import release_embedded_server
-from aperture_dagster.postgres.migrations import HEAD_REVISION
+from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster.postgres.restore import Restored, restore
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.cli.next_release import next_release
@@ -89,7 +89,7 @@ def file(backup: Path, tmp_path: Path) -> Path:
 
 
 def make_backup(settings: Settings) -> Path:
-    made = create_backup(settings, NOW, ensure_owner)
+    made = create_backup(settings, NOW)
     assert made.unproven_because is None
     return made.path
 

@@ -11,7 +11,6 @@ import pytest
 
 from aperture_dagster.cli.restore import void_tokens
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.postgres.restore import restore
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.marks import ANOTHER_CASE
@@ -55,7 +54,7 @@ def test_an_old_backup_and_a_sync_end_where_the_household_was(serve: Callable[..
         rated.sync()
         # Rated before the backup, and pushed only after it.
         rated.rate("ada", "movie:23", 4)
-        backup = create_backup(home.settings, home.clock.now(), ensure_owner).path
+        backup = create_backup(home.settings, home.clock.now()).path
         home.wait(86_400)
         rated.sync()
         rated.rate_on_trakt("ada", "movie:23", 9)

@@ -46,11 +46,10 @@ from aperture_dagster.postgres.errors import (
     describe_full_disk,
     is_full_disk,
 )
+from aperture_dagster.postgres.identity import ensure_owner
 from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import Settings
 
-Identify = Callable[[Connection], str]
-"""Reads the identity of the installation, which marks its folders."""
 LOCK_WAIT_SECONDS = 60
 PARTIAL = ".partial"
 LACKS_RIGHT = ("permission denied", "must be owner")
@@ -100,7 +99,6 @@ class _Expected:
 def create_backup(
     settings: Settings,
     now: datetime,
-    identify: Identify,
     *,
     before_migration_from: str | None = None,
     accept_folder: bool = False,
@@ -121,13 +119,11 @@ def create_backup(
     """
     try:
         url = product_database_url(settings)
-        with (
-            exclusive_maintenance(url, report) as server,
-            create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection,
-        ):
-            if read_value(connection, "SELECT to_regclass('public.alembic_version')") is None:
-                raise BackupError("The database holds no schema of this program yet: there is nothing to back up.")
-            folder = open_folder(settings, functools.partial(identify, connection), accept=accept_folder)
+        with exclusive_maintenance(url, report) as server:
+            with create_engine(url, poolclass=NullPool).begin() as connection:
+                if read_value(connection, "SELECT to_regclass('public.alembic_version')") is None:
+                    raise BackupError("The database holds no schema of this program yet: there is nothing to back up.")
+                folder = open_folder(settings, functools.partial(ensure_owner, connection), accept=accept_folder)
             path = new_path(folder, now.astimezone(ZoneInfo(settings.schedule_timezone)), before_migration_from)
             return _create(settings, server, url, path, report)
     except (BackupError, DatabaseError) as error:
@@ -142,7 +138,7 @@ def create_backup(
     raise BackupError(f"No backup was made; existing ones are kept. {why}")
 
 
-def back_up_before_migration(settings: Settings, identify: Identify, revision: str) -> None:
+def back_up_before_migration(settings: Settings, revision: str) -> None:
     """Make a backup of a database with a schema of this revision, unless the operator does without.
 
     One that an earlier attempt at the same migration made within a day is used again. The caller holds the lock of the
@@ -161,7 +157,7 @@ def back_up_before_migration(settings: Settings, identify: Identify, revision: s
             )
             return
         log.warning("The schema of the database is to be migrated from %s: making a backup first.", revision)
-        made = create_backup(settings, now, identify, before_migration_from=revision)
+        made = create_backup(settings, now, before_migration_from=revision)
     except BackupError as error:
         raise DatabaseError(
             f"The schema of the database has to be migrated from {revision}, and the backup before that failed, so "

@@ -14,7 +14,6 @@ from sqlalchemy import make_url
 from aperture_dagster.postgres.backup.create import BackupReport, create_backup
 from aperture_dagster.postgres.backup.dump import write_dump
 from aperture_dagster.postgres.cluster import ROLE, VERSION
-from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.household import SetClock
@@ -87,6 +86,6 @@ def back_up(settings: Settings, clock: SetClock) -> Callable[..., BackupReport]:
     """Make a backup at the time of the clock."""
 
     def run(**options: Any) -> BackupReport:
-        return create_backup(options.pop("settings", settings), clock.now(), ensure_owner, **options)
+        return create_backup(options.pop("settings", settings), clock.now(), **options)
 
     return run

@@ -252,14 +252,13 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from aperture_dagster.postgres.backup import create
-from aperture_dagster.postgres.connection import ensure_owner
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.killing import die_at
 
 name, when, url, home, now, keep = sys.argv[1:]
 die_at(create, name, when)
 settings = load_settings(home=home, database_url=url, backup_keep=int(keep))
-create.create_backup(settings, datetime.fromisoformat(now), ensure_owner)
+create.create_backup(settings, datetime.fromisoformat(now))
 """
 
 

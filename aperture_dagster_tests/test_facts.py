@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from aperture_dagster.facts import delete_fact, read_dated_fact, read_fact, write_fact
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.facts import delete_fact, read_dated_fact, read_fact, write_fact
 
 
 def test_a_value_is_deleted_only_if_it_holds_what_is_said(database: Database):

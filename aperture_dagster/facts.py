@@ -1,4 +1,4 @@
-"""Single values about this installation, each under a name."""
+"""Single values about this installation, each under a name, such as the identity of its media server."""
 
 from __future__ import annotations
 
@@ -6,11 +6,22 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.postgres.bulk import as_json, upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
-from aperture_dagster.postgres.tables import facts
+from aperture_dagster.postgres.tables import Moment, metadata
+
+facts = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", JSONB, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    comment="Single values about this installation, such as the identity of its media server.",
+)
 
 
 def read_fact(connection: Connection, name: str) -> dict[str, Any] | None:

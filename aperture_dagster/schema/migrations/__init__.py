@@ -1,0 +1,1 @@
+"""Migrations of the product's database. :mod:`aperture_dagster.postgres.migrate` applies them."""
