@@ -162,9 +162,7 @@ def why_unknown(revision: str) -> str | None:
     number, newest = (re.fullmatch(r"v(\d+)", name) for name in (revision, HEAD_REVISION))
     if number and newest and int(number[1]) > int(newest[1]):
         return f"of a newer version of this program, which knows schemas up to {HEAD_REVISION}"
-    return (
-        "which no release of this program can upgrade: a version before the first release wrote it, or another program"
-    )
+    return "which no release of this program can upgrade: a version before the first one wrote it, or another program"
 
 
 def refuse_unknown_schema(revision: str | None) -> None:

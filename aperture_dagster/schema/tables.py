@@ -1,3 +1,15 @@
 """All tables of the product's database, each declared in the room of its capability."""
 
+import aperture_dagster.alerts
+import aperture_dagster.catalogue.tables
+import aperture_dagster.discovery.tables
+import aperture_dagster.enrichment.tables
+import aperture_dagster.facts
+import aperture_dagster.newsletter
+import aperture_dagster.popularity.queries
+import aperture_dagster.prices
+import aperture_dagster.publishing.tables
+import aperture_dagster.ratings.in_force
+import aperture_dagster.taste.tables
+import aperture_dagster.worklist.tables
 from aperture_dagster.postgres.tables import metadata as metadata

@@ -1,7 +1,7 @@
 """The first schema: what the tables of the rooms declare.
 
-The first release freezes it (``make freeze-schema``): from then on it is the SQL beside this file, which does not change
-with the declarations, and every change is a new migration. Until then a change needs none, and homes are made anew.
+The first release freezes it (``make freeze-schema``): from then on it is the SQL beside this file, which does not
+change, and every change of a table is a new migration. Until then a change needs none, and homes are made anew.
 """
 
 from pathlib import Path
