@@ -15,9 +15,9 @@ HASHES := $(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --ge
 # Tests that make nightly runs with other parameters.
 REPEATED := catalogue/test_household_year.py publishing/test_crashes.py ratings/test_sync.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
-LONG := first_lists idle
+LONG := first_lists idle contest
 OF_THE_NIGHT := quarter
-BENCHMARKS := $(filter-out verdict $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out verdict peers $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
 # Every one is run, also after one that missed a limit; an exit code of 3 means that its data is not here.
 run-benchmarks = missed=; for one in $(1); do set -- $$one; echo "== benchmarks/$$*"; \
   $(BIN)/python benchmarks/$$1.py $${2:+"$$2"} || test $$? = 3 || missed="$$missed $$1"; done; test -z "$$missed" || { echo "MISSED:$$missed"; exit 1; }

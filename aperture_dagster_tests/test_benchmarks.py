@@ -12,11 +12,11 @@ from types import ModuleType
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-PARTS = {"verdict"}
+PARTS = {"verdict", "peers"}
 # It has its own words, and tests of its own that import it from elsewhere.
 WITH_OWN_WORDS = {"recommendation_quality"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in PARTS)
-NEED_DATA = ("discovery", "recommendation_quality")
+NEED_DATA = ("contest", "discovery", "recommendation_quality")
 
 
 @pytest.fixture

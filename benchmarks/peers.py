@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
 Matrix = NDArray[np.float32]
 Parameters = Mapping[str, Any]
@@ -83,10 +84,12 @@ def ials(preferences: Matrix, *, factors: int, regularization: float, alpha: flo
     """Score by implicit ALS (Hu, Koren and Volinsky 2008), of the library ``implicit``."""
     from implicit.cpu.als import AlternatingLeastSquares
 
-    model = AlternatingLeastSquares(
-        factors=factors, regularization=regularization, alpha=alpha, iterations=15, num_threads=1, random_state=0
-    )
-    model.fit(csr_matrix(preferences), show_progress=False)
+    # The library asks for it: its own threads and those of the matrix product would fight.
+    with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(
+            factors=factors, regularization=regularization, alpha=alpha, iterations=15, num_threads=1, random_state=0
+        )
+        model.fit(csr_matrix(preferences), show_progress=False)
     return np.asarray(model.user_factors @ model.item_factors.T, dtype=np.float32)
 
 
