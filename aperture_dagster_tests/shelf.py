@@ -105,7 +105,7 @@ class Shelf:
         )
 
     def history(self, user: str, *states: ItemState, now: datetime = NOW) -> Any:
-        from aperture_dagster.publishing.copies import record_states
+        from aperture_dagster.publishing.copies.originals import record_states
 
         with self.open() as connection:
             return record_states(connection, user, states, now=now)
@@ -138,7 +138,7 @@ class Shelf:
 
     def read_history(self, server: JellyfinReader, user_id: str, now: datetime) -> int:
         """Read a user's whole history; return the number of rows written."""
-        from aperture_dagster.publishing.copies import record_states
+        from aperture_dagster.publishing.copies.originals import record_states
 
         written = 0
         for page in server.all_states(user_id, Listing()):

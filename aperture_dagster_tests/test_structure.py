@@ -120,8 +120,12 @@ def picture() -> tuple[dict[str, int], dict[str, set[str]]]:
 
 
 def room_of(module: str) -> str:
-    """Return the room of a module: the folder in the package, or the file beside the folders."""
-    return [*module.split("."), ""][1]
+    """Return the room of a module: the folder in the package, or the file beside the folders.
+
+    A folder within a room is a room of its own if the picture has it.
+    """
+    _, room, within, *_ = [*module.split("."), "", ""]
+    return inner if (inner := f"{room}.{within}") in picture()[0] else room
 
 
 def imports_between_rooms() -> set[tuple[str, str, str]]:

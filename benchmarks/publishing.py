@@ -34,8 +34,8 @@ from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.postgres.queries import execute
-from aperture_dagster.publishing import reading
-from aperture_dagster.publishing.publication import Publication, Published
+from aperture_dagster.publishing.server import reading
+from aperture_dagster.publishing.server.publication import Publication, Published
 from aperture_dagster.settings import Settings
 
 # Ratios to plain work; the first time, posters are drawn, and the stand-in scans.

@@ -17,8 +17,8 @@ from aperture_dagster.enrichment.tmdb import TMDB_IMAGES
 from aperture_dagster.model import Clock, counted
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.publishing.publication import Publication, Published
-from aperture_dagster.publishing.work import Outcome, explain_failures
+from aperture_dagster.publishing.server.publication import Publication, Published
+from aperture_dagster.publishing.server.work import Outcome, explain_failures
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.services import MeteredService
 

@@ -14,7 +14,7 @@ from aperture_dagster.catalogue.people import User
 from aperture_dagster.front_door.house import Visit
 from aperture_dagster.newsletter import chosen_address, mail_sender, services, shown, why_no_newsletter
 from aperture_dagster.postgres.queries import read_value
-from aperture_dagster.publishing.publication import why_own_lists_are_not_published
+from aperture_dagster.publishing.server.publication import why_own_lists_are_not_published
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import genres_to_choose
 from aperture_dagster.texts import marked

@@ -23,7 +23,7 @@ from aperture_dagster.front_door.house import read_body
 from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import ReadOnlyDatabase
-from aperture_dagster.publishing.home_rows import ROWS, Row, row_items
+from aperture_dagster.publishing.server.home_rows import ROWS, Row, row_items
 from aperture_dagster.settings import Settings
 
 _LOG = logging.getLogger(__name__)

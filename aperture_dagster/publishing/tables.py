@@ -92,15 +92,3 @@ library_lists = Table(
     comment="Users who might see all libraries, and were given a list of them instead. From one who lacks a library "
     "that was offered, the operator took it: they keep the list.",
 )
-
-item_files = Table(
-    "item_files",
-    metadata,
-    Column("item_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("path", Text, comment="of the item when the files were read"),
-    Column("sources", JSONB, nullable=False, comment="versions, parts and subtitles, as the server lists them"),
-    Column("picture_tag", Text, comment="changes with the item's picture"),
-    Column("artwork", JSONB, nullable=False, comment="kind, tag and path of each of its other pictures"),
-    Column("read_at", Moment, nullable=False),
-    comment="The files of titles and episodes that are published.",
-)

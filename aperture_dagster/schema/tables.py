@@ -8,6 +8,7 @@ import aperture_dagster.facts
 import aperture_dagster.newsletter
 import aperture_dagster.popularity.queries
 import aperture_dagster.prices
+import aperture_dagster.publishing.disk.tables
 import aperture_dagster.publishing.tables
 import aperture_dagster.ratings.in_force
 import aperture_dagster.taste.tables

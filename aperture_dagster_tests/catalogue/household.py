@@ -23,7 +23,7 @@ from aperture_dagster.catalogue.sync import (
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.publishing.copies import record_states
+from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster.settings import Settings
 
 FILMS = ServerLibrary("films", "Films", "movies")

@@ -12,7 +12,7 @@ import pytest
 from aperture_dagster.catalogue.histories import HistoryReader
 from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.model import Clock
-from aperture_dagster.publishing.copies import record_states
+from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import Play
 from aperture_dagster.simulator.worlds import ODD_TITLES, WorldSize, generate_world, odd_world

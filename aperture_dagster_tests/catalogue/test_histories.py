@@ -14,7 +14,7 @@ from aperture_dagster.catalogue.rules import RemovalRefused
 from aperture_dagster.catalogue.watch_states import read_mark
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode
 from aperture_dagster.model import Clock
-from aperture_dagster.publishing.copies import record_states
+from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster_tests.catalogue.viewers import furnish, histories, history_of, marked
 from aperture_dagster_tests.shelf import NOW, Shelf, film, played
 

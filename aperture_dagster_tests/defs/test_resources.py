@@ -25,7 +25,7 @@ from aperture_dagster.enrichment.sources import SOURCES
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.publishing.publication import STEMS
+from aperture_dagster.publishing.server.publication import STEMS
 from aperture_dagster.settings import Settings, load_settings, secret_names
 from aperture_dagster.taste.embedder import Embedders
 from aperture_dagster_tests.conftest import PROJECT

@@ -18,9 +18,9 @@ from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.media_server.records import PublishedItem
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model import Clock
-from aperture_dagster.publishing import reading
-from aperture_dagster.publishing.paths import MARKER
-from aperture_dagster.publishing.publication import Publication, Published
+from aperture_dagster.publishing.disk.paths import MARKER
+from aperture_dagster.publishing.server import reading
+from aperture_dagster.publishing.server.publication import Publication, Published
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings

@@ -6,7 +6,7 @@ from aperture_dagster.catalogue.histories import HistoryRead, HistoryReader
 from aperture_dagster.catalogue.people import partition_key, read_users, who_takes_part, write_users
 from aperture_dagster.catalogue.servers import MediaServers, ids_on_server, user_rows
 from aperture_dagster.partitions import USERS
-from aperture_dagster.publishing.copies import record_states
+from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.shelf import Shelf
 

@@ -22,7 +22,7 @@ from aperture_dagster.instance import forgetting
 from aperture_dagster.maintenance.forgetting import NOTE, user_columns
 from aperture_dagster.partitions import PARTITION_TAG
 from aperture_dagster.postgres.cluster import embedded_tool
-from aperture_dagster.publishing.retirement import Retirement
+from aperture_dagster.publishing.server.retirement import Retirement
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.simulator.responses import FaultRule

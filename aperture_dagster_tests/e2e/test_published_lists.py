@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.publishing import publication, published
-from aperture_dagster.publishing.lists import ListPublisher
+from aperture_dagster.publishing import manifest as published
+from aperture_dagster.publishing.server import publication
+from aperture_dagster.publishing.server.playlists import ListPublisher
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, shelf
 from aperture_dagster_tests.household import materializations

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.defs.publishing import libraries
-from aperture_dagster.publishing import reading
+from aperture_dagster.publishing.server import reading
 from aperture_dagster_tests.e2e.publishing import Publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, shelf
 from aperture_dagster_tests.household import SetClock, metadata_of

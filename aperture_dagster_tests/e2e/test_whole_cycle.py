@@ -18,7 +18,7 @@ from aperture_dagster.maintenance.status import future_dates
 from aperture_dagster.model import describe_future
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.publishing.publishable import known_files, listed_works
+from aperture_dagster.publishing.disk.queries import known_files, listed_works
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser
 from aperture_dagster.worklist.services import MeteredService

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from aperture_dagster.front_door.forms import CHANGES
-from aperture_dagster.publishing.publishable import listed_works
+from aperture_dagster.publishing.disk.queries import listed_works
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.lists import RecommendationRules
 from aperture_dagster.taste.histories import read_histories

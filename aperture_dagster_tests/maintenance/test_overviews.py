@@ -14,7 +14,7 @@ from aperture_dagster.popularity.queries import read_overview, weeks_until
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import first_recommendations, liked_genres, replace_recommendations, replace_taste
 from aperture_dagster_tests.catalogue.viewers import furnish
-from aperture_dagster_tests.publishing.test_gather import recommend
+from aperture_dagster_tests.publishing.disk.test_gather import recommend
 from aperture_dagster_tests.shelf import NOW, Shelf, film, list_rows, played
 
 

@@ -13,18 +13,18 @@ from typing import Any
 
 from aperture_dagster.media_server.records import MediaSource, PublishedItem
 from aperture_dagster.media_server.writer import MediaServerWriter
-from aperture_dagster.publishing.access import AccessRules
-from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, Original, OriginalEpisode
-from aperture_dagster.publishing.entries import build_library as build
-from aperture_dagster.publishing.lists import DesiredList, ListPublisher
-from aperture_dagster.publishing.manifest import LibraryList, PlacedEntry, PlacedLibrary, PlacedList
-from aperture_dagster.publishing.names import is_list_folder
-from aperture_dagster.publishing.nfo import TitleFacts
-from aperture_dagster.publishing.paths import MARKER
-from aperture_dagster.publishing.plan import DesiredLibrary, Picture
-from aperture_dagster.publishing.publisher import Build, Hooks, Publisher, Wanted
-from aperture_dagster.publishing.roots import RootChoice, Roots
-from aperture_dagster.publishing.work import Outcome, Session
+from aperture_dagster.publishing.disk.entries import EntryForm, ListedTitle, ListSpec, Original, OriginalEpisode
+from aperture_dagster.publishing.disk.entries import build_library as build
+from aperture_dagster.publishing.disk.names import is_list_folder
+from aperture_dagster.publishing.disk.nfo import TitleFacts
+from aperture_dagster.publishing.disk.paths import MARKER
+from aperture_dagster.publishing.disk.plan import DesiredLibrary, Picture
+from aperture_dagster.publishing.disk.roots import RootChoice, Roots
+from aperture_dagster.publishing.placed import LibraryList, PlacedEntry, PlacedLibrary, PlacedList
+from aperture_dagster.publishing.server.access import AccessRules
+from aperture_dagster.publishing.server.libraries import Build, Hooks, Publisher, Wanted
+from aperture_dagster.publishing.server.playlists import DesiredList, ListPublisher
+from aperture_dagster.publishing.server.work import Outcome, Session
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.media_server.writers import ROOT, connect, household, user_id, views_of, writing
 
@@ -32,7 +32,7 @@ LOG = logging.getLogger("publishing")
 
 
 class Memory:
-    """A manifest that this process remembers; see :class:`aperture_dagster.publishing.published.Manifest`."""
+    """A manifest that this process remembers; see :class:`aperture_dagster.publishing.manifest.Manifest`."""
 
     def __init__(self) -> None:
         self._libraries: dict[str, PlacedLibrary] = {}

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.publishing import published
-from aperture_dagster.publishing.published import AlreadyPublishing, Manifest
-from aperture_dagster.publishing.work import Outcome
+from aperture_dagster.publishing import manifest as published
+from aperture_dagster.publishing.manifest import AlreadyPublishing, Manifest
+from aperture_dagster.publishing.server.work import Outcome
 from aperture_dagster_tests.interleaving import race, stop_at
 from aperture_dagster_tests.publishing.place import Place, a_place
-from aperture_dagster_tests.publishing.test_lists import Lists
+from aperture_dagster_tests.publishing.server.test_playlists import Lists
 
 
 @pytest.fixture

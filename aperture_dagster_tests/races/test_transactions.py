@@ -20,7 +20,7 @@ from aperture_dagster.discovery.suggestions import StoredRequest, begin_request,
 from aperture_dagster.enrichment.tmdb import TMDB
 from aperture_dagster.maintenance import forget_unused_works
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
-from aperture_dagster.publishing.copies import record_states
+from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.tokens import installation_id

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.media_server.records import ItemState, ServerTitle
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.publishing.copies import record_states
+from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.sync import RatingsReport, RatingsSync

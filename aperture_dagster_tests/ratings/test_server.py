@@ -15,7 +15,7 @@ from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import database_time
-from aperture_dagster.publishing.copies import record_states
+from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.server import ServerWrites, rate_on_server

@@ -13,9 +13,9 @@ from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing import preflight
-from aperture_dagster.publishing.home_rows import examine_rows
-from aperture_dagster.publishing.published import Manifest
-from aperture_dagster.publishing.roots import Roots, root_choice
+from aperture_dagster.publishing.disk.roots import Roots, root_choice
+from aperture_dagster.publishing.manifest import Manifest
+from aperture_dagster.publishing.server.home_rows import examine_rows
 from aperture_dagster.settings import Settings
 
 

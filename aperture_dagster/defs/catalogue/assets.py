@@ -19,8 +19,8 @@ from aperture_dagster.model import Clock
 from aperture_dagster.partitions import add_user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import change_version, content_version
-from aperture_dagster.publishing.paths import is_any_published, published_root
-from aperture_dagster.publishing.published import published_library_ids, published_roots
+from aperture_dagster.publishing.disk.paths import is_any_published, published_root
+from aperture_dagster.publishing.manifest import published_library_ids, published_roots
 from aperture_dagster.settings import Settings
 
 media_server = dg.AssetSpec(

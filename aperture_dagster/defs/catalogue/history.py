@@ -26,8 +26,8 @@ from aperture_dagster.model import Clock
 from aperture_dagster.partitions import contiguous_ranges, range_tags, user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
-from aperture_dagster.publishing.copies import record_states
-from aperture_dagster.publishing.moving import StateMover
+from aperture_dagster.publishing.copies.moving import StateMover
+from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.wishes import said_hashes

@@ -26,11 +26,18 @@ from aperture_dagster.jobs import Job
 from aperture_dagster.model import Clock, counted
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
-from aperture_dagster.publishing.plan import DesiredEntry
-from aperture_dagster.publishing.publication import STEMS, Kind, Publication, Published, is_published, why_not_published
-from aperture_dagster.publishing.publishable import scores_and_reasons
-from aperture_dagster.publishing.published import AlreadyPublishing, left_unread, published_version, shown_libraries
-from aperture_dagster.publishing.work import Outcome, ScanTooLong, explain_failures
+from aperture_dagster.publishing.disk.plan import DesiredEntry
+from aperture_dagster.publishing.disk.queries import scores_and_reasons
+from aperture_dagster.publishing.manifest import AlreadyPublishing, left_unread, published_version, shown_libraries
+from aperture_dagster.publishing.server.publication import (
+    STEMS,
+    Kind,
+    Publication,
+    Published,
+    is_published,
+    why_not_published,
+)
+from aperture_dagster.publishing.server.work import Outcome, ScanTooLong, explain_failures
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.services import MeteredService
 

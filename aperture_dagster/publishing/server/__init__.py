@@ -1,0 +1,1 @@
+"""What publishing changes on the media server: libraries, collections, playlists, access and rows."""

@@ -1,0 +1,286 @@
+"""Lists as rows on the media server's home screen, which show the originals: nothing is placed on the server."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from aperture_dagster.catalogue.people import User, read_users, server_identity, who_takes_part
+from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.media_server.jellyfin import HomeScreen
+from aperture_dagster.media_server.reader import MediaServerReader
+from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.postgres.database import ReadOnlyDatabase
+from aperture_dagster.postgres.queries import array_of, read_rows
+from aperture_dagster.publishing.disk.queries import listed_works, next_episodes
+from aperture_dagster.settings import Settings
+from aperture_dagster.taste.wishes import VisibleTitle, titles_in_sight, watch_again
+
+LENGTH = 24
+MEDIA_TYPES = ("movie", "series")
+UNTOUCHED: Mapping[str, Any] = {"PlayedPercentage": 0.0, "PlayCount": 0, "IsFavorite": False, "Played": False}
+
+
+def _in_turn(connection: Connection, kind: str, today: date) -> list[int]:
+    """Read films and series in turn, so that neither waits for the end of the other."""
+    lists = [listed_works(connection, f"{kind}/{media_type}", today=today) for media_type in MEDIA_TYPES]
+    return [work for _, work in sorted((one for listed in lists for one in listed), key=lambda one: one[0])]
+
+
+def _picked(connection: Connection, user: User, today: date) -> Sequence[int]:
+    return _in_turn(connection, f"recommendations/{user.user_id}", today)
+
+
+def _because(connection: Connection, user: User, today: date) -> Sequence[int]:
+    """Read what is recommended for the same first reason: the title that is the first reason of most."""
+    statement = """
+        SELECT work_id, because[1] AS reason FROM recommendations
+        WHERE user_id = :user AND cardinality(because) > 0 ORDER BY rank, media_type"""
+    rows = read_rows(connection, statement, user=user.user_id)
+    reasons = [row["reason"] for row in rows]
+    favourite = max(reasons, key=reasons.count, default=None)
+    return [row["work_id"] for row in rows if row["reason"] == favourite]
+
+
+def _watching(connection: Connection, user: User, today: date) -> Sequence[int]:
+    following = next_episodes(connection, user.user_id)
+    listed = listed_works(connection, f"shows_you_watch/{user.user_id}", today=today)
+    return [work for _, work in listed if work in following]
+
+
+def _again(connection: Connection, user: User, today: date) -> Sequence[int]:
+    return [row["work_id"] for row in watch_again(connection, user.user_id, today)]
+
+
+def _popular(connection: Connection, user: User, today: date) -> Sequence[int]:
+    return _in_turn(connection, "top_picks", today)
+
+
+class Row(NamedTuple):
+    """A row: its id on the server, its heading, and how its works are read.
+
+    The server shows one heading to everybody, so it names neither a user nor what somebody watched.
+    """
+
+    row_id: str
+    text: str
+    read: Callable[[Connection, User, date], Sequence[int]]
+
+
+ROWS = (
+    Row("ApertureForYou", "Picked for you", _picked),
+    Row("ApertureBecause", "Because of a favourite of yours", _because),
+    Row("ApertureShows", "Shows you watch", _watching),
+    Row("ApertureAgain", "Watch again", _again),
+    Row("AperturePicks", "Top Picks", _popular),
+)
+
+
+def row_titles(connection: Connection, row: Row, user: User, today: date) -> list[VisibleTitle]:
+    """Return what a user sees in a row: of the stored list, what they may see by now."""
+    works = list(dict.fromkeys(row.read(connection, user, today)))
+    visible = titles_in_sight(connection, user, works)
+    return [visible[work] for work in works if work in visible][:LENGTH]
+
+
+def states_of(connection: Connection, user: User, titles: Sequence[VisibleTitle]) -> dict[int, dict[str, Any]]:
+    """Read what a user's cards say of titles, by item: the fields of Jellyfin's ``UserItemDataDto`` that we know."""
+    statement = """
+        SELECT item_id, played, play_count, position_share::float8 AS position_share, favorite FROM watch_state
+        WHERE user_id = :user AND item_id = ANY(CAST(:items AS bigint[]))"""
+    rows = read_rows(connection, statement, user=user.user_id, items=array_of([one.item_id for one in titles]))
+    return {
+        row["item_id"]: {
+            "PlayedPercentage": 100 * row["position_share"],
+            "PlayCount": row["play_count"],
+            "IsFavorite": row["favorite"],
+            "Played": row["played"],
+        }
+        for row in rows
+    }
+
+
+def as_item(title: VisibleTitle, server_id: str | None, state: Mapping[str, Any] = UNTOUCHED) -> dict[str, Any]:
+    """Describe a title as Jellyfin would, as far as a card on the home screen shows and opens it.
+
+    ``state`` is the user's, as of the last look at their history (see :func:`states_of`).
+    """
+    is_series = title.media_type == "series"
+    return {
+        "Id": title.server_item_id,
+        "ServerId": server_id,
+        "Name": title.title,
+        "ProductionYear": title.year,
+        "Type": "Series" if is_series else "Movie",
+        "MediaType": "Unknown" if is_series else "Video",
+        "IsFolder": is_series,
+        "LocationType": "FileSystem",
+        # Browsers keep a picture with a tag for a year, so it has to change with the picture.
+        "ImageTags": {"Primary": title.picture_tag} if title.picture_tag is not None else {},
+        "PrimaryImageAspectRatio": 2 / 3,
+        "BackdropImageTags": [],
+        "UserData": {
+            "PlaybackPositionTicks": 0,
+            "Key": title.server_item_id,
+            "ItemId": title.server_item_id,
+            **state,
+        },
+    }
+
+
+def row_items(connection: Connection, row: Row, asking: str, settings: Settings, now: datetime) -> list[dict[str, Any]]:
+    """Return the cards of a row for the user of an id, as the server writes it; none for who does not take part."""
+    people = {one.user_id.replace("-", "").lower(): one for one in who_takes_part(settings, read_users(connection))}
+    user = people.get(asking.replace("-", "").lower())
+    if user is None:
+        return []
+    titles = row_titles(connection, row, user, now.astimezone(ZoneInfo(settings.schedule_timezone)).date())
+    states, identity = states_of(connection, user, titles), server_identity(connection) or {}
+    return [as_item(one, identity.get("server_id"), states.get(one.item_id, UNTOUCHED)) for one in titles]
+
+
+def register_rows(screen: HomeScreen, endpoint: Callable[[str], str]) -> None:
+    """Register all rows; ``endpoint`` returns the address of the titles of a row by its id."""
+    for row in ROWS:
+        screen.register(row.row_id, row.text, endpoint(row.row_id))
+
+
+def examine_rows(connection: Connection, screen: HomeScreen, users: Sequence[User], today: date) -> tuple[bool, str]:
+    """Return whether the home screen shows the rows, and what is there or missing, without a full stop.
+
+    Raises:
+        ServiceError: the media server does not answer.
+    """
+    state = screen.state()
+    if state == "absent":
+        return False, (
+            "the media server does not have the plugin Home Screen Sections: install it, or set APERTURE_PUBLISH_AS to "
+            "another value"
+        )
+    if state == "starting":
+        return False, "the plugin Home Screen Sections is starting: look again in a minute"
+    for user in users:
+        if row_titles(connection, ROWS[0], user, today):
+            shown = screen.shown(ROWS[0].row_id, user.user_id)
+            if shown:
+                return True, f"the row {ROWS[0].text!r} of {user.name} has {len(shown)} titles"
+            return False, (
+                f"the row {ROWS[0].text!r} of {user.name} is empty: `aperture up` has to run for two minutes, and the "
+                "media server has to reach it: set APERTURE_UI_HOST unless both are on one machine"
+            )
+    return True, "the plugin Home Screen Sections is there; nobody has a list yet"
+
+
+# Keep the rows registered that the media server shows on its home screen.
+
+
+_LOG = logging.getLogger(__name__)
+LOOK_SECONDS = 60.0
+
+
+class RowKeeper:
+    """Registers the rows, and again when their addresses change or the server has forgotten them, as after a restart.
+
+    Once a minute it asks the server for a row as a user would. The server then asks us, which shows that it knows the
+    row, and that it reaches us.
+
+    Args:
+        answered: returns how many requests for rows have been answered so far, at their present addresses.
+        open_server: opens the media server for reading, without a database.
+        endpoint: returns the address of a row by its id, as the server reaches it.
+        asking: returns the id of a user in whose name to look; None while nobody takes part.
+    """
+
+    def __init__(
+        self,
+        answered: Callable[[], int],
+        open_server: Callable[[], contextlib.AbstractContextManager[MediaServerReader]],
+        endpoint: Callable[[str], str],
+        asking: Callable[[], str | None],
+    ) -> None:
+        self._answered, self._open, self._endpoint, self._asking = answered, open_server, endpoint, asking
+        self._said, self._has_all = "", False
+
+    def start(self) -> None:
+        """Begin, in a thread that ends with the process."""
+        threading.Thread(target=self._keep, name="home rows", daemon=True).start()
+
+    def _keep(self) -> None:
+        while True:
+            try:
+                with self._open() as server:
+                    while True:
+                        self.look(HomeScreen(server.transport))
+                        time.sleep(LOOK_SECONDS)
+            except (ServiceError, OperatorError, OSError) as error:
+                self._say(f"The rows of the home screen cannot be registered: {error}")
+                time.sleep(LOOK_SECONDS)
+
+    def look(self, screen: HomeScreen) -> None:
+        """Register the rows unless the server knows them. Raises ServiceError if it does not answer."""
+        user_id = self._asking()
+        if user_id is None:
+            return
+        state = screen.state()
+        if state != "ready":
+            if state == "absent":
+                self._say("The media server does not have the plugin Home Screen Sections, so it shows no rows.")
+            return
+        # After an update there may be another row; a server that restarted has forgotten all of them.
+        rows, before = ROWS[:1] if self._has_all else ROWS, self._answered()
+        for row in rows:
+            screen.shown(row.row_id, user_id)
+        if self._answered() >= before + len(rows):
+            self._said, self._has_all = "", True
+            return
+        register_rows(screen, self._endpoint)
+        before = self._answered()
+        screen.shown(ROWS[0].row_id, user_id)
+        if self._answered() == before:
+            where = urlsplit(self._endpoint(ROWS[0].row_id))
+            self._say(f"The media server does not reach {where.scheme}://{where.netloc}, so its rows are empty.")
+        else:
+            _LOG.info("The rows of the home screen were registered.")
+
+    def _say(self, text: str) -> None:
+        """Log a text once, not every minute."""
+        if text != self._said:
+            self._said = text
+            _LOG.warning("%s", text)
+
+
+def first_member(settings: Settings, database: ReadOnlyDatabase) -> str | None:
+    """Return the id of the first user who takes part; None if there is none yet."""
+    with database.connection() as connection:
+        people = who_takes_part(settings, read_users(connection))
+    return people[0].user_id if people else None
+
+
+def reachable_address(media_server_url: str, host: str, port: int) -> str:
+    """Return the address at which the media server most likely reaches a port of this machine.
+
+    It is that of the network interface from which this machine reaches the server, unless the port is open on one
+    address alone.
+
+    Raises:
+        OSError: the server's name is unknown, or there is no way to it.
+    """
+    if host in ("0.0.0.0", "::", ""):
+        target = urlsplit(media_server_url)
+        found = socket.getaddrinfo(target.hostname, target.port or 80, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # Sends nothing: it only chooses the interface.
+            probe.connect(address)
+            host = probe.getsockname()[0]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
