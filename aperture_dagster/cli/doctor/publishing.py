@@ -12,9 +12,9 @@ from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.publishing import preflight
 from aperture_dagster.publishing.disk.roots import Roots, root_choice
 from aperture_dagster.publishing.manifest import Manifest
+from aperture_dagster.publishing.server import preflight
 from aperture_dagster.publishing.server.home_rows import examine_rows
 from aperture_dagster.settings import Settings
 
