@@ -12,36 +12,31 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.members import choices_of
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.watch_states import recent_works
 from aperture_dagster.discovery.requests import STATES
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
-    dismissed_titles,
     read_requests,
     said_to_stream,
     suggested_title,
     why_suggested,
 )
 from aperture_dagster.discovery.suitability import read_pool_titles, today_of, why_forbidden
+from aperture_dagster.members.choices import choices_of, genres_to_choose
+from aperture_dagster.members.hidden import dismissed_titles
+from aperture_dagster.members.more_like_this import titles_to_follow
+from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
 from aperture_dagster.model import Clock
 from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
+from aperture_dagster.popularity.watch_again import watch_again
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import array_of, execute
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import (
-    genres_to_choose,
-    liked_genres,
-    profile_table,
-    reason_of,
-    recommendation_table,
-    top_picks_table,
-)
-from aperture_dagster.taste.wishes import VisibleTitle, titles_in_sight, titles_to_follow, watch_again
+from aperture_dagster.taste.lists import liked_genres, profile_table, reason_of, recommendation_table, top_picks_table
 from aperture_dagster.texts import ENGLISH, Texts, marked
 
 # The lists of a member, in words, without the titles that they may not see by now.

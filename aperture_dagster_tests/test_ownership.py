@@ -130,14 +130,12 @@ KNOWN = {
     "maintenance writes embedding_models",
     "maintenance writes fetches",
     "maintenance writes works",
-    "newsletter writes member_choices",
     "prices lists discovery_vectors",
     "publishing.shown_copies writes item_versions",
     "ratings.in_force reads discovery_pool",
     "ratings.removals reads discovery_pool",
     "ratings.tokens writes discovery_lists",
     "taste.vectors lists discovery_vectors",
-    "taste.wishes reads dismissals",
 }
 """What is still to be taken out; nothing is added."""
 

@@ -86,7 +86,7 @@ def main() -> int:
 
 def fill_home(home: Path, films: int) -> str:
     """Write a household and the lists of everybody; return the key of a program that reads them."""
-    from aperture_dagster.catalogue.members import add_key
+    from aperture_dagster.members.keys import add_key
     from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import load_settings
 

@@ -6,10 +6,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from aperture_dagster.catalogue.members import add_key, read_keys, remove_key
 from aperture_dagster.cli.errors import operator_errors
 from aperture_dagster.cli.references import find_user
 from aperture_dagster.cli.terminal import Terminal, echo
+from aperture_dagster.members.keys import add_key, read_keys, remove_key
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import load_settings

@@ -22,7 +22,6 @@ from aperture_dagster.discovery.suggestions import (
     Wish,
     candidate_table,
     dismiss_title,
-    dismissed_titles,
     read_requests,
     undo_dismissal,
     unsettled_requests,
@@ -30,6 +29,7 @@ from aperture_dagster.discovery.suggestions import (
     why_suggested,
 )
 from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.members.hidden import dismissed_titles
 from aperture_dagster.model import Clock, titled
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database

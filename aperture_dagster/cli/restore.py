@@ -11,13 +11,13 @@ import click
 from rich.text import Text
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.members import take_over_keys
 from aperture_dagster.catalogue.people import read_users, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.catalogue.sessions import end_all
 from aperture_dagster.cli.errors import operator_errors
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.instance.home import use_dagster_home
+from aperture_dagster.members.keys import take_over_keys
+from aperture_dagster.members.sessions import end_all
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.backup import backup_folder, in_words

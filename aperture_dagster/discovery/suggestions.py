@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.references import MediaType
+from aperture_dagster.catalogue.identity import ProviderIds
+from aperture_dagster.catalogue.references import MediaType, TitleId
 from aperture_dagster.discovery.pool import owned_under_any_id, settled_titles
 from aperture_dagster.discovery.tables import discovery_candidates, seerr_requests
+from aperture_dagster.members.hidden import hide, lock_hidden, show_again
 from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_frame, read_rows, read_value
@@ -72,7 +74,7 @@ def replace_candidates(
 
     What was dismissed or added to the library since ``rows`` were computed is left out.
     """
-    lock_until_commit(connection, f"dismissals:{user_id}")
+    lock_hidden(connection, user_id)
     works = [row["work_id"] for row in rows]
     settled = settled_titles(connection, [user_id], works)[user_id] | owned_under_any_id(connection, works)
     since = listed_since(connection, [user_id])[user_id]
@@ -121,24 +123,12 @@ def candidate_table(connection: Connection, user_id: str, *, country: str) -> li
     return [row for row in rows if row["work_id"] not in owned]
 
 
-# All ids of a work.
-_IDS = """
-    SELECT w.work_id, w.media_type, coalesce(p.tmdb_id, w.tmdb_id) AS tmdb_id,
-    coalesce(w.imdb_id, p.imdb_id) AS imdb_id, coalesce(w.tvdb_id, p.tvdb_id) AS tvdb_id FROM work_ids w
-    LEFT JOIN discovery_pool p USING (work_id) WHERE w.work_id = :work"""
-
-
 def dismiss_title(connection: Connection, user_id: str, work_id: int, title: str, *, now: datetime) -> bool:
     """Dismiss a title for a user, under all of its ids, and take it off their list at once; False if it was already.
 
     A title of the library is on no page or row of theirs from now on, and on no list that is made or published.
     """
-    lock_until_commit(connection, f"dismissals:{user_id}")
-    statement = f"""
-        INSERT INTO dismissals (user_id, work_id, media_type, tmdb_id, imdb_id, tvdb_id, title, dismissed_at)
-        SELECT :user, work_id, media_type, tmdb_id, imdb_id, tvdb_id, :title, :now FROM ({_IDS}) i
-        ON CONFLICT DO NOTHING"""
-    is_new = execute(connection, statement, user=user_id, work=work_id, title=title, now=now).rowcount > 0
+    is_new = hide(connection, user_id, _all_ids(connection, work_id), title, now=now)
     # Titles of excluded genres are only hidden: they return at once if the genre is wanted again.
     statement = """
         DELETE FROM discovery_candidates WHERE user_id = :user AND (work_id = :work OR work_id = ANY(:settled)
@@ -150,20 +140,19 @@ def dismiss_title(connection: Connection, user_id: str, work_id: int, title: str
 
 def undo_dismissal(connection: Connection, user_id: str, work_id: int) -> int:
     """Forget that a user dismissed a title, under whichever id; return how many dismissals are forgotten."""
-    lock_until_commit(connection, f"dismissals:{user_id}")
-    statement = f"""
-        DELETE FROM dismissals d USING ({_IDS}) i WHERE d.user_id = :user AND (d.work_id = i.work_id
-        OR d.imdb_id = i.imdb_id
-        OR (d.media_type = i.media_type AND (d.tmdb_id = i.tmdb_id OR d.tvdb_id = i.tvdb_id)))"""
-    return execute(connection, statement, user=user_id, work=work_id).rowcount
+    return show_again(connection, user_id, _all_ids(connection, work_id))
 
 
-def dismissed_titles(connection: Connection, user_id: str) -> list[dict[str, Any]]:
-    """List what a user dismissed, the latest first."""
+def _all_ids(connection: Connection, work_id: int) -> TitleId:
+    """Return every id of a work that the library or the pool knows; of an unknown work, none but its own."""
     statement = """
-        SELECT work_id, media_type, title, tmdb_id, imdb_id, dismissed_at FROM dismissals WHERE user_id = :user
-        ORDER BY dismissed_at DESC, title"""
-    return read_rows(connection, statement, user=user_id)
+        SELECT w.media_type, coalesce(p.tmdb_id, w.tmdb_id) AS tmdb_id, coalesce(w.imdb_id, p.imdb_id) AS imdb_id,
+        coalesce(w.tvdb_id, p.tvdb_id) AS tvdb_id
+        FROM work_ids w LEFT JOIN discovery_pool p USING (work_id) WHERE w.work_id = :work"""
+    row = execute(connection, statement, work=work_id).one_or_none()
+    if row is None:
+        return TitleId(ProviderIds(), work_id)
+    return TitleId(ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id), work_id, row.media_type)
 
 
 def why_suggested(row: Mapping[str, Any], _: Texts = ENGLISH) -> str:

@@ -96,21 +96,6 @@ discovery_candidates = sa.Table(
     comment="The current suggestions for each user of titles that are not in the library, replaced as a whole.",
 )
 
-dismissals = sa.Table(
-    "dismissals",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("media_type", sa.Text, nullable=False),
-    sa.Column("tmdb_id", sa.BigInteger),
-    sa.Column("imdb_id", sa.Text),
-    sa.Column("tvdb_id", sa.BigInteger),
-    sa.Column("title", sa.Text, nullable=False, comment="as it was called then"),
-    sa.Column("dismissed_at", Moment, nullable=False),
-    one_of("media_type", MEDIA_TYPES),
-    comment="What a user does not want to be suggested, under all ids known then: services renumber titles.",
-)
-
 seerr_requests = sa.Table(
     "seerr_requests",
     metadata,

@@ -16,13 +16,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount
 
-from aperture_dagster.catalogue.members import digest_of, find_key
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.references import match_users
 from aperture_dagster.discovery.suggestions import why_suggested
 from aperture_dagster.front_door.house import House, Visit
 from aperture_dagster.front_door.rendering import NO_STORE
 from aperture_dagster.front_door.throttle import RATES
+from aperture_dagster.members.digests import digest_of
+from aperture_dagster.members.keys import find_key
 from aperture_dagster.model import MediaType
 from aperture_dagster.settings import Settings
 from aperture_dagster.shelves import Card, Page, Row, for_you, next_episode, shows, suggestions, top_picks

@@ -9,14 +9,21 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 
-from aperture_dagster.catalogue.members import LONGEST_NAME, Choices, choices_of, clean_name, is_taken, write_choices
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.front_door.house import Visit
+from aperture_dagster.members.choices import (
+    LONGEST_NAME,
+    Choices,
+    choices_of,
+    clean_name,
+    genres_to_choose,
+    is_taken,
+    write_choices,
+)
 from aperture_dagster.newsletter import chosen_address, mail_sender, services, shown, why_no_newsletter
 from aperture_dagster.postgres.queries import read_value
 from aperture_dagster.publishing.server.publication import why_own_lists_are_not_published
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import genres_to_choose
 from aperture_dagster.texts import marked
 
 TAKEN = marked("Somebody else has this name. Choose another one.")

@@ -9,10 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from aperture_dagster.catalogue.sessions import Session
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import sign_in
 from aperture_dagster.front_door.house import TOO_OLD, House, Visit
+from aperture_dagster.members.sessions import Session
 
 PATH = "/devices"
 

@@ -14,17 +14,18 @@ from starlette.routing import BaseRoute
 
 from aperture_dagster.discovery.requests import NoSeerrUser, open_desk
 from aperture_dagster.discovery.seerr import RequestRefused, why_not_configured
-from aperture_dagster.discovery.suggestions import dismiss_title, dismissed_titles, undo_dismissal, wish_for
+from aperture_dagster.discovery.suggestions import dismiss_title, undo_dismissal, wish_for
 from aperture_dagster.front_door.choices import choose, exclude_genres
 from aperture_dagster.front_door.house import TOO_OFTEN, Answer, House, Visit
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.newsletter import unsubscribe
+from aperture_dagster.members.choices import end_letters as unsubscribe
+from aperture_dagster.members.hidden import dismissed_titles
+from aperture_dagster.members.more_like_this import want_more, want_no_more
 from aperture_dagster.ratings.accounts import TraktAccounts, disconnect, why_off
 from aperture_dagster.ratings.merge import HIGHEST, LOWEST
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.records import AccountShared, SignInFailed
 from aperture_dagster.shelves import CONNECT
-from aperture_dagster.taste.wishes import want_more, want_no_more
 from aperture_dagster.texts import marked
 
 _LOG = logging.getLogger(__name__)

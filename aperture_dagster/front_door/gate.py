@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from aperture_dagster.catalogue.people import User, find_user
-from aperture_dagster.catalogue.sessions import Session
 from aperture_dagster.front_door.roster import FRESH, Roster
 from aperture_dagster.front_door.secrets import OPERATOR, read_secret
 from aperture_dagster.front_door.sessions import COOKIE, Sessions
+from aperture_dagster.members.sessions import Session
 from aperture_dagster.model import Clock, past
 from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError

@@ -21,11 +21,12 @@ from aperture_dagster.front_door.choices import offer_to
 from aperture_dagster.front_door.gate import Visitor
 from aperture_dagster.front_door.house import LARGEST_ID, NO_MEMBER, House, Visit, safe_path
 from aperture_dagster.front_door.rendering import HEADERS, as_page
+from aperture_dagster.members.more_like_this import titles_to_follow
+from aperture_dagster.members.visible_titles import titles_in_sight
 from aperture_dagster.postgres.database import NothingYet
 from aperture_dagster.postgres.queries import read_value, state_of_database
 from aperture_dagster.settings.types import is_loopback
 from aperture_dagster.shelves import Page, for_you, my_taste, one_title, own_ratings, shows, suggestions, top_picks
-from aperture_dagster.taste.wishes import titles_in_sight, titles_to_follow
 from aperture_dagster.texts import marked
 
 KEPT_PAGES = 200

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from aperture_dagster.catalogue.servers import has_left, ids_on_server, read_accounts
-from aperture_dagster.catalogue.sessions import note_answer
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.media_server.records import Page, ServerUser
+from aperture_dagster.members.sessions import note_answer
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database

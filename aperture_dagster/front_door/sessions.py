@@ -13,7 +13,9 @@ from typing import Any
 from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.sessions import (
+from aperture_dagster.front_door.secrets import SESSIONS, read_secret
+from aperture_dagster.front_door.throttle import account_of, digest_of
+from aperture_dagster.members.sessions import (
     LIFE,
     STEP,
     Session,
@@ -25,8 +27,6 @@ from aperture_dagster.catalogue.sessions import (
     note_use,
     sessions_of,
 )
-from aperture_dagster.front_door.secrets import SESSIONS, read_secret
-from aperture_dagster.front_door.throttle import account_of, digest_of
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.sessions import LIFE
+from aperture_dagster.members.sessions import LIFE
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_value
 from aperture_dagster.schema import metadata

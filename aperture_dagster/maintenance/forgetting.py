@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 
-from aperture_dagster.catalogue.members import choices_of
 from aperture_dagster.catalogue.people import User, hold_user, read_users, remove_user
 from aperture_dagster.catalogue.watch_states import lock_history
 from aperture_dagster.files.private import write_file
 from aperture_dagster.maintenance.redaction import Redactor
+from aperture_dagster.members.choices import choices_of
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.schema import metadata
 from aperture_dagster.settings import Settings

@@ -15,8 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import Connection
 
 from aperture_dagster.alerts import Address, Message, Notifier, is_understood
-from aperture_dagster.catalogue.members import is_plain_email
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.members.choices import is_plain_email
+from aperture_dagster.members.visible_titles import titles_in_sight
 from aperture_dagster.model import SKEW, Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.connection import Cipher, WrongKey
@@ -27,7 +28,6 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.settings.home import shown_address
 from aperture_dagster.shelves import Card, Shelf, cards_of, for_you, suggestions, works_of
 from aperture_dagster.taste.lists import reason_of
-from aperture_dagster.taste.wishes import titles_in_sight
 from aperture_dagster.texts import Texts, texts_of
 
 # Which letters were sent.
@@ -298,9 +298,3 @@ def note_letter(connection: Connection, user_id: str, week: date, *, now: dateti
 def forget_letter(connection: Connection, user_id: str, week: date) -> None:
     """Take back the note of a letter that certainly did not leave."""
     execute(connection, "DELETE FROM newsletters WHERE (user_id, week) = (:user, :week)", user=user_id, week=week)
-
-
-def unsubscribe(connection: Connection, key: str) -> None:
-    """End the letters of whoever has this key, if anybody has."""
-    statement = "UPDATE member_choices SET newsletter = false, updated_at = now() WHERE unsubscribe_key = :key"
-    execute(connection, statement, key=key)

@@ -5,6 +5,7 @@ import aperture_dagster.catalogue.tables
 import aperture_dagster.discovery.tables
 import aperture_dagster.enrichment.tables
 import aperture_dagster.facts
+import aperture_dagster.members.tables
 import aperture_dagster.newsletter
 import aperture_dagster.popularity.queries
 import aperture_dagster.prices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -335,14 +335,6 @@ def liked_genres(connection: Connection, user_ids: Sequence[str]) -> dict[str, d
     for row in read_rows(connection, statement, users=list(user_ids)):
         shares[row["user_id"]][row["genre"]] = row["share"]
     return shares
-
-
-def genres_to_choose(connection: Connection, chosen: Collection[str]) -> list[str]:
-    """Return the genres of the library's titles and those ``chosen`` before that it has lost, by name."""
-    statement = """
-        SELECT DISTINCT unnest(coalesce(e.genres, t.genres))
-        FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id)"""
-    return sorted({*execute(connection, statement).scalars(), *chosen})
 
 
 _IN_EFFECT = """(SELECT media_type, max(day) AS day FROM top_picks WHERE day <= :day GROUP BY media_type)"""

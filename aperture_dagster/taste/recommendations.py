@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.access import Copy, visible_copies, within_limit
+from aperture_dagster.members.hidden import hidden_titles
 from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster.postgres.queries import read_rows
 from aperture_dagster.taste.crowd import read_crowd
@@ -19,7 +20,6 @@ from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import read_copies, read_edges, read_titles, replace_recommendations, replace_rows
 from aperture_dagster.taste.tables import first_places
 from aperture_dagster.taste.vectors import read_vectors
-from aperture_dagster.taste.wishes import hidden_titles
 
 if TYPE_CHECKING:
     import numpy as np

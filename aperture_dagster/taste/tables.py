@@ -61,16 +61,6 @@ taste_weights = sa.Table(
     comment="Weight of each work in a user's history, positive or negative.",
 )
 
-more_like_this = sa.Table(
-    "more_like_this",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("title", sa.Text, nullable=False, comment="as it was called then"),
-    sa.Column("asked_at", Moment, nullable=False),
-    comment="Titles of which a user asked for more like them.",
-)
-
 recommendations = sa.Table(
     "recommendations",
     metadata,

@@ -12,13 +12,13 @@ from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
     dismiss_title,
-    dismissed_titles,
     listed_since,
     replace_candidates,
     undo_dismissal,
     wishes,
 )
 from aperture_dagster.discovery.suitability import SETTLED, unsuitable
+from aperture_dagster.members.hidden import dismissed_titles
 from aperture_dagster_tests.defs.check_bench import NOW, Bench
 
 Then = Callable[[Bench], object]

@@ -10,15 +10,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.catalogue.members import Choices, write_choices
 from aperture_dagster.catalogue.server_trouble import read_trouble
 from aperture_dagster.discovery.suggestions import dismiss_title, undo_dismissal
+from aperture_dagster.members.choices import Choices, write_choices
+from aperture_dagster.members.more_like_this import want_more, want_no_more
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import Play
-from aperture_dagster.taste.wishes import want_more, want_no_more
 from aperture_dagster_tests.clients import Client
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, SetClock, metadata_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.members import Choices, write_choices
+from aperture_dagster.members.choices import Choices, write_choices
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
 from aperture_dagster_tests.household import materializations
 from aperture_dagster_tests.newsletter.mail import mail_server

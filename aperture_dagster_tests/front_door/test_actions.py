@@ -10,12 +10,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from aperture_dagster.front_door.forms import CHANGES
+from aperture_dagster.members.hidden import hidden_titles
 from aperture_dagster.publishing.disk.queries import listed_works
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.lists import RecommendationRules
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import replace_taste
-from aperture_dagster.taste.wishes import hidden_titles
 from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields, members_app, press, token
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_pages import titles

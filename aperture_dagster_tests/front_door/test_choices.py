@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from aperture_dagster.catalogue.members import Choices, choices_of, clean_name
+from aperture_dagster.members.choices import Choices, choices_of, clean_name
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.browsing import browser_of, members_app
 from aperture_dagster_tests.front_door.home import Home

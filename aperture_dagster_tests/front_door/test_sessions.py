@@ -15,12 +15,12 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from aperture_dagster.catalogue import sessions
-from aperture_dagster.catalogue.members import add_key
 from aperture_dagster.cli.main import main as aperture
 from aperture_dagster.front_door import app as front_door
 from aperture_dagster.front_door.secrets import SESSIONS, secret_file
 from aperture_dagster.front_door.sessions import COOKIE, device_of
+from aperture_dagster.members import sessions
+from aperture_dagster.members.keys import add_key
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.front_door.browsing import token
 from aperture_dagster_tests.front_door.door import Door, sign_in

@@ -22,6 +22,7 @@ from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.instance.runs import UNDER_WAY, partitions_of_run
 from aperture_dagster.jobs import PUBLISHED, Job
+from aperture_dagster.members.said import said_hashes
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import contiguous_ranges, range_tags, user_partitions
 from aperture_dagster.postgres.database import Database
@@ -30,7 +31,6 @@ from aperture_dagster.publishing.copies.moving import StateMover
 from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.wishes import said_hashes
 
 
 class HistoryConfig(dg.Config):

@@ -19,12 +19,13 @@ from aperture_dagster.catalogue.people import User, read_users, server_identity,
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.media_server.reader import MediaServerReader
+from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.popularity.watch_again import watch_again
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.postgres.queries import array_of, read_rows
 from aperture_dagster.publishing.disk.queries import listed_works, next_episodes
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.wishes import VisibleTitle, titles_in_sight, watch_again
 
 LENGTH = 24
 MEDIA_TYPES = ("movie", "series")

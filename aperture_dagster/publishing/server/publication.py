@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 from aperture_dagster.catalogue.access import within_limit
-from aperture_dagster.catalogue.members import Choices, read_choices
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.http.errors import NotFound, RequestRejected
+from aperture_dagster.members.choices import Choices, read_choices
 from aperture_dagster.postgres.identity import ensure_owner
 from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.copies.moving import StateMover

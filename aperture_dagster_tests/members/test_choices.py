@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster.catalogue.members import Choices, choices_of, clean_name, is_plain_email, is_taken, write_choices
+from aperture_dagster.members.choices import Choices, choices_of, clean_name, is_plain_email, is_taken, write_choices
 from aperture_dagster_tests.shelf import Shelf
 
 

@@ -1,25 +1,19 @@
-"""What members set up on their pages: choices, and keys of programs that read their lists."""
+"""What members chose for themselves on their page: names, letters, and genres that they do not want."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
-import secrets
 import unicodedata
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.catalogue.tables import member_choices
+from aperture_dagster.members.tables import member_choices
 from aperture_dagster.postgres.bulk import upsert
-from aperture_dagster.postgres.queries import execute, read_rows
-
-# What members chose for themselves on their page; who chose nothing has the defaults.
-
+from aperture_dagster.postgres.queries import execute
 
 LONGEST_NAME = 40
 # Library names become folders on the server.
@@ -89,63 +83,15 @@ def is_taken(connection: Connection, name: str, user_id: str) -> bool:
     return name.casefold() in names | {one.name.casefold() for one in others}
 
 
-# The keys of programs that read lists: each is shown once, and its hash is stored.
-
-
-MARK = "aperture_"
-"""How keys begin, so that tools which look for leaked ones recognise them."""
-
-
-def add_key(connection: Connection, name: str, user_id: str | None) -> str | None:
-    """Return the key of a new program, which may read the lists of one user, or of all; None if the name is taken."""
-    key = MARK + secrets.token_urlsafe(32)
+def genres_to_choose(connection: Connection, chosen: Collection[str]) -> list[str]:
+    """Return the genres of the library's titles and those ``chosen`` before that it has lost, by name."""
     statement = """
-        INSERT INTO api_keys (name, digest, user_id) VALUES (:name, :digest, :user) ON CONFLICT (name) DO NOTHING"""
-    is_new = execute(connection, statement, name=name, digest=digest_of(key), user=user_id).rowcount > 0
-    return key if is_new else None
+        SELECT DISTINCT unnest(coalesce(e.genres, t.genres))
+        FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id)"""
+    return sorted({*execute(connection, statement).scalars(), *chosen})
 
 
-def remove_key(connection: Connection, name: str) -> bool:
-    """End the key of a program, from its next request on; False if there is none of that name."""
-    return execute(connection, "DELETE FROM api_keys WHERE name = :name", name=name).rowcount > 0
-
-
-def take_over_keys(connection: Connection, present: Connection | None) -> list[str]:
-    """Replace the keys in a restored database with the present ones; return the names of those that this ends.
-
-    A key that was removed since the backup stays removed. If the present database cannot be read, no key is valid.
-    """
-    try:
-        statement = "SELECT name, digest, user_id, created_at FROM api_keys"
-        valid = read_rows(present, statement) if present is not None else []
-    except SQLAlchemyError:
-        valid = []
-    digests = {row["digest"] for row in valid}
-    ended = [row["name"] for row in read_keys(connection) if row["digest"] not in digests]
-    execute(connection, "DELETE FROM api_keys")
-    statement = """
-        INSERT INTO api_keys (name, digest, user_id, created_at) SELECT :name, :digest, :user_id, :created_at
-        WHERE CAST(:user_id AS text) IS NULL OR EXISTS (SELECT FROM users WHERE user_id = :user_id)"""
-    for row in valid:
-        execute(connection, statement, **row)
-    return ended
-
-
-def read_keys(connection: Connection) -> list[dict[str, Any]]:
-    """List the keys by name: ``name``, ``digest``, ``user_id`` and ``user`` (None: of all) and ``created_at``."""
-    statement = """
-        SELECT k.name, k.digest, k.user_id, u.name AS user, k.created_at
-        FROM api_keys k LEFT JOIN users u USING (user_id) ORDER BY k.name"""
-    return read_rows(connection, statement)
-
-
-def find_key(connection: Connection, digest: str) -> dict[str, Any] | None:
-    """Return the key of a digest, as a row of :func:`read_keys`; None if no program has it."""
-    # All are compared, each in the same time, so that the time of an answer says nothing about any.
-    found = [row for row in read_keys(connection) if hmac.compare_digest(row["digest"], digest)]
-    return found[0] if found else None
-
-
-def digest_of(key: str) -> str:
-    """Return the hash of a key. It is not slow, as that of a password is: nobody guesses 256 random bits."""
-    return hashlib.sha256(key.encode()).hexdigest()
+def end_letters(connection: Connection, key: str) -> None:
+    """End the letters of whoever has this key, if anybody has."""
+    statement = "UPDATE member_choices SET newsletter = false, updated_at = now() WHERE unsubscribe_key = :key"
+    execute(connection, statement, key=key)

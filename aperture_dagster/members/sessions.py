@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.members import digest_of
+from aperture_dagster.members.digests import digest_of
 from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.queries import execute, read_rows
 
