@@ -22,11 +22,12 @@ from sqlalchemy import Connection
 from verdict import Verdict
 
 from aperture_dagster.model import Clock
-from aperture_dagster.postgres.backup import in_words
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.backup.dump import COMPRESSION, running_tool
+from aperture_dagster.postgres.backup.dump import COMPRESSION
+from aperture_dagster.postgres.backup.folder import in_words
+from aperture_dagster.postgres.backup.programs import running_tool
 from aperture_dagster.postgres.cluster import embedded_tool
-from aperture_dagster.postgres.connection import close_engine, ensure_owner, open_engine, product_database_url
+from aperture_dagster.postgres.connection import close_engine, open_engine, product_database_url
 from aperture_dagster.postgres.databases import scratch_database, server_connection
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.postgres.queries import execute, read_value
@@ -56,7 +57,7 @@ def main() -> int:
                 fill(connection, options.movies, options.episodes, options.users)
                 size = read_value(connection, "SELECT pg_database_size(current_database())")
             print(f"Filled a database of {in_words(size)} in {time.monotonic() - started:.0f} s")
-            made = create_backup(settings, Clock().now(), ensure_owner, report=print)
+            made = create_backup(settings, Clock().now(), report=print)
             reference = plain_seconds(url, Path(folder) / "plain.gz")
         finally:
             close_engine(url)

@@ -11,8 +11,8 @@ from aperture_dagster.cli.errors import operator_errors
 from aperture_dagster.cli.terminal import Console, Terminal, echo_json, json_option
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.postgres.backup import backup_folder, in_words, read_backups
 from aperture_dagster.postgres.backup.create import create_backup
+from aperture_dagster.postgres.backup.folder import backup_folder, in_words, read_backups
 from aperture_dagster.settings import load_settings
 
 

@@ -17,7 +17,7 @@ from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.model import Clock, counted, listed, sentence
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.postgres.backup import backup_folder, read_backups
+from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 from aperture_dagster.postgres.connection import product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.databases import replaced_databases

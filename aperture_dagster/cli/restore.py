@@ -20,7 +20,7 @@ from aperture_dagster.members.keys import take_over_keys
 from aperture_dagster.members.sessions import end_all
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.postgres.backup import backup_folder, in_words
+from aperture_dagster.postgres.backup.folder import backup_folder, in_words
 from aperture_dagster.postgres.connection import product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.databases import drop_replaced_database, replaced_databases

@@ -38,7 +38,7 @@ from aperture_dagster.files.private import write_file
 from aperture_dagster.front_door.secrets import OPERATOR, secret_file
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.postgres.backup import in_container
+from aperture_dagster.postgres.backup.folder import in_container
 from aperture_dagster.postgres.cluster import short_path
 from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server

@@ -23,8 +23,8 @@ from aperture_dagster.instance.runs import location_of
 from aperture_dagster.jobs import Group, Job
 from aperture_dagster.maintenance import KEEP_UNUSED, Freed, forget_pictures, size_of_database, tidy_database
 from aperture_dagster.model import Clock
-from aperture_dagster.postgres.backup import backup_folder, read_backups, why_lost, why_overdue
 from aperture_dagster.postgres.backup.create import create_backup
+from aperture_dagster.postgres.backup.folder import backup_folder, read_backups, why_lost, why_overdue
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.prices import listed_prices, read_offered

@@ -17,8 +17,9 @@ from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from aperture_dagster.postgres.backup import why_no_room
-from aperture_dagster.postgres.backup.dump import BackupError, inspect_dump, restore_dump
+from aperture_dagster.postgres.backup.dump import inspect_dump, restore_dump
+from aperture_dagster.postgres.backup.errors import BackupError
+from aperture_dagster.postgres.backup.folder import why_no_room
 from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.databases import exclusive_maintenance, scratch_database, switch
 from aperture_dagster.postgres.errors import describe_reason

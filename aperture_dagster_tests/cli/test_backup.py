@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from aperture_dagster.cli.doctor.installation import examine_backups
 from aperture_dagster.cli.main import main
 from aperture_dagster.model import Clock
-from aperture_dagster.postgres import backup as module
+from aperture_dagster.postgres.backup import folder as module
 from aperture_dagster.settings import Settings
 
 Run = Callable[..., Result]

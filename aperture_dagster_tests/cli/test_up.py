@@ -19,7 +19,7 @@ from aperture_dagster.cli.requirements import family_of, require_free_port
 from aperture_dagster.cli.up import _check_the_rest, _lock_home
 from aperture_dagster.files import locks
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.postgres import backup as folder_module
+from aperture_dagster.postgres.backup import folder as folder_module
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.up.files import UpFiles

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.postgres.backup import backup_folder, unproven
+from aperture_dagster.postgres.backup.folder import backup_folder, unproven
 from aperture_dagster_tests.defs import test_checks_of_lists, test_checks_of_sources
 from aperture_dagster_tests.defs.check_bench import APP, NOW, WARN, Bench
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.postgres.backup import backup_folder, read_backups
+from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 from aperture_dagster_tests.household import Household, run_check
 from aperture_dagster_tests.ratings.trakt_home import trakt_home
 

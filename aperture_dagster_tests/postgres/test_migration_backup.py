@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from aperture_dagster.postgres import migrate
-from aperture_dagster.postgres.backup import read_backups
 from aperture_dagster.postgres.backup.create import create_backup
+from aperture_dagster.postgres.backup.folder import read_backups
 from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError

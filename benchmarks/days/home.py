@@ -54,7 +54,7 @@ from aperture_dagster.defs.ratings import SYNC_JOB
 from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots, unlock_run
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import USERS, users_partitions
-from aperture_dagster.postgres.backup import backup_folder, read_backups
+from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens

@@ -11,7 +11,7 @@ from aperture_dagster.cli.requirements import require_writable
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.maintenance.status import LEAST_FREE_BYTES
 from aperture_dagster.model import Clock
-from aperture_dagster.postgres.backup import backup_folder, is_in_container, read_backups, why_lost, why_overdue
+from aperture_dagster.postgres.backup.folder import backup_folder, is_in_container, read_backups, why_lost, why_overdue
 from aperture_dagster.settings import Settings, misspelt_variables
 from aperture_dagster.settings.home import describe_configuration
 

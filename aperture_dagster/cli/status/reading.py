@@ -28,7 +28,7 @@ from aperture_dagster.maintenance.status import (
     recent_outage,
 )
 from aperture_dagster.model import elapsed
-from aperture_dagster.postgres.backup import backup_folder, read_backups, why_lost, why_overdue
+from aperture_dagster.postgres.backup.folder import backup_folder, read_backups, why_lost, why_overdue
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import NothingYet, read_only
 from aperture_dagster.postgres.errors import DatabaseError

@@ -17,7 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.files.private import sync_folder
-from aperture_dagster.postgres.backup import (
+from aperture_dagster.postgres.backup.contents import Contents, differences, read_contents
+from aperture_dagster.postgres.backup.dump import restore_dump, write_dump
+from aperture_dagster.postgres.backup.errors import BackupError, UnexpectedContent
+from aperture_dagster.postgres.backup.folder import (
     backup_folder,
     expired,
     new_path,
@@ -26,17 +29,6 @@ from aperture_dagster.postgres.backup import (
     require_room,
     unproven,
     why_no_room,
-)
-from aperture_dagster.postgres.backup.dump import (
-    SHOWN,
-    BackupError,
-    Fingerprint,
-    UnexpectedContent,
-    differences,
-    read_fingerprint,
-    read_sequences,
-    restore_dump,
-    write_dump,
 )
 from aperture_dagster.postgres.connection import product_database_url
 from aperture_dagster.postgres.databases import CannotCreate, exclusive_maintenance, scratch_database
@@ -75,25 +67,6 @@ class BackupReport:
     bytes: int
     deleted: tuple[str, ...]
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    """What a restored dump must hold; sequences may have gone on while it was made."""
-
-    fingerprint: Fingerprint
-    sequences_before: dict[str, int]
-    sequences_after: dict[str, int]
-
-    def problems(self, connection: Connection) -> list[str]:
-        """Describe everything in which the database of a connection differs."""
-        numbers = read_sequences(connection)
-        off = [
-            f"sequence {name} has another value"
-            for name, before in self.sequences_before.items()
-            if not before <= numbers.get(name, -1) <= self.sequences_after[name]
-        ]
-        return differences(self.fingerprint, read_fingerprint(connection)) + off
 
 
 def create_backup(
@@ -171,9 +144,9 @@ def back_up_before_migration(settings: Settings, revision: str) -> None:
 def _earlier_attempt(settings: Settings, revision: str, today: date) -> Path | None:
     # A folder that cannot be read is reported by the new backup.
     with suppress(OSError):
-        for one in reversed(read_backups(backup_folder(settings))):
-            if one.is_proven and one.schema == revision and abs(today - one.day) <= REUSED_WITHIN:
-                return one.path
+        for backup in reversed(read_backups(backup_folder(settings))):
+            if backup.is_proven and backup.schema == revision and abs(today - backup.day) <= REUSED_WITHIN:
+                return backup.path
     return None
 
 
@@ -184,13 +157,13 @@ def _create(
     # What killed processes left.
     for left in folder.glob(f".aperture-backup-*{PARTIAL}"):
         left.unlink(missing_ok=True)
-    require_room(folder, max((one.bytes for one in read_backups(folder)[-1:]), default=0))
+    require_room(folder, max((backup.bytes for backup in read_backups(folder)[-1:]), default=0))
     partial = folder / f".{path.name}{PARTIAL}"
     try:
         report("Dumping the database.")
-        expected = _dump(url, partial)
+        dumped = _dump(url, partial)
         report("Restoring it into a scratch database and comparing.")
-        why_unproven = _prove(settings, server, url, partial, expected)
+        why_unproven = _prove(settings, server, url, partial, dumped)
         made = unproven(path) if why_unproven else path
         size, mode = partial.stat().st_size, partial.stat().st_mode & 0o777
         partial.rename(made)
@@ -205,17 +178,16 @@ def _create(
     # Only a proven backup replaces an older one.
     deleted = () if why_unproven else _delete_expired(folder, made, settings.backup_keep, report)
     seconds = round(time.monotonic() - started, 2)
-    return BackupReport(made, why_unproven, expected.fingerprint.rows, size, deleted, seconds)
+    return BackupReport(made, why_unproven, dumped.total, size, deleted, seconds)
 
 
-def _dump(url: str, file: Path) -> _Expected:
-    """Dump the database into a new file, and read its fingerprint in the same snapshot."""
+def _dump(url: str, file: Path) -> Contents:
+    """Dump the database into a new file, and read its contents in the same snapshot."""
     engine = create_engine(url, isolation_level="REPEATABLE READ", poolclass=NullPool)
     with engine.connect() as snapshot:
         execute(snapshot, "SET LOCAL idle_in_transaction_session_timeout = 0")
         execute(snapshot, f"SET LOCAL lock_timeout = '{LOCK_WAIT_SECONDS}s'")
         name = read_value(snapshot, "SELECT pg_export_snapshot()")
-        before = read_sequences(snapshot)
         write_dump(
             url,
             file,
@@ -223,10 +195,10 @@ def _dump(url: str, file: Path) -> _Expected:
             f"--lock-wait-timeout={LOCK_WAIT_SECONDS * 1000}",
             server_major=int(read_value(snapshot, "SHOW server_version_num")) // 10_000,
         )
-        return _Expected(read_fingerprint(snapshot), before, read_sequences(snapshot))
+        return read_contents(snapshot)
 
 
-def _prove(settings: Settings, server: Connection, url: str, file: Path, expected: _Expected) -> str | None:
+def _prove(settings: Settings, server: Connection, url: str, file: Path, dumped: Contents) -> str | None:
     """Restore a dump beside its database and compare the two; return why that is impossible, None if it was done.
 
     Raises:
@@ -241,7 +213,7 @@ def _prove(settings: Settings, server: Connection, url: str, file: Path, expecte
         with scratch_database(server, url) as scratch:
             restore_dump(scratch, file)
             with create_engine(scratch, poolclass=NullPool).connect() as connection:
-                problems = expected.problems(connection)
+                differs = differences(dumped, read_contents(connection))
     except CannotCreate as error:
         return str(error)
     except UnexpectedContent as error:
@@ -250,11 +222,8 @@ def _prove(settings: Settings, server: Connection, url: str, file: Path, expecte
         if is_full_disk(str(error)) or any(words in str(error) for words in LACKS_RIGHT):
             return f"The server could not restore it: {error}"
         raise
-    if problems:
-        more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise BackupError(
-            f"{file} was restored, but differs from the database that was dumped: {'; '.join(problems[:SHOWN])}{more}."
-        )
+    if differs:
+        raise BackupError(f"{file} was restored, but differs from the database that was dumped: {differs}.")
     return None
 
 

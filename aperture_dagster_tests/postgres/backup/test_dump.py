@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.postgres.backup.dump import END_MARK, BackupError, inspect_dump, portable, restore_dump
+from aperture_dagster.postgres.backup.dump import END_MARK, inspect_dump, portable, restore_dump
+from aperture_dagster.postgres.backup.errors import BackupError
 from aperture_dagster.postgres.databases import scratch_database, server_connection
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements

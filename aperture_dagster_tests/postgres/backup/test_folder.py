@@ -12,8 +12,9 @@ import pytest
 from aperture_dagster.cli.doctor.installation import examine_backups
 from aperture_dagster.defs.maintenance import is_recent_and_proven
 from aperture_dagster.model import Clock
-from aperture_dagster.postgres import backup as module
-from aperture_dagster.postgres.backup import (
+from aperture_dagster.postgres.backup import folder as module
+from aperture_dagster.postgres.backup.errors import BackupError
+from aperture_dagster.postgres.backup.folder import (
     backup_folder,
     expired,
     is_in_container,
@@ -21,7 +22,6 @@ from aperture_dagster.postgres.backup import (
     read_backups,
     why_overdue,
 )
-from aperture_dagster.postgres.backup.dump import BackupError
 from aperture_dagster.settings import load_settings
 
 NOW = datetime(2026, 5, 17, 1, 0, tzinfo=UTC)

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import make_url
 
 from aperture_dagster.postgres import cluster
-from aperture_dagster.postgres.backup import backup_folder, read_backups
 from aperture_dagster.postgres.backup.create import BackupReport
+from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 from aperture_dagster.postgres.connection import close_engine, open_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.postgres.restore import restore
