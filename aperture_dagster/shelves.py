@@ -28,15 +28,16 @@ from aperture_dagster.members.hidden import dismissed_titles
 from aperture_dagster.members.more_like_this import titles_to_follow
 from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
 from aperture_dagster.model import Clock
-from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
+from aperture_dagster.popularity.shows import shows_table
+from aperture_dagster.popularity.stored_picks import top_picks_table
 from aperture_dagster.popularity.watch_again import watch_again
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import array_of, execute
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import liked_genres, profile_table, reason_of, recommendation_table, top_picks_table
+from aperture_dagster.taste.lists import liked_genres, profile_table, reason_of, recommendation_table
 from aperture_dagster.texts import ENGLISH, Texts, marked
 
 # The lists of a member, in words, without the titles that they may not see by now.

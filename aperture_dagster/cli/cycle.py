@@ -21,9 +21,9 @@ from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
 from aperture_dagster.jobs import Job
 from aperture_dagster.model import counted, titled
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.popularity.stored_picks import top_picks_table
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import top_picks_table
 
 SHOWN_USERS, SHOWN_TITLES = 2, 5
 TOTALS = "Done: "

@@ -19,8 +19,8 @@ from aperture_dagster.cli.terminal import Terminal, echo, echo_json, json_option
 from aperture_dagster.maintenance.status import why_no_list
 from aperture_dagster.model import Clock, counted, titled
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.popularity.queries import shows_table
 from aperture_dagster.popularity.series import episode_label
+from aperture_dagster.popularity.shows import shows_table
 from aperture_dagster.postgres.database import NothingYet, read_only
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import reason_of, recommendation_table

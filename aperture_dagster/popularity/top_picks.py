@@ -15,16 +15,16 @@ from aperture_dagster.enrichment.tmdb import TMDB
 from aperture_dagster.http.errors import Cancelled, ServiceError
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import sentence
+from aperture_dagster.popularity.stored_picks import latest_top_picks_day, replace_top_picks, top_picks_sources
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.lists import TopPicksSource
-from aperture_dagster.taste.lists import latest_top_picks_day, replace_top_picks, top_picks_sources
 from aperture_dagster.worklist.services import MeteredService, Service
 
 if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-    from aperture_dagster.popularity.ranking import KnownTitles
+    from aperture_dagster.popularity.pick_ranking import KnownTitles
 
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 NOUNS: dict[MediaType, str] = {"movie": "Films", "series": "Series"}
@@ -197,7 +197,7 @@ class Picker:
         return made
 
     def _why_nothing(self, media_type: MediaType) -> str:
-        from aperture_dagster.popularity.ranking import LEAST_VIEWERS
+        from aperture_dagster.popularity.pick_ranking import LEAST_VIEWERS
 
         if self.settings.top_picks_rules[media_type].minimum_viewers < LEAST_VIEWERS:
             return "Nobody has watched anything: there is nothing to rank."
@@ -210,7 +210,7 @@ class Picker:
         self, connection: Connection, day: date, media_type: MediaType, kind: str, works: Sequence[int]
     ) -> tuple[pd.DataFrame, int]:
         """Return the ranked titles, and how many days were looked back on."""
-        from aperture_dagster.popularity.ranking import KnownTitles, PickRules, top_picks
+        from aperture_dagster.popularity.pick_ranking import KnownTitles, PickRules, top_picks
         from aperture_dagster.taste.ranking.histories import rows_where
 
         if media_type not in self._known:

@@ -121,32 +121,3 @@ computations = sa.Table(
     one_of("result", COMPUTED),
     comment="The last computation of each user's taste and list: with equal inputs there is no other.",
 )
-
-TOP_PICKS_SOURCES = ("local", "mdblist", "tmdb", "hybrid")
-top_picks = sa.Table(
-    "top_picks",
-    metadata,
-    sa.Column("day", sa.Date, primary_key=True),
-    sa.Column("media_type", sa.Text, primary_key=True),
-    sa.Column("rank", sa.SmallInteger, primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
-    sa.Column("item_id", sa.BigInteger, nullable=False),
-    sa.Column("viewers", sa.Integer, nullable=False),
-    sa.Column("plays", sa.Integer, nullable=False),
-    sa.Column("completion", sa.REAL, nullable=False),
-    sa.Column("score", sa.REAL, nullable=False),
-    sa.Column(
-        "relaxed", sa.Boolean, nullable=False, comment="the minimum number of viewers was lowered to fill the list"
-    ),
-    sa.Column("source", sa.Text, nullable=False, comment="what the list was made from"),
-    sa.Column("generated_at", Moment, nullable=False, server_default=sa.text("now()")),
-    one_of("media_type", MEDIA_TYPES),
-    between("rank", 1),
-    one_of("source", TOP_PICKS_SOURCES),
-    between("viewers", 0),
-    between("plays", 0),
-    between("completion", 0, 1),
-    between("score", 0, 1),
-    sa.UniqueConstraint("day", "media_type", "work_id"),
-    comment="The most popular titles of the household, one list per day.",
-)

@@ -18,6 +18,7 @@ from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.media_server.records import PublishedItem
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model import Clock
+from aperture_dagster.popularity.stored_picks import replace_top_picks
 from aperture_dagster.publishing.disk.paths import MARKER
 from aperture_dagster.publishing.server import reading
 from aperture_dagster.publishing.server.publication import Publication, Published
@@ -25,7 +26,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
-from aperture_dagster.taste.lists import replace_recommendations, replace_top_picks
+from aperture_dagster.taste.lists import replace_recommendations
 from aperture_dagster_tests.household import Household, materializations, metadata_of
 from aperture_dagster_tests.media_server.writers import views_of
 from aperture_dagster_tests.shelf import list_rows, pick_rows

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
+from aperture_dagster.popularity.stored_picks import replace_top_picks
 from aperture_dagster.publishing.server.publication import KINDS
-from aperture_dagster.taste.lists import replace_top_picks
 from aperture_dagster_tests.e2e.home_screen import HomeScreen
 from aperture_dagster_tests.e2e.publishing import Publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, film, series, shelf

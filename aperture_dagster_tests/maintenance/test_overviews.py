@@ -10,7 +10,7 @@ from aperture_dagster.catalogue.people import read_users
 from aperture_dagster.catalogue.watch_states import plays_by_week
 from aperture_dagster.maintenance import forget_past_picks
 from aperture_dagster.maintenance.status import picks_watched
-from aperture_dagster.popularity.queries import read_overview, weeks_until
+from aperture_dagster.popularity.household import read_overview, weeks_until
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import first_recommendations, liked_genres, replace_recommendations, replace_taste
 from aperture_dagster_tests.catalogue.viewers import furnish

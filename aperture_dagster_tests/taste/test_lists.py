@@ -12,9 +12,9 @@ from aperture_dagster.discovery.suggestions import dismiss_title
 from aperture_dagster.enrichment.queries import write_answers
 from aperture_dagster.enrichment.tmdb_titles import parse_title
 from aperture_dagster.media_server.records import ServerLibrary, ServerTitle
+from aperture_dagster.popularity.stored_picks import course_of_ranks, replace_top_picks, top_picks_table
 from aperture_dagster.taste import lists
 from aperture_dagster.taste.lists import (
-    course_of_ranks,
     profile_table,
     read_copies,
     read_edges,
@@ -24,8 +24,6 @@ from aperture_dagster.taste.lists import (
     recommendation_table,
     replace_recommendations,
     replace_taste,
-    replace_top_picks,
-    top_picks_table,
     trait_shares,
     users_with_taste,
     watched_recommendations,

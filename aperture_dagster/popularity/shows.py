@@ -1,22 +1,18 @@
-"""The series that users are watching: what the list is made from, and the list itself."""
+"""Shows You Watch: what the list of a user is made from, as far as they may see it, and the list itself."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import Connection, text
 
 from aperture_dagster.catalogue.access import Copy, copies_in_sight, within_limit
-from aperture_dagster.catalogue.people import User, users_of_partitions
-from aperture_dagster.catalogue.watch_states import plays_by_week
-from aperture_dagster.model import titled
-from aperture_dagster.model.errors import MissingPrerequisite
+from aperture_dagster.catalogue.people import User
 from aperture_dagster.popularity.series import (
     Episode,
     Series,
@@ -26,42 +22,11 @@ from aperture_dagster.popularity.series import (
     parse_announced,
     watched_series,
 )
+from aperture_dagster.popularity.tables import shows_you_watch
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
-from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows
-from aperture_dagster.postgres.tables import Moment, between, metadata
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.lists import first_recommendations, read_copies
-
-# The series that users are watching.
-
-
-shows_you_watch = sa.Table(
-    "shows_you_watch",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("rank", sa.SmallInteger, nullable=False, comment="by last activity, 1 is the latest"),
-    sa.Column("item_id", sa.BigInteger, nullable=False, comment="the copy of the series to play"),
-    sa.Column("episodes_played", sa.Integer, nullable=False, comment="of episodes_out"),
-    sa.Column("episodes_out", sa.Integer, nullable=False, comment="in the library and aired, or played"),
-    sa.Column("next_item_id", sa.BigInteger, comment="the next episode to watch; null: none in the library"),
-    sa.Column("next_season", sa.Integer),
-    sa.Column("next_number", sa.Integer),
-    sa.Column("next_title", sa.Text),
-    sa.Column("behind", sa.Integer, nullable=False, comment="aired episodes to watch, from the next one on"),
-    sa.Column("next_air_date", sa.Date, comment="of the next episode to air; null: unknown"),
-    sa.Column("last_played_at", Moment, comment="null: unknown"),
-    sa.Column("listed_at", Moment, nullable=False, server_default=sa.text("now()"), comment="kept while it is listed"),
-    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
-    between("rank", 1),
-    between("episodes_played", 0),
-    between("episodes_out", 0),
-    between("behind", 0),
-    info={"derived": True},
-    comment="The series that each user is watching, and where they are in it.",
-)
-
+from aperture_dagster.taste.lists import read_copies
 
 BATCH = 2_000
 
@@ -143,59 +108,6 @@ def outdated_shows(connection: Connection, user_ids: Sequence[str]) -> list[dict
             AND w.played AND w.updated_at <= s.updated_at AND s.updated_at <= clock_timestamp()))
         ORDER BY u.name, n.title"""
     return read_rows(connection, statement, users=list(user_ids))
-
-
-# The household at a glance: everybody's first titles, what they like, and how much is watched.
-
-
-WEEKS = 26
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """What is worth knowing of a household: ``posters`` are titles with their ids on the media server."""
-
-    people: int
-    watch_first: list[dict[str, Any]]
-    posters: list[tuple[str, str | None]]
-    plays: list[tuple[date, int]]
-
-
-def read_overview(settings: Settings, database: Database, partitions: Collection[str], now: datetime) -> Overview:
-    """Read what is worth knowing of the household at ``now``, in the operator's time zone.
-
-    Raises:
-        MissingPrerequisite: no user takes part yet.
-    """
-    weeks = weeks_until(now.date(), WEEKS)
-    with database.transaction() as connection:
-        people = list(users_of_partitions(connection, partitions).values())
-        if not people:
-            raise MissingPrerequisite("No users take part yet: run sync_users.")
-        lists = first_recommendations(connection, [user.user_id for user in people], 1)
-        by_week = plays_by_week(connection, since=weeks[0], timezone=settings.schedule_timezone)
-    heads = {row["work_id"]: row for row in lists}
-    return Overview(
-        people=len(people),
-        watch_first=[_first(user, lists) for user in people],
-        posters=[(row["title"], row["server_item_id"]) for row in heads.values()],
-        plays=[(week, by_week.get(week, 0)) for week in weeks],
-    )
-
-
-def weeks_until(day: date, weeks: int) -> list[date]:
-    """Return the first days (Mondays) of the last ``weeks`` weeks up to the one with ``day``, the oldest first."""
-    monday = day - timedelta(days=day.weekday())
-    return [monday - timedelta(weeks=back) for back in reversed(range(weeks))]
-
-
-def _first(user: User, lists: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return a user's first film and series."""
-    first = {row["media_type"]: titled(row) for row in lists if row["user_id"] == user.user_id}
-    return {"user": user.name, "film": first.get("movie"), "series": first.get("series")}
-
-
-# The series that users are watching, as far as each may see them: from the catalogue and histories to the list.
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.popularity.ranking import TOP_PICKS_COLUMNS, PickRules, top_picks
+from aperture_dagster.popularity.pick_ranking import TOP_PICKS_COLUMNS, PickRules, top_picks
 from aperture_dagster_tests.taste.conftest import NOW, days_ago
 
 TITLES = pd.DataFrame(
