@@ -205,6 +205,7 @@ def serve(home: Path) -> None:
     from aperture_dagster.front_door.gate import Gate
     from aperture_dagster.front_door.home_rows import HomeRows
     from aperture_dagster.front_door.house import House
+    from aperture_dagster.front_door.server import leave_loaded_modules_alone
     from aperture_dagster.postgres.database import ReadOnlyDatabase
     from aperture_dagster.settings import load_settings
 
@@ -218,6 +219,7 @@ def serve(home: Path) -> None:
     )
     server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
     listening = socket.create_server(("127.0.0.1", 0), backlog=2 * MEMBERS)
+    leave_loaded_modules_alone()
     paths = {row: rows.path(row) for row in MEASURED_ROWS}
     print(listening.getsockname()[1], json.dumps(paths), sep="\n", flush=True)
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()

@@ -8,6 +8,7 @@ descriptor, and a process that runs out of descriptors does nothing at all.
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import resource
@@ -219,6 +220,15 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
+def leave_loaded_modules_alone() -> None:
+    """Keep the garbage collector away from everything that is loaded by now.
+
+    A full collection searches all of it. With Dagster loaded, the request that happens to cause one waits 0.2 s.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def serve(app: ASGIApp, proxies: Proxies | None = None, **options: Any) -> None:
     """Run uvicorn with limits until a signal arrives.
 
@@ -236,4 +246,5 @@ def serve(app: ASGIApp, proxies: Proxies | None = None, **options: Any) -> None:
 
     # uvicorn's own would trust what its environment says.
     served: ASGIApp = FairShare(app) if proxies is None else Forwarding(FairShare(app), proxies)
+    leave_loaded_modules_alone()
     uvicorn.run(served, http=Protocol, proxy_headers=False, timeout_graceful_shutdown=STOP_SECONDS, **options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -200,3 +202,18 @@ def test_websockets_count_among_the_requests_of_a_client():
 
     asyncio.run(run(send))
     assert sent == ["websocket.close"]
+
+
+def test_no_request_waits_while_loaded_modules_are_searched_for_garbage():
+    # The server starts, prints how many objects the collector leaves alone, and ends because the application refuses.
+    code = """
+import gc
+from aperture_dagster.front_door.server import serve
+async def refusing(scope, receive, send):
+    print(gc.get_freeze_count() > 0.9 * len(gc.get_objects()))
+    await send({"type": "lifespan.startup.failed"})
+serve(refusing, host="127.0.0.1", port=0, log_level="critical")
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["True"], done.stderr
