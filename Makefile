@@ -18,6 +18,10 @@ REPEATED := catalogue/test_household_year.py publishing/test_crashes.py ratings/
 LONG := first_lists idle contest
 OF_THE_NIGHT := quarter
 BENCHMARKS := $(filter-out verdict peers $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
+# What is tried with the newest Dagster: where it is, its packages, and the tests that are most about it.
+NEXT := .venv-next
+DAGSTERS := dagster dagster-dg-cli dagster-graphql dagster-postgres dagster-webserver
+ON_DAGSTER ?= instance defs sensors test_build.py e2e/test_from_the_ui.py e2e/test_demo_and_up.py e2e/test_whole_cycle.py
 # Every one is run, also after one that missed a limit; an exit code of 3 means that its data is not here.
 run-benchmarks = missed=; for one in $(1); do set -- $$one; echo "== benchmarks/$$*"; \
   $(BIN)/python benchmarks/$$1.py $${2:+"$$2"} || test $$? = 3 || missed="$$missed $$1"; done; test -z "$$missed" || { echo "MISSED:$$missed"; exit 1; }
@@ -27,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test lint format settings nas screenshots bench bench-full nightly quarter test-wheel \
-  test-containers arm64 hashes release install-size size clean
+  test-containers arm64 hashes next-dagster release install-size size clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -94,6 +98,13 @@ hashes: $(DEVELOPMENT)  ## write the image's packages with their hashes, as cons
 freeze-schema: $(DEVELOPMENT)  ## write the first schema as SQL, for the first release: from then on, changes are migrations
 	@$(BIN)/python tools/freeze_schema.py
 
+next-dagster:  ## try the newest release of Dagster, whatever is pinned, and say what it breaks
+	@$(PYTHON) -m venv --clear $(NEXT)
+	@$(NEXT)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(NEXT)/bin/python -m pip install --quiet --upgrade $(DAGSTERS)
+	@echo "Dagster $$($(NEXT)/bin/python -c 'import dagster; print(dagster.__version__)'):"
+	@$(NEXT)/bin/python -m pytest -n $(WORKERS) --dist loadfile -q --tb line $(addprefix aperture_dagster_tests/, $(ON_DAGSTER))
+
 release: $(DEVELOPMENT)  ## make what is published of TAG=v0.1.0: wheel, sdist, image, its contents, notes, checksums
 	@$(BIN)/python tools/release.py "$$TAG"
 
@@ -104,7 +115,7 @@ size: $(DEVELOPMENT)  ## count the lines of code of each room
 	@$(BIN)/python tools/size.py
 
 clean:  ## remove .venv, the results of the demo, and caches
-	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis build dist .logs_queue logs *.egg-info
+	rm -rf $(VENV) $(NEXT) .aperture/demo .pytest_cache .ruff_cache .hypothesis build dist .logs_queue logs *.egg-info
 
 $(PRODUCT): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'

@@ -11,7 +11,8 @@ import dagster as dg
 from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.markdown import ZEROS
-from aperture_dagster.instance.runs import REPOSITORY_TAG, SCHEDULE_TAG, repository
+from aperture_dagster.instance.private import REPOSITORY_TAG, repository
+from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import range_tags, user_partitions, users_partitions
 from aperture_dagster.postgres.database import Database

@@ -191,11 +191,12 @@ def everybody_at_once(port: int, targets: Sequence[str]) -> list[float]:
 
 def serve(home: Path) -> None:
     """Serve the pages and rows; print the memory in MB that they added when a line is read, and end with the input."""
-    from aperture_dagster.instance.private import webserver
+    from dagster_webserver.app import create_app_from_workspace_process_context
+
     from aperture_dagster.instance.storage import ApertureDagsterStorage
 
     # As the webserver of the product does, whose storage loads much of what the pages need.
-    assert webserver() and ApertureDagsterStorage
+    assert create_app_from_workspace_process_context and ApertureDagsterStorage
     gc.collect()
     before = private_memory()
     import uvicorn

@@ -17,7 +17,7 @@ from aperture_dagster.cli.terminal import Terminal, print_titles
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.instance.failures import failure_reason
 from aperture_dagster.instance.home import LOCATION
-from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
+from aperture_dagster.instance.private import REPOSITORY_TAG, repository
 from aperture_dagster.jobs import Job
 from aperture_dagster.model import counted, titled
 from aperture_dagster.model.errors import OperatorError

@@ -24,7 +24,6 @@ from aperture_dagster.defs.users import (
     UserOutcome,
     for_each_user,
     log_materialization,
-    output_without_events,
     partial_failure,
     user_asset,
 )
@@ -41,6 +40,7 @@ from aperture_dagster.instance.markdown import (
     poster_row,
     week_columns,
 )
+from aperture_dagster.instance.private import output_without_events
 from aperture_dagster.jobs import PUBLISHED, Group, Job
 from aperture_dagster.maintenance.status import describe_household
 from aperture_dagster.media_server.records import MediaType

@@ -20,6 +20,7 @@ from aperture_dagster.enrichment.mdblist import MDBLIST
 from aperture_dagster.enrichment.omdb import OMDB
 from aperture_dagster.enrichment.tmdb import TMDB, TMDB_IMAGES
 from aperture_dagster.http.errors import redact
+from aperture_dagster.instance.private import CopiedResource
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.prices.refresh import PriceList
@@ -55,25 +56,12 @@ def first_wait() -> Any:
     return number("Seconds before the second attempt; the wait doubles each time, up to 20 s.", above=0)
 
 
-class _Resource:
-    """A class whose docstring the UI shows, without the line breaks and indents of the source.
-
-    Dagster makes each resource three times for a run, those that it uses again for each that uses them, and derives a
-    schema each time. That takes a twelfth of a short run; only a resource with other values has to be made again.
-    """
+class _Resource(CopiedResource):
+    """A class whose docstring the UI shows, without the line breaks and indents of the source."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.__doc__ = " ".join((cls.__doc__ or "").split())
-
-    def _with_updated_values(self, values: Mapping[str, Any] | None) -> Any:
-        this: Any = self
-        # Membership looks for the same object before it compares.
-        if all(value in (getattr(this, name, self),) for name, value in (values or {}).items()):
-            # A copy, since Dagster notes for which run it is.
-            return this.model_copy()
-        base: Any = super()
-        return base._with_updated_values(values)
 
 
 class SettingsResource(_Resource, dg.ConfigurableResource[Settings]):

@@ -26,6 +26,7 @@ from aperture_dagster.instance.failures import (
     stack_trace,
 )
 from aperture_dagster.instance.markdown import arranged, code_block
+from aperture_dagster.instance.private import output_without_events
 from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.model import Progress, counted
 from aperture_dagster.partitions import user_partitions, users_partitions
@@ -38,21 +39,10 @@ user_asset = functools.partial(
     dg.asset, partitions_def=users_partitions, backfill_policy=dg.BackfillPolicy.single_run(), output_required=False
 )
 VERSION_TAG = "dagster/data_version"
-# Dagster records no events for an output with this metadata, which marks steps that have logged their own.
-LOGGED_ITS_EVENTS = "__source_asset_observation__"
 # These would hit every other user, too.
 SAME_FOR_EVERYBODY = (ServiceRefused, ServiceNotConfigured, ServicePaused, DatabaseError, FileError)
 # A service that was unavailable, after all retries, for so many users in a row is down.
 UNAVAILABLE_IN_A_ROW = 3
-
-
-def output_without_events() -> dg.MaterializeResult:
-    """Return the output that later steps of a run, and checks, wait for; the step logs its materializations itself.
-
-    Dagster would otherwise record each partition of the run again, all with the same new data version. Yield it first
-    in any case, since the last event of a partition counts.
-    """
-    return dg.MaterializeResult(metadata={LOGGED_ITS_EVENTS: True})
 
 
 @dataclass(slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -22,7 +22,7 @@ from aperture_dagster.front_door.proxies import Proxies
 from aperture_dagster.front_door.secrets import ROWS, read_secret
 from aperture_dagster.front_door.server import serve
 from aperture_dagster.front_door.set_up import set_up_page
-from aperture_dagster.instance.private import webserver
+from aperture_dagster.instance.private import webserver, webserver_options
 from aperture_dagster.instance.terminal import PlainFormatter
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.publishing.server.home_rows import RowKeeper, first_member, reachable_address
@@ -31,41 +31,45 @@ from aperture_dagster.settings.types import is_loopback_only
 
 _LOG = logging.getLogger(__name__)
 DEFAULT_PORT = 3000
-"""That of Dagster's command."""
-DEMO = "aperture.demo"
+"""The default of Dagster's command."""
 DEMO_OPTION = click.Option(
     ["--demo"],
     is_flag=True,
-    expose_value=False,
-    callback=lambda context, _, value: context.meta.update({DEMO: value}),
     help="Show everything to everybody, without a sign-in: for the stand-ins of a demo.",
 )
 
-_command, _create_dagster_app = webserver()
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the pages are served: host and port, the path before all of them, and whether it is a demo."""
+
+    host: str
+    port: int = DEFAULT_PORT
+    path_prefix: str = ""
+    is_demo: bool = False
 
 
-def create_app(process_context: Any, path_prefix: str = "", *arguments: Any, **options: Any) -> ASGIApp:
+def create_app(place: Place, settings: Settings, create_operate: Callable[[str], ASGIApp]) -> ASGIApp:
     """Create the application that the server runs: Dagster's below ``/operate`` and the pages, all guarded.
+
+    ``create_operate`` creates Dagster's application for a path.
 
     Raises:
         click.UsageError: other machines would reach a demo, which asks nobody who they are.
     """
-    context = click.get_current_context()
-    given, is_demo, settings = context.params, context.meta.get(DEMO, False), load_settings()
-    listening = given["host"]
-    if not is_loopback_only(listening):
-        if is_demo:
+    if not is_loopback_only(place.host):
+        if place.is_demo:
             raise click.UsageError("A demo has no sign-in: --demo needs a --host that only this machine reaches.")
         if settings.media_server_url is None:
             _LOG.warning("No media server is configured: only a page that says what to set is served.")
-            return set_up_page(path_prefix)
-    operate = _create_dagster_app(process_context, f"{path_prefix}{OPERATE}", *arguments, **options)
+            return set_up_page(place.path_prefix)
+    operate = create_operate(f"{place.path_prefix}{OPERATE}")
     database = ReadOnlyDatabase(settings)
-    gate = Gate(settings, database, is_open=is_demo)
-    rows = _rows(settings, database, (listening, given["port"] or DEFAULT_PORT), path_prefix)
-    pages = members_pages(House(settings, database, gate, path_prefix), *rows)
-    door = FrontDoor(operate, pages, gate, path_prefix)
-    return Guard(door, AllowedHosts(listening, settings.ui_allowed_hosts), f"{path_prefix}{OPERATE}/graphql")
+    gate = Gate(settings, database, is_open=place.is_demo)
+    rows = _rows(settings, database, (place.host, place.port), place.path_prefix)
+    pages = members_pages(House(settings, database, gate, place.path_prefix), *rows)
+    door = FrontDoor(operate, pages, gate, place.path_prefix)
+    return Guard(door, AllowedHosts(place.host, settings.ui_allowed_hosts), f"{place.path_prefix}{OPERATE}/graphql")
 
 
 def _rows(
@@ -84,11 +88,6 @@ def _rows(
     yield rows.route()
 
 
-def _serve(app: ASGIApp, **options: Any) -> None:
-    """Run the server in place of uvicorn's own function."""
-    serve(app, Proxies(load_settings()), **options)
-
-
 def _log_with_time() -> None:
     """Date what this program logs, as fail2ban needs it; Dagster has handlers for its own loggers only."""
     handler = logging.StreamHandler()
@@ -97,22 +96,17 @@ def _log_with_time() -> None:
     logging.getLogger("aperture_dagster").addHandler(handler)
 
 
-def main() -> None:
-    """Run Dagster's command with :func:`create_app` and :func:`serve` in place of what it calls.
-
-    Raises:
-        RuntimeError: Dagster's command no longer looks these up in its module, so guard and limits would be missing.
-    """
-    uvicorn = SimpleNamespace(run=_serve)
-    replaced = {_create_dagster_app.__name__: create_app, "uvicorn": uvicorn}
-    if not replaced.keys() <= {*_command.host_dagster_ui_with_workspace_process_context.__code__.co_names}:
-        raise RuntimeError("This version of dagster-webserver cannot be guarded: install the one in constraints.txt.")
-    for name, ours in replaced.items():
-        setattr(_command, name, ours)
+def run(*, host: str, port: int | None, path_prefix: str, demo: bool, uvicorn_log_level: str, **options: Any) -> None:
+    """Serve Dagster's UI and the members' pages until a signal arrives."""
+    settings, place = load_settings(), Place(host, port or DEFAULT_PORT, path_prefix, demo)
     _log_with_time()
-    _command.cli.params.append(DEMO_OPTION)
-    _command.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")
+    with webserver(options) as create_operate:
+        app = create_app(place, settings, create_operate)
+        serve(app, Proxies(settings), host=place.host, port=place.port, log_level=uvicorn_log_level)
+
+
+command = click.Command("aperture_dagster.front_door", params=[*webserver_options(), DEMO_OPTION], callback=run)
 
 
 if __name__ == "__main__":
-    main()
+    command(auto_envvar_prefix="DAGSTER_WEBSERVER")

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import dagster as dg
 
+from aperture_dagster.instance.private import with_run
 from aperture_dagster.model.errors import MissingPrerequisite
 from aperture_dagster.partitions import PARTITION_TAGS, range_tags
 
@@ -34,24 +35,26 @@ class _ForEverybody(dg.Executor):
         Raises:
             MissingPrerequisite: the run is for all users, and there are none.
         """
-        _complete(plan_context.dagster_run, plan_context.job.get_definition(), plan_context.instance)
-        yield from self._steps.execute(plan_context, execution_plan)
+        run = _completed(plan_context.dagster_run, plan_context.job.get_definition(), plan_context.instance)
+        yield from self._steps.execute(with_run(plan_context, run), execution_plan)
 
 
-def _complete(run: dg.DagsterRun, job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
-    """Give a run of a partitioned job without a partition those of all users, or today's if they are days."""
+def _completed(run: dg.DagsterRun, job: dg.JobDefinition, instance: dg.DagsterInstance) -> dg.DagsterRun:
+    """Return a run of a partitioned job without a partition as one for all users, or for today if they are days.
+
+    The stored run gets the tags as well.
+    """
     partitions = job.partitions_def
     if partitions is None or not PARTITION_TAGS.isdisjoint(run.tags):
-        return
+        return run
     keys = partitions.get_partition_keys(dynamic_partitions_store=instance)
     if not keys:
         # Dagster would take it for a crash, and run it again.
         instance.add_run_tags(run.run_id, {"dagster/max_retries": "0"})
         raise MissingPrerequisite("No users take part yet: run sync_users.")
     tags = range_tags(keys[0] if isinstance(partitions, dg.DynamicPartitionsDefinition) else keys[-1], keys[-1])
-    # The steps read the tags from this object, everything else from the stored run.
-    cast("dict[str, str]", run.tags).update(tags)
     instance.add_run_tags(run.run_id, tags)
+    return run.with_tags({**run.tags, **tags})
 
 
 def _create(context: dg.InitExecutorContext) -> dg.Executor:

@@ -1,5 +1,7 @@
 """How runs are started and watched: by the code server, later if that is just stopping, and by the lock of each run."""
 
+import weakref
+
 import dagster as dg
 
 from aperture_dagster.instance.dead_runs import end_if_dead
@@ -28,9 +30,16 @@ class PatientRunLauncher(dg.DefaultRunLauncher):
         """Return True: Dagster's monitoring asks about each run in progress."""
         return True
 
+    def register_instance(self, instance: dg.DagsterInstance) -> None:
+        """Note for which instance runs are launched."""
+        super().register_instance(instance)
+        # Not a reference that would keep it alive, since it holds this launcher.
+        self._launches_for = weakref.ref(instance)
+
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Tell whether the process of a run lives, by the run's lock; a dead run has been ended."""
-        is_dead = end_if_dead(self._instance, run, load_settings())
+        instance = self._launches_for()
+        is_dead = instance is not None and end_if_dead(instance, run, load_settings())
         return CheckRunHealthResult(WorkerStatus.FAILED if is_dead else WorkerStatus.RUNNING)
 
     def launch_run(self, context: LaunchRunContext) -> None:

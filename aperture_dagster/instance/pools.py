@@ -27,7 +27,7 @@ def create_missing_pools(events: "PostgresEventLogStorage") -> None:
     """
     if not _missing(events):
         return
-    with events._engine.connect() as connection, schema_lock(connection):
+    with events.index_connection() as connection, schema_lock(connection):
         for name in _missing(events):
             events.set_concurrency_slots(name, POOLS[name])
 

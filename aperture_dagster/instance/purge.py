@@ -10,6 +10,7 @@ any more, so that a purge that was killed is continued by the next one.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from aperture_dagster.instance.home import LOCATION
-from aperture_dagster.instance.runs import ENDED, REPOSITORY_TAG, UNFINISHED, repository
+from aperture_dagster.instance.private import REPOSITORY_TAG, repository
+from aperture_dagster.instance.runs import ENDED, UNFINISHED
 from aperture_dagster.maintenance import Freed, delete_in_batches, size_of_database, vacuum
 from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.queries import execute
@@ -45,10 +47,9 @@ _OWN_RUN = f"run_id IN ({_OWN_RUNS})"
 _OWN_ASSETS = f"SELECT DISTINCT asset_key FROM event_logs WHERE asset_key IS NOT NULL AND {_OWN_RUN}"
 # A materialization that was reported by hand has no run.
 _OWN_EVENT = f"({_OWN_RUN} OR coalesce(run_id, '') = '' AND asset_key = ANY(:assets))"
-# The text of a backfill names assets or the code location in the form of Dagster's tables.
-_OWN_BACKFILL = """
-    (position('"location_name": "' || :location || '"' IN body) > 0
-    OR EXISTS (SELECT 1 FROM unnest(CAST(:assets AS text[])) asset WHERE position('"path": ' || asset IN body) > 0))"""
+_BACKFILL_OVER = f"""
+    status IN ({_BACKFILL_ENDED}) AND timestamp < :runs_before
+    AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.backfill_id = b.key)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,8 @@ def purge(instance: dg.DagsterInstance, retention: Retention, *, location: str =
             _purge_events(connection, logs_before=logs, **before),
             _purge_checks(connection, **before),
             _purge_runs(connection, **before),
-            _purge_backfills(connection, runs_before=runs, location=location, assets=assets),
-            _purge_future_ticks(connection, latest=retention.now + SKEW, location=location),
+            _purge_backfills(connection, instance, runs_before=runs, location=location, assets=assets),
+            _purge_future_ticks(connection, instance, latest=retention.now + SKEW, location=location),
         ]
         vacuum(connection, freed)
     return freed
@@ -170,26 +171,46 @@ def _purge_runs(connection: Connection, **before: Any) -> Freed:
     )
 
 
-def _purge_backfills(connection: Connection, **before: Any) -> Freed:
+def _purge_backfills(
+    connection: Connection, instance: dg.DagsterInstance, *, location: str, assets: list[str], **before: Any
+) -> Freed:
     """Delete old backfills that have ended and of which no run is kept."""
+    over = execute(connection, f"SELECT key FROM bulk_actions b WHERE {_BACKFILL_OVER}", **before).scalars()
+    keys = {dg.AssetKey.from_db_string(asset) for asset in assets} - {None}
     return delete_in_batches(
         connection,
         "backfills",
         tables=("bulk_actions", "backfill_tags"),
         expired=f"""
-            SELECT id FROM bulk_actions b WHERE id > :after AND status IN ({_BACKFILL_ENDED})
-            AND timestamp < :runs_before AND {_OWN_BACKFILL}
-            AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.backfill_id = b.key) ORDER BY id""",
+            SELECT id FROM bulk_actions b WHERE id > :after AND {_BACKFILL_OVER} AND key = ANY(:own) ORDER BY id""",
         along="DELETE FROM backfill_tags t USING gone WHERE t.backfill_id = gone.key",
+        own=[key for key in over if _is_own_backfill(instance, key, location, keys)],
         **before,
     )
 
 
-def _purge_future_ticks(connection: Connection, *, latest: datetime, location: str) -> Freed:
+def _is_own_backfill(instance: dg.DagsterInstance, key: str, location: str, assets: Set[dg.AssetKey | None]) -> bool:
+    """Tell whether a backfill is for a job of this code location, or for one of the assets."""
+    backfill = instance.get_backfill(key)
+    if backfill is None:
+        return False
+    origin = backfill.partition_set_origin
+    if origin is not None:
+        return origin.repository_origin.code_location_origin.location_name == location
+    return not set(backfill.asset_selection or ()).isdisjoint(assets)
+
+
+def _purge_future_ticks(
+    connection: Connection, instance: dg.DagsterInstance, *, latest: datetime, location: str
+) -> Freed:
     """Delete ticks of a clock that was ahead: once their date has come, they would count as those of that day."""
+    states = instance.all_instigator_state()
+    own = [
+        state.selector_id
+        for state in states
+        if state.origin.repository_origin.code_location_origin.location_name == location
+    ]
     expired = """
-        SELECT id FROM job_ticks WHERE id > :after AND timestamp > :latest AND selector_id IN (
-          SELECT selector_id FROM instigators
-          WHERE position('"location_name": "' || :location || '"' IN instigator_body) > 0) ORDER BY id"""
-    values = {"latest": latest.astimezone(UTC).replace(tzinfo=None), "location": location}
+        SELECT id FROM job_ticks WHERE id > :after AND timestamp > :latest AND selector_id = ANY(:own) ORDER BY id"""
+    values = {"latest": latest.astimezone(UTC).replace(tzinfo=None), "own": own}
     return delete_in_batches(connection, "future_ticks", tables=("job_ticks",), expired=expired, **values)

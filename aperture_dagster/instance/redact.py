@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from aperture_dagster.instance.private import stored_record
 from aperture_dagster.instance.purge import on_postgres
 from aperture_dagster.instance.runs import ENDED
 from aperture_dagster.maintenance.forgetting import Person
@@ -128,8 +129,7 @@ def _renew_newest(connection: Connection, redactor: Redactor) -> int:
             newest = execute(connection, statement, id=row["key"]).first()
             record: str | None = None
             if newest is not None:
-                event = json.loads(newest.event)
-                record = json.dumps({"__class__": "EventLogRecord", "event_log_entry": event, "storage_id": newest.id})
+                record = stored_record(newest.id, newest.event)
             statement = "UPDATE asset_keys SET last_materialization = :record WHERE id = :id"
             if record != row["text"]:
                 changed += execute(connection, statement, record=record, id=row["key"]).rowcount

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from aperture_dagster.instance.private import REPOSITORY_TAG
 from aperture_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -17,15 +18,8 @@ UNDER_WAY = [status for status in UNFINISHED if status != dg.DagsterRunStatus.NO
 RETRY_TAG = "dagster/retry_number"
 PARENT_TAG = "dagster/parent_run_id"
 SCHEDULE_TAG = "dagster/schedule_name"
-# By this tag the UI finds the runs of a job; Dagster adds it to those that it launches itself.
-REPOSITORY_TAG = ".dagster/repository"
 # The module that code locations of this program load.
 DEFINITIONS = "aperture_dagster.definitions"
-
-
-def repository(location: str) -> str:
-    """Return the value of that tag for a code location."""
-    return f"__repository__@{location}"
 
 
 def is_ours(run: dg.DagsterRun) -> bool:

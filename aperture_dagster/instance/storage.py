@@ -4,24 +4,26 @@ Each class reads the project's settings, so that plain ``dagster …`` commands 
 """
 
 import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
-from dagster_postgres import (
-    DagsterPostgresStorage,
-)
+from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import Engine, create_engine, inspect
 from sqlalchemy.pool import StaticPool
 
 from aperture_dagster.files.private import keep_private, prepare_home
-from aperture_dagster.instance.dead_runs import (
-    free_dead_slots,
-)
+from aperture_dagster.instance.dead_runs import free_dead_slots
 from aperture_dagster.instance.engine import opening, require_connection, shared_engine
 from aperture_dagster.instance.pools import create_missing_pools
 from aperture_dagster.instance.private import (
+    CapturedLogContext,
     LocalArtifactStorage,
     LocalComputeLogManager,
-    replace_mirror,
+    create_tables,
+    use_engine,
 )
 from aperture_dagster.instance.step_output import mirrored
 from aperture_dagster.instance.storage_parts import LockedRunStorage, TerseEventLogStorage, TerseScheduleStorage
@@ -35,7 +37,6 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 
 # Every process that runs anything loads its instance first, and so this module.
 log_runs_in_lines()
-replace_mirror(mirrored)
 
 TABLES = {"runs", "event_logs", "jobs"}
 """A table of each part of Dagster's storage; Dagster creates the others with it."""
@@ -55,20 +56,35 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
 
     def __init__(self, url: str, settings: Settings, inst_data: Any = None) -> None:
         super().__init__(postgres_url=url, should_autocreate_tables=False, inst_data=inst_data)
-        self._run_storage = LockedRunStorage(url, settings)
-        self._event_log_storage = TerseEventLogStorage(url, should_autocreate_tables=False)
-        self._schedule_storage = TerseScheduleStorage(url, should_autocreate_tables=False)
         engine = shared_engine(url, settings)
+        self._runs = LockedRunStorage(url, settings, engine)
+        self._events = TerseEventLogStorage(url, should_autocreate_tables=False)
+        self._schedules = TerseScheduleStorage(url, should_autocreate_tables=False)
         with opening(settings):
             # Checked here, once: otherwise each part would check, and Dagster creates new parts for every tick of a
             # sensor.
             if _lacks_tables(engine):
                 self._create_tables(engine)
-        self._use(engine)
+        use_engine(self._parts, engine)
 
-    def _use(self, engine: Engine) -> None:
-        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
-            part._engine = engine
+    @property
+    def run_storage(self) -> LockedRunStorage:
+        """Return the storage of runs."""
+        return self._runs
+
+    @property
+    def event_log_storage(self) -> TerseEventLogStorage:
+        """Return the storage of events."""
+        return self._events
+
+    @property
+    def schedule_storage(self) -> TerseScheduleStorage:
+        """Return the storage of schedules, sensors and their ticks."""
+        return self._schedules
+
+    @property
+    def _parts(self) -> tuple[LockedRunStorage, TerseEventLogStorage, TerseScheduleStorage]:
+        return self._runs, self._events, self._schedules
 
     def _create_tables(self, engine: Engine) -> None:
         """Create Dagster's tables, all or none, and in one process at a time: of several, the later ones would fail.
@@ -82,16 +98,9 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
             with engine.connect() as guard, schema_lock(guard), alone.connect() as connection:
                 if not _lacks_tables(engine):
                     return
-                self._use(alone)
+                use_engine(self._parts, alone)
                 connection.exec_driver_sql("BEGIN")
-                # As the constructors of Dagster's parts do.
-                self._run_storage._init_db()
-                self._run_storage.migrate()
-                self._run_storage.optimize()
-                self._event_log_storage._init_db()
-                self._event_log_storage.reindex_events()
-                self._event_log_storage.reindex_assets()
-                self._schedule_storage._init_db()
+                create_tables(*self._parts)
                 connection.exec_driver_sql("COMMIT")
         finally:
             alone.dispose()
@@ -109,9 +118,9 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         if settings.database_url is not None:
             require_connection(url, settings)
         storage = cls(url, settings, inst_data)
-        create_missing_pools(storage._event_log_storage)
+        create_missing_pools(storage.event_log_storage)
         # Without a daemon nobody else frees them, and the next run would wait for a dead one forever.
-        free_dead_slots(storage._run_storage, storage._event_log_storage, settings)
+        free_dead_slots(storage.run_storage, storage.event_log_storage, settings)
         return storage
 
 
@@ -135,6 +144,15 @@ class ApertureComputeLogManager(ConfiguredBySettings, LocalComputeLogManager):
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
         """Put the logs below the configured folder."""
         return cls(base_dir=str(_prepare().home_path / "dagster" / "logs"), inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """Capture what this process prints until the block ends, without the processes that Dagster starts for it."""
+        printed, warned = (self.get_captured_local_path(log_key, extension) for extension in ("out", "err"))
+        with mirrored(sys.stdout, printed), mirrored(sys.stderr, warned):
+            yield CapturedLogContext(log_key)
+        # By this file, the UI knows that nothing follows.
+        Path(self.complete_artifact_path(log_key)).touch()
 
 
 def _prepare() -> Settings:

@@ -1,11 +1,13 @@
 """The three parts of Dagster's storage on our PostgreSQL server, with fewer statements and fewer bytes than its own."""
 
+from __future__ import annotations
+
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
@@ -14,10 +16,13 @@ from sqlalchemy import Engine, text
 from aperture_dagster.instance.dead_runs import lock_run, unlock_run
 from aperture_dagster.instance.failures import without_stack
 from aperture_dagster.instance.home import LOCATION
-from aperture_dagster.instance.private import DaemonHeartbeat, InstigatorState
-from aperture_dagster.instance.runs import REPOSITORY_TAG, is_ours, location_of, repository
+from aperture_dagster.instance.private import REPOSITORY_TAG, AsksOnceForColumns, repository
+from aperture_dagster.instance.runs import is_ours, location_of
 from aperture_dagster.instance.wrong_clock import latest_believed, watch_clock, without_future
 from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from aperture_dagster.instance.private import DaemonHeartbeat, InstigatorState
 
 ENGINE_EVENTS = (
     dg.DagsterEventType.ENGINE_EVENT,
@@ -32,10 +37,9 @@ def remember_yes(method: Callable[..., bool]) -> Callable[..., bool]:
     """Ask once whether a table, column or index exists, instead of before every query; it does not go away."""
 
     @functools.wraps(method)
-    def answer(self: Any, *arguments: Any) -> bool:
-        # Connections differ, and are not part of the question.
-        question = (method.__name__, *(argument for argument in arguments if isinstance(argument, str)))
-        known: set[tuple[str, ...]] = self.__dict__.setdefault("_known", set())
+    def answer(self: Any, *arguments: str) -> bool:
+        question = (method.__name__, *arguments)
+        known: set[tuple[str, ...]] = self.__dict__.setdefault("known_answers", set())
         if question not in known and method(self, *arguments):
             known.add(question)
         return question in known
@@ -50,8 +54,6 @@ class OnSharedEngine:
     database was restarted: the run that somebody launches would be created, and never queued.
     """
 
-    _engine: Engine
-
     def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
         """Keep the engine; no statement of the webserver takes long enough for a limit."""
 
@@ -62,13 +64,13 @@ class LockedRunStorage(OnSharedEngine, PostgresRunStorage):
     has_run_stats_index_cols = remember_yes(PostgresRunStorage.has_run_stats_index_cols)
     has_backfill_id_column = remember_yes(PostgresRunStorage.has_backfill_id_column)
 
-    def __init__(self, postgres_url: str, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, postgres_url: str, settings: Settings, engine: Engine) -> None:
+        self._settings, self._shared_engine = settings, engine
         super().__init__(postgres_url, should_autocreate_tables=False)
 
     def dispose(self) -> None:
         """Close the connection of this instance."""
-        self._engine.dispose()
+        self._shared_engine.dispose()
         super().dispose()
 
     def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
@@ -108,7 +110,7 @@ class LockedRunStorage(OnSharedEngine, PostgresRunStorage):
         _watch_clock_once()
 
 
-class TerseEventLogStorage(OnSharedEngine, PostgresEventLogStorage):
+class TerseEventLogStorage(OnSharedEngine, AsksOnceForColumns, PostgresEventLogStorage):
     """Events in PostgreSQL, without Dagster's own messages that a process or a resource starts, has started or ends.
 
     They are half of the bytes of a short run, and say nothing that the start and end of runs and steps do not. Errors
@@ -116,7 +118,6 @@ class TerseEventLogStorage(OnSharedEngine, PostgresEventLogStorage):
     """
 
     has_table = remember_yes(PostgresEventLogStorage.has_table)
-    _has_asset_key_col_on_connection = remember_yes(PostgresEventLogStorage._has_asset_key_col_on_connection)
 
     def store_event(self, event: dg.EventLogEntry) -> None:
         """Store an event, unless it says nothing."""
@@ -140,19 +141,38 @@ class TerseScheduleStorage(OnSharedEngine, PostgresScheduleStorage):
 
     has_built_index = remember_yes(PostgresScheduleStorage.has_built_index)
     has_secondary_index_table = remember_yes(PostgresScheduleStorage.has_secondary_index_table)
-    _has_instigators_table = remember_yes(PostgresScheduleStorage._has_instigators_table)
-    _has_asset_daemon_asset_evaluations_table = remember_yes(
-        PostgresScheduleStorage._has_asset_daemon_asset_evaluations_table
-    )
+    has_instigators_table = remember_yes(PostgresScheduleStorage.has_instigators_table)
 
-    def _deserialize_rows(self, rows: Any, as_type: Any) -> Any:
-        # All states of sensors and schedules come through here.
-        found = super()._deserialize_rows(rows, as_type)
-        return [without_future(one) if isinstance(one, InstigatorState) else one for one in found]
+    @property
+    def supports_auto_materialize_asset_evaluations(self) -> bool:
+        """Return True: the table of evaluations is created with the others."""
+        return True
 
-    def _ticks_query(self, *arguments: Any, before: float | None, **options: Any) -> Any:
-        latest = latest_believed()
-        return super()._ticks_query(*arguments, before=latest if before is None else min(before, latest), **options)
+    def all_instigator_state(self, *arguments: Any, **options: Any) -> Sequence[InstigatorState]:
+        """Return the states of sensors and schedules."""
+        return [without_future(state) for state in super().all_instigator_state(*arguments, **options)]
+
+    def get_instigator_state(self, origin_id: str, selector_id: str) -> InstigatorState | None:
+        """Return the state of a sensor or schedule; None if nothing is stored."""
+        state = super().get_instigator_state(origin_id, selector_id)
+        return None if state is None else without_future(state)
+
+    def get_ticks(
+        self, origin_id: str, selector_id: str, before: float | None = None, *arguments: Any, **options: Any
+    ) -> Sequence[Any]:
+        """Return the ticks of a sensor or schedule, the last first."""
+        return super().get_ticks(origin_id, selector_id, _not_after_now(before), *arguments, **options)
+
+    def get_tick_summaries(
+        self, origin_id: str, selector_id: str, before: float | None = None, *arguments: Any, **options: Any
+    ) -> Sequence[Any]:
+        """Return the ticks of a sensor or schedule without what they did, the last first."""
+        return super().get_tick_summaries(origin_id, selector_id, _not_after_now(before), *arguments, **options)
+
+
+def _not_after_now(before: float | None) -> float:
+    latest = latest_believed()
+    return latest if before is None else min(before, latest)
 
 
 def _says_nothing(event: dg.EventLogEntry) -> bool:

@@ -21,7 +21,7 @@ def upgrade_instance(instance: "DagsterInstance") -> bool:
     events: PostgresEventLogStorage = instance.event_log_storage  # pyright: ignore[reportAssignmentType]
     if _is_up_to_date(events):
         return False
-    with events._engine.connect() as connection, schema_lock(connection):
+    with events.index_connection() as connection, schema_lock(connection):
         if _is_up_to_date(events):
             return False
         try:

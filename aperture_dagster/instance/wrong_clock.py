@@ -8,17 +8,23 @@ A daemon that runs while its clock is set back waits in memory for times that ar
 work nor write heartbeats. It exits, and its supervisor starts it again.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from aperture_dagster.instance.private import InstigatorState, ScheduleInstigatorData, get_current_timestamp
+from aperture_dagster.instance.private import get_current_timestamp
 from aperture_dagster.model import SKEW, FutureDates, duration
 from aperture_dagster.postgres.queries import read_rows
+
+if TYPE_CHECKING:
+    from aperture_dagster.instance.private import InstigatorState
 
 LOOK_SECONDS = 10.0
 MOST_SET_BACK_SECONDS = 60.0
@@ -48,14 +54,16 @@ def without_future(state: InstigatorState) -> InstigatorState:
 
     A schedule that was switched on at such a date counts as switched on now, and waits for its next tick.
     """
-    data, latest = state.instigator_data, latest_believed()
+    latest = latest_believed()
+    data: Any = state.instigator_data
     if data is None:
         return state
     given = data._asdict()
     past = {name: None if isinstance(value, float) and value > latest else value for name, value in given.items()}
     if past == given:
         return state
-    if isinstance(data, ScheduleInstigatorData):
+    # Those of sensors have none.
+    if "start_timestamp" in past:
         past["start_timestamp"] = past["start_timestamp"] or get_current_timestamp()
     return state.with_data(data._replace(**past))
 

@@ -23,12 +23,12 @@ import pytest
 import yaml
 from dagster._cli import cli as dagster_cli
 from dagster._daemon.cli import cli as daemon_cli
-from dagster_webserver.cli import cli as front_door_cli
 from grpc_health.v1.health import HealthServicer
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from jsonschema import Draft7Validator
 
 from aperture_dagster.cli.main import main as aperture
+from aperture_dagster.front_door.__main__ import command as front_door
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.settings import known_variables
 from aperture_dagster.up import health
@@ -175,8 +175,7 @@ def _require_known(words: list[str]) -> None:
     elif words[:3] == ["python", "-m", "aperture_dagster.up.health"]:
         health.parse([*words[3:]])
     elif words[:3] == FRONT_DOOR:
-        # It has the options of Dagster's own command.
-        _parse(front_door_cli, words[2:])
+        _parse(front_door, words[2:])
     else:
         _parse(DAGSTERS[words[0]], words)
 

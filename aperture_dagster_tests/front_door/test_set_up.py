@@ -20,12 +20,12 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from aperture_dagster.front_door.__main__ import DEMO, create_app
+from aperture_dagster.front_door.__main__ import Place, create_app
 from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House
 from aperture_dagster.postgres.database import ReadOnlyDatabase
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.types import is_loopback_only
 from aperture_dagster.up import health
 from aperture_dagster_tests.forks import Fork
@@ -124,12 +124,14 @@ def test_the_container_counts_as_healthy_since_there_is_nothing_to_start_again(
 def test_the_webserver_alone_serves_the_page_as_well_and_no_demo_to_other_machines(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
+    class OperateWanted(Exception):
+        pass
+
+    def operate(path: str) -> Any:
+        raise OperateWanted(path)
+
     def app(host: str, *, is_demo: bool = False) -> Any:
-        with click.Context(click.Command("webserver")) as context:
-            context.params |= {"host": host, "port": 3000}
-            context.meta[DEMO] = is_demo
-            # Without a process context, Dagster's own application could not be made.
-            return create_app(None)
+        return create_app(Place(host, is_demo=is_demo), load_settings(), operate)
 
     for host in ("0.0.0.0", "::", "192.168.1.10"):
         answer = TestClient(app(host), "http://192.168.1.10:3000").get("/operate/graphql")
@@ -138,7 +140,7 @@ def test_the_webserver_alone_serves_the_page_as_well_and_no_demo_to_other_machin
         monkeypatch.setenv(f"APERTURE_MEDIA_SERVER_{name}", value)
     with pytest.raises(click.UsageError, match="no sign-in"):
         app("0.0.0.0", is_demo=True)
-    with pytest.raises(Exception, match="IWorkspaceProcessContext"):
+    with pytest.raises(Exception, match="/operate"):
         app("0.0.0.0")
 
 

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, make_url, text
 from aperture_dagster import maintenance
 from aperture_dagster.instance.blocking_checks import blocking_checks, why_blocked
 from aperture_dagster.instance.home import LOCATION
+from aperture_dagster.instance.private import REPOSITORY_TAG, repository
 from aperture_dagster.instance.purge import Retention, purge, runs_with_files
-from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.killing import Killed

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import aperture_dagster.instance.storage  # noqa: F401
 from aperture_dagster.instance import step_output
-from aperture_dagster.instance.private import LocalComputeLogManager
 from aperture_dagster.instance.step_output import mirrored
+from aperture_dagster.instance.storage import ApertureComputeLogManager
 from aperture_dagster_tests.waiting import wait_for
 
 
@@ -51,9 +50,12 @@ def test_a_step_ends_when_nobody_reads_what_it_prints(tmp_path: Path, monkeypatc
 
 
 def test_runs_use_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    manager = LocalComputeLogManager(base_dir=str(tmp_path))
+    manager = ApertureComputeLogManager(base_dir=str(tmp_path))
+    before = set(threading.enumerate())
     with manager.capture_logs(["run", "compute_logs", "step"]):
         print("printed")
-        assert [one.name for one in threading.enumerate()].count("output of a step") == 2
+        started = [thread.name for thread in threading.enumerate() if thread not in before]
+        assert started == ["output of a step"] * 2
+    assert manager.is_capture_complete(["run", "compute_logs", "step"])
     assert (tmp_path / "run" / "compute_logs" / "step.out").read_text() == "printed\n"
     assert capfd.readouterr().out == "printed\n"

@@ -17,7 +17,7 @@ from aperture_dagster.build import all_jobs
 from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.home import LOCATION
-from aperture_dagster.instance.runs import REPOSITORY_TAG, repository
+from aperture_dagster.instance.private import REPOSITORY_TAG, repository
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
 from aperture_dagster.postgres.connection import open_engine
 from aperture_dagster.ratings.accounts import TraktAccounts
