@@ -233,7 +233,7 @@ SHOWN_BY = {
     r"\bclick\.(?:echo|secho|style)\(": {"cli/terminal.py"},
     r"\brich\.console import .*\bConsole\b|\brich\.console\.Console\b|import rich\b(?!\.console$)": {"cli/terminal.py"},
     r"^\s*print\(|[^.\w]print\(.*file=|\bsys\.std(?:out|err)\.write": {
-        "up/health.py", "instance/terminal.py", "reference.py", "settings/reference.py",
+        "up/announce.py", "up/health.py", "instance/terminal.py", "reference.py", "settings/reference.py",
     },
     r"\bMetadataValue\.md\(|\bMarkdownMetadataValue\(": {"instance/markdown.py"},
     # It declares that nothing in it is left to be escaped.

@@ -15,6 +15,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -68,6 +69,17 @@ class StandIns:
         volume = ["--volume", f"{VOLUME}={lists}"] if lists is not None else []
         kept = ["--state", str(state)] if state is not None else []
         return [*self.arguments(port=port), *limits, *volume, *kept]
+
+    def require_world(self) -> None:
+        """Load the world once; OperatorError says why that is impossible."""
+        if self.world == StandIns().world:
+            return
+        from aperture_dagster.simulator.__main__ import load_world
+
+        try:
+            load_world(self.world, users=self.users, now=datetime.now(UTC))
+        except (ValueError, OSError) as error:
+            raise OperatorError(f"The stand-ins did not start: {error}") from None
 
     def environment(self, address: str) -> dict[str, str]:
         """Return the environment that points every service at these stand-ins, which listen at an address."""

@@ -7,11 +7,9 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 import click
 from dotenv import dotenv_values
@@ -46,7 +44,8 @@ from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.home import checkout, env_file
 from aperture_dagster.settings.types import is_loopback_only
 from aperture_dagster.up.files import UpFiles, read_state, up_is_running
-from aperture_dagster.up.parts import AWAITED, Limits, Part, Plan, Ui
+from aperture_dagster.up.plan import Limits, Part, Plan, Ui
+from aperture_dagster.up.signals import AWAITED
 
 LOOPS = {
     # Looks for runs that crashed, to restart them, and writes down that it has looked.
@@ -75,7 +74,7 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
 
     A part that dies is restarted; the others go on, also while one cannot be kept alive.
     """
-    with operator_errors(), contextlib.ExitStack() as stack:
+    with operator_errors():
         given = load_settings() if on_demo else load_settings_of(home)
         is_set_up = on_demo or given.media_server_url is not None
         if not is_set_up and is_loopback_only(host or given.ui_host):
@@ -90,12 +89,12 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         port = _free_port(host, given.ui_port if port is None else port)
         if not is_set_up:
             _serve_set_up_page(_ui(host, port, given))
-        first = [] if folder is None else [_start_stand_ins(stand_ins, folder, stack)]
+        first = [] if folder is None else [_point_at_stand_ins(stand_ins, folder)]
         settings = load_settings()
         require_writable(settings.home_path)
         use_dagster_home(settings)
         lock = _lock_home(settings.home_path)
-        # That of an `aperture up` that was killed would say that all is ready.
+        # The file of an `aperture up` that was killed would say that all is ready.
         UpFiles.of_home(settings.home_path).state.unlink(missing_ok=True)
         echo(f"Starting on {settings.home_path} …")
         # Once: otherwise each part that starts later would print its own long error.
@@ -140,19 +139,22 @@ def _serve_set_up_page(ui: Ui) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-P", "-m", SET_UP, ui.host, str(ui.port)])
 
 
-def _start_stand_ins(stand_ins: StandIns, folder: Path, stack: contextlib.ExitStack) -> Part:
-    """Start the stand-ins of a demo, whose supervisor takes them over, and point everything at them."""
+def _point_at_stand_ins(stand_ins: StandIns, folder: Path) -> Part:
+    """Point everything at the stand-ins of a demo, and return the part that they are.
+
+    Raises:
+        OperatorError: they cannot serve that world.
+    """
     warn_of_ignored_database()
-    lists = folder / LISTS
-    state = folder / STATE
-    running = stand_ins.running(lists=lists, port=usual_port(folder), state=state)
-    process, environment = stack.enter_context(running)
+    stand_ins.require_world()
+    lists, state = folder / LISTS, folder / STATE
+    port = usual_port(folder) or _free_port("127.0.0.1", 0)
+    environment = stand_ins.environment(f"http://127.0.0.1:{port}")
     require_writable(folder)
     note_served(folder, stand_ins, environment)
     point_at(environment, folder, lists)
-    port = urlsplit(environment["APERTURE_MEDIA_SERVER_URL"]).port or 0
     arguments = stand_ins.demo_arguments(lists=lists, port=port, state=state)
-    return Part("stand-ins", "aperture_dagster.simulator", arguments, pid=process)
+    return Part("stand-ins", "aperture_dagster.simulator", arguments, address=port, says_errors_only=True)
 
 
 def _free_port(host: str, port: int) -> int:
@@ -276,24 +278,22 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
     code_server = ["api", "grpc", "--socket", code_socket, "--module-name", "aperture_dagster.definitions", *quiet]
     code_server += ["--location-name", LOCATION, "--inject-env-vars-from-instance"]
     code_server += ["--use-python-environment-entry-point"]
-    herald = ["start", "--host", ui.reachable_host, "--port", str(ui.port), "--since", str(time.time())]
-    herald += ["--key", str(secret_file(load_settings(), OPERATOR)), "--logs", str(files.logs)]
-    herald += ["--ready", _ready(ui), "--address", ui.address]
     webserver = [*workspace, "--host", ui.host, "--port", str(ui.port), "--dagster-log-level", "warning"]
-    # With stand-ins there is nobody to keep out, and no account to sign in with.
-    webserver += ["--demo"] if stand_ins else []
+    if stand_ins:
+        # There is nobody to keep out, and no account to sign in with.
+        webserver.append("--demo")
+    needs_folder = folder or not checkout() or _has_other_settings(Path.cwd())
     return Plan(
         parts=[
             *stand_ins,
-            Part("code server", "dagster", code_server, stage=1, socket=code_socket),
-            Part("webserver", "aperture_dagster.front_door", webserver, stage=2),
+            Part("code server", "dagster", code_server, stage=1, address=code_socket),
+            Part("webserver", "aperture_dagster.front_door", webserver, stage=2, ready=_ready(ui)),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
-            Part("herald", "aperture_dagster.up.health", herald, is_herald=True),
         ],
         lock=lock,
         state=str(files.state),
-        logs=str(files.logs),
+        key=str(secret_file(load_settings(), OPERATOR)),
         ui=ui,
-        folder=str(folder or files.folder) if folder or not checkout() or _has_other_settings(Path.cwd()) else None,
+        folder=str(folder or files.folder) if needs_folder else None,
         limits=Limits(stop_seconds=CONTAINER_STOP_SECONDS) if in_container() else Limits(),
     )

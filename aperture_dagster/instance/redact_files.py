@@ -27,7 +27,7 @@ def redact_files(home: Path, person: Person, *, gone: set[str]) -> int:
 
 def _texts(home: Path) -> Iterator[Path]:
     """Yield the logs of the home, of its programs and of the embedded database, and what steps printed or passed on."""
-    for pattern in ("*.log", "postgres/log", "dagster/up/*", *(f"dagster/{name}/**/*" for name in FOLDERS_OF_RUNS)):
+    for pattern in ("*.log", "postgres/log", *(f"dagster/{name}/**/*" for name in FOLDERS_OF_RUNS)):
         for path in home.glob(pattern):
             if path.is_file() and not path.is_symlink():
                 yield path

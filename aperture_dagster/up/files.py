@@ -21,7 +21,6 @@ class UpFiles(NamedTuple):
         lock: held as long as `aperture up` or one of its parts runs.
         state: JSON, written whenever a part starts, becomes ready or ends; while nobody holds the lock, only its date
             counts.
-        logs: folder with what each part prints, a file for each.
         workspace: names the code server for the webserver and the daemon; ``workspace.yaml`` beside it is for commands
             outside `aperture up`.
     """
@@ -29,14 +28,13 @@ class UpFiles(NamedTuple):
     folder: Path
     lock: Path
     state: Path
-    logs: Path
     workspace: Path
 
     @classmethod
     def of_home(cls, home: Path) -> UpFiles:
         """Return the files of a home."""
         folder = home / "dagster"
-        return cls(folder, folder / "up.lock", folder / "up.json", folder / "up", folder / "code-server.yaml")
+        return cls(folder, folder / "up.lock", folder / "up.json", folder / "code-server.yaml")
 
 
 def read_state(path: Path) -> Mapping[str, Any]:

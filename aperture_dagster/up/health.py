@@ -21,15 +21,11 @@ from aperture_dagster.model import printable
 
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.5
-SILENT_SECONDS = 60.0
-"""After how long a start says what it waits for."""
-LISTS_POLL_SHARE = 0.02
-"""Share of the time since the start after which it looks for lists again: a home may have none for weeks."""
 MOST_AHEAD_SECONDS = 600.0
 """As ``SKEW`` in ``aperture_dagster.model``: the clocks of two hosts may differ by this much."""
 NOT_SET_UP = "not set up\n"
 """What ``/health`` answers while no media server is configured, as ``aperture_dagster.front_door.set_up`` does."""
-PARTS = ("code", "webserver", "daemon", "all", "container", "start")
+PARTS = ("code", "webserver", "daemon", "all", "container")
 UP = ("aperture up", "aperture_dagster.up.supervisor")
 """What the command of a container has in it that runs everything: process 1 is that, or the init in front of it."""
 FIRST_PROCESS = Path("/proc/1/cmdline")
@@ -45,9 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     if given.part == "container" and not runs_everything(FIRST_PROCESS):
         return 0
-    if given.part == "start":
-        herald(given)
-        return 0
     deadline, said = time.monotonic() + given.wait, ""
     while (problem := find_problem(given.part, given.host, given.port, key=read_key(given.key))) is not None:
         if time.monotonic() >= deadline:
@@ -60,20 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def herald(given: argparse.Namespace) -> None:
-    """Say that everything is ready, once it is, and that everybody has a first list, once that is so."""
-    started, said = time.monotonic(), ""
-    while problem := find_problem("all", given.host, given.port, since=given.since, key=read_key(given.key)):
-        if time.monotonic() - started > SILENT_SECONDS and problem != said:
-            said = problem
-            _say(f"Not ready yet: {problem}. {given.logs} holds what the parts print.")
-        time.sleep(POLL_SECONDS)
-    _say(given.ready)
-    while not (found := lists_made(given.host, given.port, read_key(given.key)))[0]:
-        time.sleep(min(max(1.0, LISTS_POLL_SHARE * (time.monotonic() - started)), 300.0))
-    _say(f"{found[1]}: {given.address}/")
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments of the command; ends the program if they are wrong."""
     parser = argparse.ArgumentParser(prog="python -m aperture_dagster.up.health", description=main.__doc__)
@@ -81,8 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "part", nargs="?", choices=PARTS, default="all",
         help="code: its server answers. webserver: it answers. daemon: all of its loops are alive, as the webserver "
         "says. all: the webserver answers, has loaded the code, and the daemon is alive. container: all, if the "
-        "command of this container is `aperture up` and a media server is configured; else nothing. start: say when "
-        "all is well, and when everybody has a first list. Default: all.",
+        "command of this container is `aperture up` and a media server is configured; else nothing. Default: all.",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="Where the code server or the webserver is.")
     parser.add_argument("--port", type=int, help="Default: 4000 for code, else 3000.")
@@ -91,10 +69,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--key", default=_usual_key_file(), metavar="FILE",
         help="The key of the operator's pages. Default: that of APERTURE_HOME.",
     )  # fmt: skip
-    # Of `start`: signs of life before that time do not count; what to say, and which places to name.
-    parser.add_argument("--since", type=float, default=0.0, help=argparse.SUPPRESS)
-    for name in ("--ready", "--address", "--logs"):
-        parser.add_argument(name, default="", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     given.port = given.port or (4000 if given.part == "code" else 3000)
     return given

@@ -124,6 +124,9 @@ def judge_running(
 
 
 def _judge(part: Mapping[str, Any], answers: bool | None, *, now: float) -> PartState:
+    if part["state"] == "waiting" and part.get("is_broken"):
+        message = f"cannot be kept running: it ended {part['failures']} times in a row ({part['ending']})"
+        return PartState(part["name"], "failed", f"{message}. `aperture up` has printed why, and tries it now and then")
     if part["state"] == "waiting":
         return PartState(part["name"], "failed", f"ended ({part['ending']}), and is about to be restarted")
     if part["state"] != "running" or (answers is False and 0 <= now - part["since"] < STARTING_SECONDS):

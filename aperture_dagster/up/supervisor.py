@@ -1,13 +1,13 @@
-"""The process that `aperture up` becomes: it starts the parts, restarts those that end, and stops all together.
+"""The process that `aperture up` becomes: it starts the parts, restarts those that end, and ends all together.
 
-A part that ends again and again is started less and less often, and the others go on: without a webserver, lists are
+A part that ends again and again is started less and less often, and the others go on: without a web server, lists are
 still made and published.
 
-It runs for months with nothing to do, so it imports no more than the standard library and sleeps until a signal
-arrives or the next look at the logs is due. ``aperture up`` checks everything first, then replaces itself with
-``python -m …supervisor PLAN``.
+It runs for months with nothing to do, so it imports no more than the standard library, and sleeps until a signal
+arrives or a part prints something. ``aperture up`` checks everything first, then replaces itself with
+``python -m aperture_dagster.up.supervisor PLAN``.
 
-The embedded database is none of its parts: whoever finds it dead starts it again
+The embedded database is not a part: whichever part finds it dead starts it again
 (:mod:`aperture_dagster.postgres.embedded`).
 """
 
@@ -16,16 +16,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
+import selectors
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from aperture_dagster.up.parts import AWAITED, STOPPING, Plan, SupervisedPart, run_part
+from aperture_dagster.up.plan import Plan
+from aperture_dagster.up.processes import COLOURS, PartProcess, describe_exit
+from aperture_dagster.up.signals import AWAITED, STOPPING
 
 STARTING_POLL_SECONDS = 0.2
 PATIENT_STOP_SECONDS = 5.0
+"""How long the end may take before a line says what it waits for."""
+BROKEN = 1
+"""Exit code if a part could not be kept up when everything was told to end."""
 
 
 class Supervisor:
@@ -33,105 +39,100 @@ class Supervisor:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.parts = [SupervisedPart(plan, number) for number in range(len(plan.parts))]
-        self.started = time.time()
-        self.is_stopping = False
-        self._signals, written = os.pipe()
-        for end in (self._signals, written):
-            os.set_blocking(end, False)
-        signal.set_wakeup_fd(written, warn_on_full_buffer=False)
-        for number in AWAITED:
-            # `nohup` has it ignored. A shell that starts this in its background has SIGINT ignored, too, but may send
-            # it later.
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, lambda *_: None)
-        # Until now they were kept for this process.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
-        self._next_check = time.monotonic() + plan.limits.check_seconds
+        # Its writing end is open in this process only, and closes with it.
+        lifeline, self._lifeline = os.pipe()
+        self.parts = [PartProcess(plan, part, lifeline) for part in plan.parts]
+        self._started = time.time()
+        self._is_stopping = False
+        self._signals = _receive_signals()
+        self._selector = selectors.DefaultSelector()
+        for source in (self._signals, *(part.output.reading for part in self.parts)):
+            self._selector.register(source, selectors.EVENT_READ)
+        self._width = max(len(part.part.name) for part in self.parts)
+        self._is_terminal = os.isatty(1)
 
-    def run(self) -> None:
-        """Run the parts until a signal arrives."""
-        try:
-            while not self.is_stopping:
-                self._reap()
-                self._start_what_is_due()
-                self._look()
-                self._sleep()
-        finally:
-            say("Stopping …")
-            self.is_stopping = True
-            self._write_state()
-            self._stop()
-
-    def _reap(self) -> None:
-        """Wait for all children that have ended: parts, and the runs that they left to process 1 of a container."""
-        with contextlib.suppress(ChildProcessError):
-            while (found := os.waitpid(-1, os.WNOHANG))[0]:
-                for one in self.parts:
-                    if one.is_alive and one.pid == found[0]:
-                        self._note_ending(one, os.waitstatus_to_exitcode(found[1]))
-
-    def _note_ending(self, one: SupervisedPart, code: int) -> None:
-        one.ended_with(code)
+    def run(self) -> int:
+        """Run the parts until a signal arrives, then end them; return the exit code."""
+        while not self._is_stopping:
+            self._start_what_is_due()
+            self._wait(self._seconds_to_next_start())
+        say("Stopping …")
         self._write_state()
-        # A service manager may signal all processes of a service at once, and a part may be faster.
-        if one.state != "waiting" or self.is_stopping or self._is_asked_to_stop():
-            return
-        restarts, now = self.plan.limits.restarts, time.strftime("%H:%M:%S")
-        if one.failures <= restarts:
-            say(f"{now} The {one.part.name} ended ({one.ending}); starting it again.")
-        elif one.failures == restarts + 1:
-            last = f" It said last: {one.last_words}" if one.last_words else ""
-            say(
-                f"{now} The {one.part.name} ended {one.failures} times in a row, the last time with this: "
-                f"{one.ending}. From now on it is started after longer pauses, and everything else goes on. Its "
-                f"output is in {one.log.path}.{last}"
-            )
+        broken = [part.part.name for part in self.parts if part.is_broken]
+        self._stop()
+        self._pass_on_output()
+        self._write_state()
+        if broken:
+            say(f"Stopped. This could not be kept running: {', '.join(broken)}. The exit code is {BROKEN}.")
+        return BROKEN if broken else 0
 
     def _start_what_is_due(self) -> None:
-        """Start parts whose time has come."""
-        for one in self.parts:
-            is_due = one.state == "stopped" or (one.state == "waiting" and time.monotonic() >= one.start_at)
-            if is_due and self._may_start(one):
-                one.start()
+        for part in self.parts:
+            if part.state == "starting" and part.can_be_used():
+                part.state = "running"
+                self._write_state()
+            is_due = part.state == "stopped" or (part.state == "waiting" and time.monotonic() >= part.start_at)
+            if is_due and self._may_start(part):
+                part.start()
                 self._write_state()
 
-    def _may_start(self, one: SupervisedPart) -> bool:
-        return all(other.state in ("running", "done") for other in self.parts if other.part.stage < one.part.stage)
+    def _may_start(self, part: PartProcess) -> bool:
+        return all(other.state == "running" for other in self.parts if other.part.stage < part.part.stage)
 
-    def _look(self) -> None:
-        """See which parts have become usable and, now and then, how long the logs are."""
-        for one in self.parts:
-            if one.state == "starting" and one.is_usable:
-                one.state = "running"
-                self._write_state()
-        if time.monotonic() >= self._next_check:
-            self._next_check = time.monotonic() + self.plan.limits.check_seconds
-            for one in self.parts:
-                one.log.shorten()
-
-    def _sleep(self) -> None:
-        times = [one.start_at for one in self.parts if one.state == "waiting" and self._may_start(one)]
-        if any(one.state == "starting" for one in self.parts):
+    def _seconds_to_next_start(self) -> float | None:
+        """Return how long there is nothing to start; None if only a signal can change that."""
+        times = [part.start_at for part in self.parts if part.state == "waiting" and self._may_start(part)]
+        if any(part.state == "starting" for part in self.parts):
             times.append(time.monotonic() + STARTING_POLL_SECONDS)
-        timeout = max(0.0, min([self._next_check, *times]) - time.monotonic())
-        # A part that others have waited for may have become usable just now.
-        if any(one.state == "stopped" and self._may_start(one) for one in self.parts):
-            timeout = 0.0
-        select.select([self._signals], [], [], timeout)
-        self._is_asked_to_stop()
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
-    def _is_asked_to_stop(self) -> bool:
-        """Tell whether a signal has arrived that ends everything."""
-        if self._signals_received() & STOPPING:
-            self.is_stopping = True
-        return self.is_stopping
-
-    def _signals_received(self) -> set[int]:
-        """Return the signals that have arrived since the last call."""
+    def _wait(self, seconds: float | None) -> set[int]:
+        """Wait for signals and for what parts print, at most so long; return the signals that arrived."""
+        self._selector.select(seconds)
+        received: set[int] = set()
         with contextlib.suppress(BlockingIOError):
-            return set(os.read(self._signals, 1000))
-        return set()
+            received = set(os.read(self._signals, 1000))
+        # Before how a part ended, its last words.
+        self._pass_on_output()
+        if received & STOPPING:
+            # A service manager may signal all processes of a service at once, and a part may be faster.
+            self._is_stopping = True
+        self._collect()
+        return received
+
+    def _pass_on_output(self) -> None:
+        for part in self.parts:
+            for line in part.output.lines():
+                shown = line if self._is_terminal else COLOURS.sub(b"", line)
+                _write(f"{part.part.name:<{self._width}} | ".encode() + shown + b"\n")
+
+    def _collect(self) -> None:
+        """Collect all children that have ended: parts, and the runs that they left to process 1 of a container."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                for part in self.parts:
+                    if part.is_alive and part.pid == pid:
+                        self._pass_on_output()
+                        part.ended(describe_exit(os.waitstatus_to_exitcode(status)))
+                        self._report(part)
+                        self._write_state()
+
+    def _report(self, part: PartProcess) -> None:
+        """Say how a part ended, until it counts as broken."""
+        restarts, now = self.plan.limits.restarts, time.strftime("%H:%M:%S")
+        if self._is_stopping:
+            return
+        if part.failures <= restarts:
+            say(f"{now} The {part.part.name} ended ({part.ending}); starting it again.")
+        elif part.failures == restarts + 1:
+            last = f" It said last: {part.output.last_line}" if part.output.last_line else ""
+            say(
+                f"{now} The {part.part.name} ended {part.failures} times in a row, the last time with this: "
+                f"{part.ending}. From now on it is started after longer pauses, and everything else goes on.{last}"
+            )
 
     def _write_state(self) -> None:
         """Tell other commands what runs; they ignore it when nobody holds the lock.
@@ -141,13 +142,13 @@ class Supervisor:
         ui, path = self.plan.ui, Path(self.plan.state)
         state = {
             "pid": os.getpid(),
-            "started": self.started,
-            "stopping": self.is_stopping,
+            "started": self._started,
+            "stopping": self._is_stopping,
             "address": ui.address,
             "host": ui.reachable_host,
             "port": ui.port,
-            "socket": next((one.part.socket for one in self.parts if one.part.socket is not None), None),
-            "parts": [one.described() for one in self.parts if not one.part.is_herald],
+            "socket": next((part.part.address for part in self.parts if isinstance(part.part.address, str)), None),
+            "parts": [part.described() for part in self.parts],
         }
         new = path.with_suffix(".new")
         with contextlib.suppress(OSError):
@@ -155,39 +156,59 @@ class Supervisor:
             new.replace(path)
 
     def _stop(self) -> None:
-        """Stop the parts that others use after those that use them; kill those that do not stop."""
-        began = time.monotonic()
-        has_said = False
-        for stage in sorted({one.part.stage for one in self.parts}, reverse=True):
-            parts = [one for one in self.parts if one.part.stage == stage and one.pid is not None]
-            for one in parts:
-                one.ask_to_stop()
+        """End the parts that others use after those that use them; kill those that do not end in time.
+
+        A second Ctrl-C does not wait.
+        """
+        said_at = time.monotonic() + PATIENT_STOP_SECONDS
+        is_patient = True
+        for stage in sorted({part.part.stage for part in self.parts}, reverse=True):
+            parts = [part for part in self.parts if part.part.stage == stage]
+            for part in parts:
+                part.terminate()
             deadline = time.monotonic() + self.plan.limits.stop_seconds
-            while left := [one for one in parts if one.is_alive or one.group_is_running()]:
-                self._reap()
-                now = time.monotonic()
-                if now > deadline:
-                    for one in left:
-                        one.signal_group(signal.SIGKILL)
-                is_asked = bool(self._signals_received() & STOPPING)
-                if is_asked or (not has_said and now - began > PATIENT_STOP_SECONDS):
-                    has_said = True
-                    names = " and the ".join(one.part.name for one in left)
-                    say(f"Waiting up to {max(0, deadline - now):.0f} seconds for the {names} to end …")
-                if now > deadline + 5:
-                    break
-                time.sleep(0.05)
+            while (left := [part for part in parts if part.is_left()]) and time.monotonic() < deadline + 5:
+                if not is_patient or time.monotonic() > deadline:
+                    for part in left:
+                        part.kill()
+                elif time.monotonic() > said_at:
+                    said_at = deadline
+                    say(f"Waiting up to {deadline - time.monotonic():.0f} seconds for: {_names(left)} …")
+                if signal.SIGINT in self._wait(0.05) and is_patient:
+                    is_patient = False
+                    say(f"Killing {_names(left)}.")
 
 
-def say(text: str, *, error: bool = False) -> None:
-    """Print a line; the terminal may be gone."""
+def _names(parts: Iterable[PartProcess]) -> str:
+    return ", ".join(part.part.name for part in parts)
+
+
+def _receive_signals() -> int:
+    """Send the awaited signals to a pipe; return its reading end."""
+    reading, writing = os.pipe()
+    for end in (reading, writing):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in AWAITED:
+        # `nohup` has it ignored. A shell that starts this in its background has SIGINT ignored, too, but may send it
+        # later.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    # `aperture up` kept them for this process.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
+    return reading
+
+
+def say(text: str) -> None:
+    """Print a line of the supervisor itself."""
+    _write(f"{text}\n".encode(errors="replace"))
+
+
+def _write(line: bytes) -> None:
+    # The terminal may be gone. Python's own file would keep a line that cannot be written, and complain at the end.
     with contextlib.suppress(OSError):
-        # Python would keep a line that cannot be written, and complain at its end.
-        os.write(2 if error else 1, f"{text}\n".encode(errors="replace"))
+        os.write(1, line)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--part":
-        run_part(int(sys.argv[2]), sys.argv[3], sys.argv[4:])
-    else:
-        Supervisor(Plan.parse(sys.argv[1])).run()
+    sys.exit(Supervisor(Plan.parse(sys.argv[1])).run())

@@ -23,7 +23,7 @@ from aperture_dagster.postgres.backup import folder as folder_module
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.up.files import UpFiles
-from aperture_dagster.up.parts import Ui
+from aperture_dagster.up.plan import Ui
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.forks import run_fork
 

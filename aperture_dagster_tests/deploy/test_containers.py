@@ -329,26 +329,6 @@ def test_who_waits_for_a_part_says_so_once_and_goes_on_when_it_is_there(
     assert capsys.readouterr().err.endswith("No code server answers at 127.0.0.1:4000, after 0 seconds.\n")
 
 
-def test_a_start_says_what_is_missing_then_where_the_ui_is_and_then_that_the_lists_are_there(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(health, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(health, "SILENT_SECONDS", -1.0)
-    monkeypatch.setattr(health.time, "sleep", lambda seconds: None)
-    problems = iter(["No webserver answers", "No webserver answers", None])
-    monkeypatch.setattr(health, "find_problem", lambda *_, **__: next(problems))
-    counts = iter([(0, 0, 0, 0), (2, 1, 0, 1), (2, 1, 0, 0), (2, 1, 1, 0)])
-
-    def stats(*_: Any) -> dict[str, Any]:
-        names = ("numPartitions", "numMaterialized", "numFailed", "numMaterializing")
-        return {"assetNodes": [{"partitionStats": dict(zip(names, next(counts), strict=True))}]}
-
-    monkeypatch.setattr(health, "ask_graphql", stats)
-    assert health.main(["start", "--ready", "Ready: http://x", "--address", "http://x", "--logs", "/logs"]) == 0
-    missing = "Not ready yet: No webserver answers. /logs holds what the parts print.\n"
-    assert capsys.readouterr().err == f"{missing}Ready: http://x\n1 of 2 lists is ready: http://x/\n"
-
-
 def test_a_health_check_imports_nothing_but_the_standard_library():
     code = "import sys, aperture_dagster.up.health; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-Sc", f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {code}"],

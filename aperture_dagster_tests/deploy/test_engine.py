@@ -227,7 +227,7 @@ def test_four_lines_of_settings_give_a_household(household: Deployment, undistur
     guess.add_header("X-Forwarded-For", "198.51.100.1, 203.0.113.9")
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(guess, timeout=30)
-    log = household.run_in("aperture", "cat", f"{HOME}/dagster/up/webserver.log")
+    log = household.log("aperture")
     assert re.findall(r"Refused a sign-in from (\S+)", log) == ["203.0.113.9"]
     assert household.run_in("aperture", "id", "-u").strip() == OTHER_USER["PUID"]
     status = json.loads(household.try_in("aperture", "aperture", "status", "--json").stdout)

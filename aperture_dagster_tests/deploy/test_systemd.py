@@ -14,7 +14,7 @@ import pytest
 
 from aperture_dagster.cli.main import main as aperture
 from aperture_dagster.settings import known_variables
-from aperture_dagster.up.parts import Limits
+from aperture_dagster.up.plan import Limits
 from aperture_dagster_tests.conftest import PROJECT
 
 FOLDER = PROJECT / "deploy" / "systemd"

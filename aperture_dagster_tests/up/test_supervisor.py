@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,8 +19,8 @@ import pytest
 
 from aperture_dagster.files import locks
 from aperture_dagster.up.files import read_state
-from aperture_dagster.up.parts import LONGEST_LOG, Limits, Part, PartLog, Plan, Ui
-from aperture_dagster.up.supervisor import SupervisedPart
+from aperture_dagster.up.plan import Limits, Part, Plan, Ui
+from aperture_dagster.up.processes import LONGEST_LINE, RUNNER, Output, PartProcess
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
 
@@ -31,16 +31,14 @@ folder = pathlib.Path(folder)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in options else lambda *_: sys.exit(0))
 print("words of", name, flush=True)
 if "broken" in options:
-    sys.exit("no such thing")
+    sys.exit("no such \x1b[31mthing\x1b[0m")
+while "chatty" in options:
+    print("words of", name)
 if "serves" in options:
     server = socket.socket(socket.AF_UNIX)
     (folder / "socket").unlink(missing_ok=True)
     server.bind(str(folder / "socket"))
     server.listen()
-if "herald" in options:
-    while not (folder / "loaded").exists():
-        time.sleep(0.02)
-    sys.exit(0)
 child = subprocess.Popen(["sleep", "600"])
 with (folder / f"{name}.starts").open("a") as starts:
     starts.write(f"{child.pid} ")
@@ -64,7 +62,7 @@ assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])
 """
 SET_CHILD_SUBREAPER = 36
-QUICK = Limits(pause_seconds=0.05, check_seconds=0.2)
+QUICK = Limits(pause_seconds=0.05)
 
 
 @pytest.fixture
@@ -143,7 +141,7 @@ class Supervised:
             # It may have ended since it was listed.
             with contextlib.suppress(psutil.NoSuchProcess):
                 words = one.cmdline()
-                found += [one.pid] * (name in words[-20:] and "--part" in words)
+                found += [one.pid] * (name in words[-20:] and RUNNER in words)
         return found
 
     def children(self, name: str) -> list[int]:
@@ -156,6 +154,11 @@ class Supervised:
         (leader,) = self.leaders(name)
         os.kill(leader, signal.SIGKILL)
         self.wait_until(lambda: len(self.children(name)) > before, f"{name} was not started again")
+
+    def state(self, name: str) -> Mapping[str, Any]:
+        """Return what other commands may know of a part."""
+        parts = read_state(self.folder / "up.json").get("parts", [])
+        return next(part for part in parts if part["name"] == name)
 
     @property
     def said(self) -> str:
@@ -186,22 +189,21 @@ def start(tmp_path: Path, orphans: None) -> Iterator[Start]:
         planned = [
             Part(
                 name, "part_of_test", [str(tmp_path), name, *options.split()],
-                stage=0 if "serves" in options or "herald" in options else 1,
-                socket=str(tmp_path / "socket") if "serves" in options else None,
-                is_herald="herald" in options,
+                stage=0 if "serves" in options else 1,
+                address=str(tmp_path / "socket") if "serves" in options else None,
             )
             for name, options in parts.items()
         ]  # fmt: skip
         supervised = Supervised(
             tmp_path,
             lambda lock: Plan(
-                planned, lock, str(tmp_path / "up.json"), str(tmp_path / "logs"), Ui("127.0.0.1", 3000), str(tmp_path),
+                planned, lock, str(tmp_path / "up.json"), str(tmp_path / "key"), Ui("127.0.0.1", 3000), str(tmp_path),
                 limits,
             ),
             prefix,
         )  # fmt: skip
         if wait:
-            supervised.wait_for(*(f"{name}.started" for name, options in parts.items() if "herald" not in options))
+            supervised.wait_for(*(f"{name}.started" for name in parts))
         return supervised
 
     yield started
@@ -222,7 +224,7 @@ def test_a_signal_ends_every_part_and_what_the_parts_have_started_and_the_one_th
     code, said = up.end()
     assert code == 0
     # On a busy machine it also says for what it waits.
-    assert said.splitlines()[0] == "Stopping …" and "killed" not in said
+    assert "\nStopping …\n" in said and "Killing" not in said
     parts = read_state(up.folder / "up.json")["parts"]
     assert parts and all(part["state"] != "running" for part in parts), "its date tells when the daemon ended"
     daemon_ended, server_was_told = (float((tmp_path / one).read_text()) for one in ("daemon.ended", "server.ending"))
@@ -266,13 +268,12 @@ def test_a_part_that_cannot_be_kept_up_costs_itself_only_and_is_tried_again(star
     up = start(limits, wait=False, server="serves", daemon="", webserver="broken")
     up.wait_for("server.started", "daemon.started")
     up.wait_for_words("The webserver ended 3 times in a row, the last time with this: exit code 1.")
-    log = up.folder / "logs" / "webserver.log"
-    up.wait_until(lambda: log.read_text().count("words of webserver") > 10, "it was not started any more")
-    first, second, third = up.said.splitlines()
+    up.wait_until(lambda: up.said.count("words of webserver") > 10, "it was not started any more")
+    first, second, third = (line for line in up.said.splitlines() if "ended" in line)
     for line in (first, second):
         assert line.partition(" ")[2] == "The webserver ended (exit code 1); starting it again."
-    assert f"{log}. It said last: no such thing" in third and "everything else goes on" in third
-    assert "words of webserver" not in up.said, "what parts print is in their logs"
+    assert third.endswith("everything else goes on. It said last: no such thing"), "without colours"
+    up.wait_until(lambda: up.state("webserver")["is_broken"], "status would not say so")
     assert len(up.children("daemon")) == len(up.children("server")) == 1, "they were never stopped"
     os.kill(up.children("daemon")[0], 0)
     # What was wrong is mended: nobody has to start the rest again.
@@ -282,13 +283,24 @@ def test_a_part_that_cannot_be_kept_up_costs_itself_only_and_is_tried_again(star
     assert up.end()[0] == 0
 
 
+def test_the_exit_code_tells_of_a_part_that_could_not_be_kept_running(start: Start):
+    up = start(
+        Limits(pause_seconds=0.02, restarts=1, longest_pause_seconds=600), wait=False, daemon="", webserver="broken"
+    )
+    up.wait_for("daemon.started")
+    up.wait_for_words("The webserver ended 2 times in a row")
+    up.process.send_signal(signal.SIGTERM)
+    code, said = up.end()
+    assert code == 1 and said.endswith("Stopped. This could not be kept running: webserver. The exit code is 1.\n")
+
+
 def test_each_time_in_a_row_the_pause_before_it_is_started_again_is_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    plan = Plan([Part("daemon", "part_of_test", [], pid=os.getpid())], 0, "", str(tmp_path), Ui("127.0.0.1", 3000))
-    daemon = SupervisedPart(plan, 0)
+    plan = Plan([Part("daemon", "part_of_test", [])], 0, "", "", Ui("127.0.0.1", 3000))
+    daemon = PartProcess(plan, plan.parts[0], 0)
     pauses = []
     for lasted in (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 599, 601, 1):
         daemon._started_at = now[0]
@@ -311,7 +323,7 @@ def test_parts_that_use_a_server_wait_for_it(start: Start):
     up.wait_for_words("The server ended 2 times in a row")
     assert not (up.folder / "daemon.started").exists()
     up.process.send_signal(signal.SIGTERM)
-    assert up.end()[0] == 0
+    assert up.end()[0] == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
@@ -324,47 +336,50 @@ def test_as_process_1_of_a_container_it_does_not_wait_for_runs_that_have_ended(s
     assert up.end()[0] == 0
 
 
-def test_a_part_that_does_not_stop_is_killed_and_a_second_signal_says_what_is_waited_for(start: Start):
+def test_a_part_that_does_not_listen_is_killed(start: Start):
     up = start(Limits(stop_seconds=1), daemon="stubborn")
-    up.process.send_signal(signal.SIGINT)
-    up.wait_for_words("Stopping …")
-    up.process.send_signal(signal.SIGINT)
-    up.wait_for_words("for the daemon to end …")
-    assert up.end()[0] == 0
-
-
-def test_what_has_become_ready_is_said_on_the_terminal_once(start: Start, tmp_path: Path):
-    up = start(webserver="", herald="herald")
-    up.wait_for_words("words of herald")
-    (tmp_path / "loaded").touch()
-    up.wait_until(lambda: not up.leaders("herald"), "the herald did not end")
-    # Parts that started after it are started again, although it has ended.
-    up.kill("webserver")
-    assert up.said.count("words of herald") == 1 and "words of webserver" not in up.said
-    assert [part["name"] for part in read_state(tmp_path / "up.json")["parts"]] == ["webserver"]
     up.process.send_signal(signal.SIGTERM)
     assert up.end()[0] == 0
 
 
-def test_a_log_that_has_become_too_long_keeps_its_end_and_the_part_goes_on_writing(tmp_path: Path):
-    log = PartLog(str(tmp_path), "code server")
-    output = log.open()
-    os.write(output, b"first\n" + b"x" * LONGEST_LOG + b"\nlast\n")
-    log.shorten()
-    os.write(output, b"\x1b[32mmore\x1b[0m\n")
-    os.close(output)
-    assert log.path.read_bytes() == b"\x1b[32mmore\x1b[0m\n" and log.last_line() == "more"
-    older = (tmp_path / "code-server.1.log").read_bytes()
-    assert older.endswith(b"\nlast\n") and len(older) == LONGEST_LOG
-    log.shorten()
-    assert log.path.stat().st_size < 100, "a short one is left alone"
-    log.note("started")
-    assert log.last_line() == "", "what was said before the last start is no explanation"
+def test_a_second_ctrl_c_does_not_wait_for_a_part_that_does_not_listen(start: Start):
+    # Longer than the test waits.
+    up = start(Limits(stop_seconds=600), daemon="stubborn")
+    up.process.send_signal(signal.SIGINT)
+    up.wait_for_words("Waiting up to")
+    assert "seconds for: daemon" in up.said
+    up.process.send_signal(signal.SIGINT)
+    assert up.end()[0] == 0 and "Killing daemon." in up.said
+
+
+def test_what_parts_and_their_runs_print_has_the_name_of_the_part_before_it(start: Start):
+    up = start(server="serves", daemon="")
+    up.wait_for_words("words of daemon")
+    up.process.send_signal(signal.SIGTERM)
+    up.end()
+    assert {"server | words of server", "daemon | words of daemon"} <= set(up.said.splitlines())
+
+
+def test_output_is_passed_on_line_by_line_and_without_end_even_without_a_line_break():
+    output = Output()
+    os.write(output.writing, b"first\n\x1b[32msec")
+    assert list(output.lines()) == [b"first"]
+    os.write(output.writing, b"ond\x1b[0m\n\n")
+    assert list(output.lines()) == [b"\x1b[32msecond\x1b[0m", b""] and output.last_line == "second"
+    os.write(output.writing, b"x" * (LONGEST_LINE + 1))
+    assert list(output.lines()) == [b"x" * (LONGEST_LINE + 1)], "it is not kept until the memory is full"
+
+
+def test_a_part_that_prints_without_end_keeps_the_supervisor_from_nothing(start: Start):
+    up = start(limits=Limits(stop_seconds=2), wait=False, daemon="chatty")
+    up.wait_for_words("words of daemon")
+    up.process.send_signal(signal.SIGTERM)
+    assert up.end()[0] == 0
 
 
 def test_the_supervisor_imports_nothing_but_the_standard_library():
     code = "import sys, aperture_dagster.up.supervisor; print(*sys.modules)"
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     ours = {name.rpartition(".")[2] for name in names if name.startswith("aperture_dagster.up.")}
-    assert ours == {"supervisor", "parts"}
+    assert ours == {"supervisor", "plan", "processes", "signals"}
     assert not {"click", "dagster", "pydantic", "sqlalchemy", "asyncio", "tempfile", "http.client"}.intersection(names)
