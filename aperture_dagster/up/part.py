@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from aperture_dagster.up.announce import announce
 from aperture_dagster.up.signals import AWAITED
 
 KILL_SECONDS = 60.0
@@ -36,9 +37,6 @@ def run_part(lifeline: int, announcement: str, module: str, arguments: Sequence[
     signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     if announcement:
-        # Only the web server has one, and it needs most of the modules itself.
-        from aperture_dagster.up.announce import announce
-
         threading.Thread(target=announce, kwargs=json.loads(announcement), daemon=True).start()
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
