@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import Date, DateTime
 
-from aperture_dagster.maintenance.status import NOT_OURS
+from aperture_dagster.maintenance.clock import NOT_OURS
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute
 from aperture_dagster.schema import metadata

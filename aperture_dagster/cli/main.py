@@ -12,6 +12,7 @@ import click
 from aperture_dagster.cli.alert import alert
 from aperture_dagster.cli.api_keys import api_key
 from aperture_dagster.cli.backup import backup
+from aperture_dagster.cli.clock import clock
 from aperture_dagster.cli.crowd import crowd
 from aperture_dagster.cli.demo import demo
 from aperture_dagster.cli.discovery import discover, dismiss, request, requests
@@ -62,7 +63,7 @@ COMMANDS = {
     "First steps": (demo, up, doctor, status, show),
     "For each user": (discover, dismiss, request, requests, rate, trakt, history),
     "On the media server": (publish, unpublish),
-    "Operating": (backup, restore, migrate, alert, crowd, api_key, sign_out_everybody, forget),
+    "Operating": (backup, restore, migrate, clock, alert, crowd, api_key, sign_out_everybody, forget),
     "Development": (simulate,),
 }
 """The commands as `aperture --help` groups them."""

@@ -8,18 +8,17 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, DateTime
+from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.catalogue.server_trouble import Trouble
 from aperture_dagster.facts import read_fact, write_fact
-from aperture_dagster.model import SKEW, FutureDates, counted, elapsed, listed
+from aperture_dagster.model import FutureDates, counted, elapsed, listed
 from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.publishing.manifest import unread_libraries
 from aperture_dagster.publishing.server.work import some, why_unread
 from aperture_dagster.ratings.merge import describe_held
 from aperture_dagster.ratings.removals import held_by_user
-from aperture_dagster.schema import metadata
 from aperture_dagster.settings import Settings
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -232,30 +231,6 @@ def why_no_list(user: User, *, takes_part: bool, titles: int, is_demo: bool, up_
     if up_is_running:
         return f"{reason} It comes within minutes; `aperture status` says if something prevents it."
     return f"{reason} Start `aperture up`, which makes it at once."
-
-
-# Rows of our tables that are dated in the future.
-
-
-NOT_OURS = {"added_at", "expires_at", "issued_at", "last_activity_at", "last_played_at", "rated_at"}
-"""Columns with dates of other servers, which are compared with now wherever they are read."""
-PLANNED = {"due_at", "report_after"}
-"""Columns with times that lie ahead on purpose."""
-
-
-def future_dates(connection: Connection, *, now: datetime) -> list[FutureDates]:
-    """Count the rows of each table with a date of ours that is later than now."""
-    selects: list[str] = []
-    for table in metadata.sorted_tables:
-        names = [one.name for one in table.columns if isinstance(one.type, DateTime)]
-        ours = ", ".join(f'"{name}"' for name in names if name not in NOT_OURS | PLANNED)
-        if ours:
-            selects.append(
-                f"SELECT '{table.name}' AS what, count(*) AS rows, max(greatest({ours})) AS latest "
-                f"FROM {table.name} WHERE greatest({ours}) > :latest"
-            )
-    statement = f"SELECT * FROM ({' UNION ALL '.join(selects)}) t WHERE rows > 0 ORDER BY what"
-    return [FutureDates(**row) for row in read_rows(connection, statement, latest=now + SKEW)]
 
 
 # What is there, in a few figures and for one user: for people and monitors who only look.

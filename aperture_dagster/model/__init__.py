@@ -167,7 +167,8 @@ def describe_future(found: Sequence[FutureDates], now: datetime) -> str | None:
     more = [counted(len(found) - MOST_NAMED, "others")] if len(found) > MOST_NAMED else []
     return (
         f"Dated up to {span} in the future: {listed([*named, *more])}. The clock was ahead when that was written, or "
-        "is behind now: check it. Nothing waits for these dates; what has one counts as never done."
+        "is behind now: check it. Nothing waits for these dates; what has one counts as never done. Once the clock is "
+        "right, `aperture clock` dates what is in the database anew."
     )
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.cli.doctor.finding import Finding
-from aperture_dagster.maintenance.status import future_dates
+from aperture_dagster.maintenance.clock import future_dates
 from aperture_dagster.model import SKEW, Clock, describe_future, duration
 from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import Database

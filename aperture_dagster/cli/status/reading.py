@@ -16,13 +16,13 @@ from aperture_dagster.catalogue.server_trouble import read_trouble
 from aperture_dagster.cli.show import how_to_begin
 from aperture_dagster.http.errors import redact
 from aperture_dagster.maintenance import size_of_database
+from aperture_dagster.maintenance.clock import future_dates
 from aperture_dagster.maintenance.status import (
     CheckState,
     JobState,
     Status,
     UserState,
     changes_since,
-    future_dates,
     household_rows,
     picks_watched,
     recent_outage,
