@@ -42,7 +42,7 @@ COMMANDS = {
     "crowd remove": "There is no table of a crowd",
     "migrate": "has the schema",
     "sign-out-everybody": "",
-    "clock": "--yes",
+    "clock --dry-run": "",
     "status": "aperture up",
     "status --json": '"format": 1',
     "alert test": "APERTURE_ALERT_URLS is not set",
