@@ -30,7 +30,6 @@ from aperture_dagster.postgres.cluster import embedded_tool
 from aperture_dagster.postgres.connection import close_engine, open_engine, product_database_url
 from aperture_dagster.postgres.databases import scratch_database, server_connection
 from aperture_dagster.postgres.embedded import release_embedded_server
-from aperture_dagster.postgres.identity import ensure_owner
 from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import load_settings
 

@@ -286,7 +286,6 @@ class Seen:
         entries: the entries from shortly before that on.
         waiting: users who watched or marked something and have no run for it yet, each with what it was.
         active: without a log: each user's last activity, as in :func:`settled`.
-        said: what each user said on their pages, likewise.
         asking: until when somebody may be about, by our clock; None: nobody is.
         clients: for each user the last request of a client, as the server dates it, and until when they may have made
             more since, by our clock.
@@ -297,7 +296,6 @@ class Seen:
     entries: list[str] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
     active: dict[str, tuple[str, str]] = field(default_factory=dict)
-    said: dict[str, tuple[str, str]] = field(default_factory=dict)
     asking: datetime | None = None
     clients: dict[str, tuple[str, str]] = field(default_factory=dict)
     marks: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -404,7 +402,7 @@ class Seen:
 
 
 # The parts of the cursor that are by user.
-OF_USERS = ("waiting", "active", "said", "clients", "marks")
+OF_USERS = ("waiting", "active", "clients", "marks")
 
 
 def settled(known: dict[str, tuple[str, str]], states: Mapping[str, str]) -> dict[str, str]:

@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.catalogue.server_trouble import read_trouble
+from aperture_dagster.catalogue.server_trouble import note_trouble, read_trouble
 from aperture_dagster.discovery.suggestions import dismiss_title, undo_dismissal
+from aperture_dagster.http.errors import ServiceUnavailable
 from aperture_dagster.members.choices import Choices, write_choices
 from aperture_dagster.members.more_like_this import want_more, want_no_more
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
@@ -31,16 +32,21 @@ LISTS = ("watch_history", "shows_you_watch", "taste_profiles", "recommendations"
 LOG = "/System/ActivityLog/Entries"
 WORLD = small_world()
 YEAR = timedelta(days=365)
-NOBODY = "Nobody has watched anything, or said what they like."
+NOBODY = "Nobody has watched or marked anything."
+NOTHING_SAID = "Nobody has said anything new."
 
 
 class Viewers:
-    """A household whose lists are there, and the sensor that looks who has watched something."""
+    """A household whose lists are there, and a sensor that looks who has watched or said something."""
 
     def __init__(self, simulator: RunningSimulator, home: Household, clock: SetClock) -> None:
         self.simulator, self.state, self.home, self.clock = simulator, simulator.state, home, clock
         self.cursor: str | None = None
         self.sensor = home.definitions.resolve_sensor_def("plays_sensor")
+
+    def listen(self) -> None:
+        """Look from now on at what is said on the pages, instead of what is watched."""
+        self.sensor, self.cursor = self.home.definitions.resolve_sensor_def("members_sensor"), None
 
     def watch(self, user: str, film: int = 0, *, ago: timedelta = timedelta(0)) -> str:
         """A user finishes a film from the top of their list; returns its title."""
@@ -271,6 +277,7 @@ def test_a_history_is_recorded_as_soon_as_it_has_been_read(viewers: Viewers):
 
 def test_a_list_follows_what_its_member_says_once_they_have_paused(viewers: Viewers):
     home = viewers.home
+    viewers.listen()
     viewers.look()
     first, second, third = home.titles_for(ADA)[:3]
     bela = home.titles_for(BELA)
@@ -286,13 +293,13 @@ def test_a_list_follows_what_its_member_says_once_they_have_paused(viewers: View
 
     for title in (first, second):
         say(dismiss_title, works[title], title, now=viewers.clock.moment)
-        assert viewers.look().skip_message == NOBODY, "they may go on"
+        assert viewers.look().skip_message == NOTHING_SAID, "they may go on"
     kept = viewers.cursor
     (asked,) = viewers.look().run_requests
     assert (asked.tags[RANGE_START_TAG], asked.tags[RANGE_END_TAG]) == (ADA, ADA)
     viewers.cursor = kept
     assert viewers.look().run_requests[0].run_key == asked.run_key, "the same after a crash"
-    assert viewers.look().skip_message == NOBODY
+    assert viewers.look().skip_message == NOTHING_SAID
     home.must("follow_plays", users=[ADA], assets=list(LISTS))
     assert not {first, second} & set(home.titles_for(ADA)) and home.titles_for(BELA) == bela
     keys = {asked.run_key}
@@ -313,3 +320,20 @@ def test_a_list_follows_what_its_member_says_once_they_have_paused(viewers: View
     assert len(keys) == 9, "each is followed, also what was said and taken back before"
     home.must("follow_plays", users=[ADA], assets=list(LISTS))
     assert first in home.titles_for(ADA) and third not in home.titles_for(ADA), "what was rated was seen elsewhere"
+
+
+def test_what_was_said_while_the_media_server_is_down_is_followed_afterwards(viewers: Viewers):
+    home = viewers.home
+    viewers.listen()
+    viewers.look()
+    user = home.value("SELECT user_id FROM users WHERE name = :name", name=ADA)
+    work = home.value("SELECT min(work_id) FROM titles")
+    with home.database.transaction() as connection:
+        want_more(connection, user, work, "A film", now=viewers.clock.moment)
+        note_trouble(connection, ServiceUnavailable("The media server does not answer."))
+    for _ in range(3):
+        assert "does not answer" in viewers.look().skip_message
+    with home.database.transaction() as connection:
+        note_trouble(connection, None)
+    assert viewers.asked_for() == []
+    assert viewers.asked_for() == [(ADA, ADA)]

@@ -12,7 +12,6 @@ import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from aperture_dagster import alerts as alerts
-from aperture_dagster import sensors
 from aperture_dagster.build import all_jobs
 from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.instance.failures import operator_errors
@@ -21,7 +20,9 @@ from aperture_dagster.instance.private import REPOSITORY_TAG, repository
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
 from aperture_dagster.postgres.connection import open_engine
 from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.sensors import LOG, freshness_makers
+from aperture_dagster.sensors import freshness_makers
+from aperture_dagster.sensors.reports import LOG
+from aperture_dagster.sensors.troubles import subject_of
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.inbox import TOKEN, Inbox
@@ -399,5 +400,5 @@ def test_a_long_log_loses_its_older_half(settings: Settings, instance: dg.Dagste
 
 def test_a_run_without_a_job_is_named_after_its_assets():
     assets = frozenset(map(dg.AssetKey, ("series", "movies")))
-    assert sensors.subject_of(dg.DagsterRun(job_name="__ASSET_JOB", asset_selection=assets)) == "movies, series"
-    assert sensors.subject_of(dg.DagsterRun(job_name="sync_movies", asset_selection=assets)) == "sync_movies"
+    assert subject_of(dg.DagsterRun(job_name="__ASSET_JOB", asset_selection=assets)) == "movies, series"
+    assert subject_of(dg.DagsterRun(job_name="sync_movies", asset_selection=assets)) == "sync_movies"

@@ -10,7 +10,7 @@ import pytest
 
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, USERS
-from aperture_dagster.sensors import new_users
+from aperture_dagster.sensors import attempts
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of, settings_of
 from aperture_dagster_tests.sensors.runs import add_run, look
@@ -129,7 +129,7 @@ def test_a_run_that_was_killed_with_the_program_counts_as_no_attempt_of_the_new_
 def test_a_program_that_restarts_all_the_time_does_not_repeat_a_hopeless_job_each_time(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(new_users, "MOST_AN_HOUR", 3)
+    monkeypatch.setattr(attempts, "MOST_AN_HOUR", 3)
     installation.has("users", "movies")
     started = 0
     for _ in range(5):

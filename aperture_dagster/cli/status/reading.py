@@ -113,7 +113,8 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
 
     from aperture_dagster.build import all_jobs, build_definitions
     from aperture_dagster.instance import wrong_clock
-    from aperture_dagster.sensors import freshness_makers, look_at_checks, look_at_freshness
+    from aperture_dagster.sensors import freshness_makers
+    from aperture_dagster.sensors.troubles import look_at_checks, look_at_freshness
 
     def clean(text: str) -> str:
         return redact(text, settings.secret_values())
@@ -149,7 +150,7 @@ def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean
     import dagster as dg
 
     from aperture_dagster.instance.runs import ENDED, ended_at
-    from aperture_dagster.sensors import look_at_runs
+    from aperture_dagster.sensors.troubles import look_at_runs
 
     is_on = job.why_off(settings) is None
     records = instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=READ_RUNS)

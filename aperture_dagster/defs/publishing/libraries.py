@@ -1,8 +1,6 @@
 """Lists as libraries on the media server, where lineage ends."""
 
-import hashlib
 import inspect
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,14 +20,12 @@ from aperture_dagster.enrichment.tmdb import TMDB_IMAGES, TmdbImages
 from aperture_dagster.instance.failures import cause_of, describe, operator_errors
 from aperture_dagster.instance.markdown import course, markdown, markdown_list, poster_row
 from aperture_dagster.instance.private import output_without_events
-from aperture_dagster.instance.runs import UNDER_WAY
-from aperture_dagster.jobs import Job
-from aperture_dagster.model import Clock, counted
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.publishing.disk.plan import DesiredEntry
 from aperture_dagster.publishing.disk.queries import scores_and_reasons
-from aperture_dagster.publishing.manifest import AlreadyPublishing, left_unread, published_version, shown_libraries
+from aperture_dagster.publishing.manifest import AlreadyPublishing, published_version, shown_libraries
 from aperture_dagster.publishing.server.publication import (
     STEMS,
     Kind,
@@ -199,40 +195,6 @@ def media_server_libraries_asset(published: Sequence[dg.AssetsDefinition]) -> dg
             return materialized(context, metadata, version=version)
 
     return media_server_libraries
-
-
-def build_libraries_sensor(
-    settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any], status: dg.DefaultSensorStatus
-) -> dg.SensorDefinition:
-    """Define the sensor; it is for installations that publish only."""
-    (job,) = (job for job in jobs if "media_server_libraries" in job.assets)
-
-    @dg.sensor(
-        name="libraries_sensor",
-        job=built[job.name],
-        minimum_interval_seconds=60,
-        default_status=status,
-        description=f"Starts {job.name} when the media server has not read yet what a run has placed, once an hour for "
-        "the same.",
-    )
-    def libraries_sensor(
-        context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
-    ) -> dg.RunRequest | dg.SkipReason:
-        now = clock.now()
-        with database.transaction() as connection:
-            left = left_unread(connection, now=now)
-        if not left:
-            return dg.SkipReason("The media server has read everything that was placed.")
-        if not job.allowed(settings, now):
-            return dg.SkipReason("Libraries are shown after the quiet hours.")
-        if context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=UNDER_WAY), limit=1):
-            return dg.SkipReason(
-                f"{job.name} waits for the media server, which is reading {counted(len(left), 'libraries')}."
-            )
-        what = hashlib.sha256(json.dumps(left).encode()).hexdigest()
-        return dg.RunRequest(run_key=f"{what} {now:%Y-%m-%dT%H}")
-
-    return libraries_sensor
 
 
 def user_libraries_asset(

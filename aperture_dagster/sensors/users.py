@@ -1,200 +1,22 @@
-"""The first sync of a new installation; and users who join or leave, and first lists of those who are new."""
+"""Users who join or leave, and the first lists of those who are new."""
 
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from aperture_dagster.catalogue.people import read_users, who_takes_part
-from aperture_dagster.instance.runs import ENDED, UNFINISHED, ended_at, partitions_of_run
+from aperture_dagster.instance.runs import ENDED, UNFINISHED, partitions_of_run
 from aperture_dagster.jobs import Job
-from aperture_dagster.model import Clock, is_future
+from aperture_dagster.model import Clock
 from aperture_dagster.partitions import contiguous_ranges, range_tags, user_partitions, users_partitions
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.vectors import active_model
-
-# When a run that failed is tried again: at once after a restart, otherwise after waits that grow.
-#
-# Everything follows from the records of runs and from the time at which the definitions were loaded, so a sensor that
-# is killed forgets nothing. Settings are read when the definitions are loaded: whoever corrects one restarts the
-# program, and what failed before that says nothing about the new settings.
-
-
-# Dagster's name of the job in which automation, and a click on an asset, materialize.
-ASSET_JOB = "__ASSET_JOB"
-# A program that crashes and restarts all the time must not repeat hopeless runs all the time.
-MOST_AN_HOUR = 12
-# Latest runs of a job that are looked at.
-LOOKED_AT = 50
-
-Waits = Sequence[timedelta]
-
-
-def minutes(*waits: int) -> Waits:
-    """Return the waits after the first failure, the second, and so on; the last one is repeated."""
-    return [timedelta(minutes=wait) for wait in waits]
-
-
-def runs_that_make(
-    instance: dg.DagsterInstance,
-    jobs: Collection[str],
-    assets: Collection[dg.AssetKey],
-    statuses: Sequence[dg.DagsterRunStatus],
-) -> list[dg.RunRecord]:
-    """Return the latest runs of these jobs, and of others that materialize any of the assets, the newest first."""
-    keys = set(assets)
-    records = [
-        record
-        for job in (*jobs, ASSET_JOB)
-        for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=list(statuses)), limit=LOOKED_AT)
-        if job != ASSET_JOB or keys & set(record.dagster_run.asset_selection or ())
-    ]
-    return sorted(records, key=lambda record: record.storage_id, reverse=True)
-
-
-def next_attempt(records: Iterable[dg.RunRecord], *, since: datetime, now: datetime, waits: Waits) -> datetime | None:
-    """Return when to try again after runs that did not make what was wanted; None means at once.
-
-    Args:
-        records: the runs, in any order; those that have not ended, or are dated in the future, are ignored.
-        since: runs that began earlier do not count: the definitions were reloaded since, or nobody waited yet. If the
-            clock was ahead then, all of the last hour count.
-        now: the current time.
-        waits: how long to wait after the first attempt, the second, and so on.
-    """
-    ended = [
-        record for record in records if record.dagster_run.status in ENDED and not is_future(ended_at(record), now)
-    ]
-    if is_future(since, now):
-        since = now - timedelta(hours=1)
-    attempts = [record for record in ended if _began(record) >= since]
-    number = len(attempts)
-    if sum(ended_at(record) > now - timedelta(hours=1) for record in ended) >= MOST_AN_HOUR:
-        attempts, number = ended, len(waits)
-    if not attempts:
-        return None
-    last = max(attempts, key=ended_at)
-    # Somebody ended it by hand, and does not want it to start again within a minute.
-    wait = waits[-1] if last.dagster_run.status == dg.DagsterRunStatus.CANCELED else waits[min(number, len(waits)) - 1]
-    due = ended_at(last) + wait
-    return due if due > now else None
-
-
-def _began(record: dg.RunRecord) -> datetime:
-    # By this machine's clock, if it got as far as starting; the time of creation is by the database's.
-    return datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
-
-
-# The first sync: a new installation is filled at once instead of waiting for the night.
-
-
-# A media server that is still booting is there after the first; a refused key is not asked about all the time.
-FIRST_SYNC_WAITS = minutes(1, 5, 15, 60)
-
-
-def build_first_sync_sensor(
-    settings: Settings,
-    jobs: Sequence[Job],
-    built: Mapping[str, Any],
-    status: dg.DefaultSensorStatus,
-    *,
-    loaded_at: datetime,
-) -> dg.SensorDefinition:
-    """Define the sensor, which starts each job with ``first_run`` until its assets have been materialized once."""
-    first = [job for job in jobs if job.first_run and job.why_off(settings) is None]
-
-    @dg.sensor(
-        name="first_sync_sensor",
-        jobs=[built[job.name] for job in first],
-        # The steps of a first sync follow each other by its looks. Once everything is there, a look costs little.
-        minimum_interval_seconds=20,
-        default_status=status,
-        description=(
-            "Fills a new installation at once instead of waiting for the night. It looks every 20 seconds and starts "
-            f"{', '.join(job.name for job in first)}, each as soon as what it reads is there, until each has "
-            "materialized its assets once. What failed is retried at once after a restart, otherwise after 1, 5, 15 "
-            "and 60 minutes."
-        ),
-    )
-    def first_sync_sensor(
-        context: dg.SensorEvaluationContext, clock: dg.ResourceParam[Clock]
-    ) -> dg.SensorResult | dg.SkipReason:
-        if settings.media_server_url is None:
-            return dg.SkipReason("APERTURE_MEDIA_SERVER_URL is not set: there is no media server to read.")
-        names = sorted({asset for job in first for asset in job.assets})
-        # What was once materialized is not looked up again; the names tell if a job is new.
-        if context.cursor == (filled := ",".join(names)):
-            return dg.SkipReason("Everything has been read once.")
-        unfilled = [job for job in first if _missing(job.assets, context.instance)]
-        now = clock.now()
-        reasons = {
-            job: why_not_now(job, first, context.instance, settings, now=now, loaded_at=loaded_at) for job in unfilled
-        }
-        wanted = [job.first_request(context.instance, settings) for job, reason in reasons.items() if reason is None]
-        requests = [request for request in wanted if request is not None]
-        if requests:
-            return dg.SensorResult(run_requests=requests)
-        if reasons:
-            return dg.SkipReason("; ".join(f"{job.name} {reason}" for job, reason in reasons.items() if reason) + ".")
-        return dg.SensorResult(skip_reason="Everything has been read once.", cursor=filled)
-
-    return first_sync_sensor
-
-
-def why_not_now(
-    job: Job,
-    first: Sequence[Job],
-    instance: dg.DagsterInstance,
-    settings: Settings,
-    *,
-    now: datetime,
-    loaded_at: datetime,
-) -> str | None:
-    """Say what the first run of a job waits for, or None when it can start; runs that anybody started count.
-
-    ``first`` holds all jobs that are started once; it waits only for attempts of these.
-    """
-    missing = _missing(job.assets, instance)
-    keys = [dg.AssetKey(name) for name in missing]
-    if runs_that_make(instance, [job.name], keys, UNFINISHED):
-        return "is running or queued"
-    if settings.publish and len(job.allowed(settings, now)) < len(job.assets):
-        return "waits for the end of the quiet hours"
-    needed = _missing(job.needs, instance)
-    if needed:
-        return f"waits for {', '.join(needed)}"
-    attempted = [one for one in first if not set(one.assets).isdisjoint(job.after)]
-    others = [one for one in attempted if _is_to_come(one, job, instance, settings)]
-    if others:
-        return f"waits for the first run of {', '.join(one.name for one in others)}"
-    due = next_attempt(
-        runs_that_make(instance, [job.name], keys, ENDED), since=loaded_at, now=now, waits=FIRST_SYNC_WAITS
-    )
-    if due is not None:
-        time = due.astimezone(ZoneInfo(settings.schedule_timezone))
-        return f"did not materialize everything and starts again at {time:%H:%M}, or at once after a restart"
-    return None
-
-
-def _is_to_come(other: Job, job: Job, instance: dg.DagsterInstance, settings: Settings) -> bool:
-    """Tell whether another job is making what ``job`` comes after, or has not tried yet although there is somebody."""
-    assets = set(other.assets) & set(job.after)
-    keys = [dg.AssetKey(name) for name in assets]
-    if runs_that_make(instance, [other.name], keys, UNFINISHED):
-        return True
-    if not _missing(assets, instance) or runs_that_make(instance, [other.name], keys, ENDED):
-        return False
-    return other.first_request(instance, settings) is not None
-
-
-def _missing(assets: Iterable[str], instance: dg.DagsterInstance) -> list[str]:
-    return [name for name in assets if instance.get_latest_materialization_event(dg.AssetKey(name)) is None]
-
 
 LIST, HISTORY = "recommendations", "watch_history"
 WAITS = minutes(1, 5, 15, 60, 180, 360)
