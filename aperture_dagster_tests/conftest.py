@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import getpass
 import importlib.util
@@ -188,11 +189,14 @@ def isolated_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cheap_runs() -> Iterator[None]:
-    """Let Dagster do less for each run."""
-    from aperture_dagster_tests.frugal_dagster import frugal_dagster
+def prepared_http() -> Iterator[None]:
+    """Read the certificates of authorities once, instead of for every client, and each path of the stand-ins."""
+    from httpx._transports import default
+    from starlette import routing
 
-    with frugal_dagster():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(default, "create_ssl_context", functools.cache(default.create_ssl_context))
+        patch.setattr(routing, "compile_path", functools.cache(routing.compile_path))
         yield
 
 
@@ -292,9 +296,10 @@ def isolated_dagster_instance(empty_instance: Path, tmp_path_factory: pytest.Tem
 @pytest.fixture
 def instance() -> Iterator[Any]:
     """Yield an instance of Dagster's own, in memory."""
-    import dagster as dg
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    from aperture_dagster_tests.instances import instance_in_memory
+
+    with instance_in_memory() as instance:
         yield instance
 
 

@@ -25,6 +25,7 @@ from aperture_dagster.simulator.world import World
 from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household
+from aperture_dagster_tests.instances import copy_instance, instance_in_memory
 
 Serve = Callable[..., Any]
 
@@ -66,7 +67,7 @@ class Templates:
         with (
             database_copy(self._postgres, template.database) as url,
             serve(world, database_url=url, **how) as (simulator, settings),
-            dg.DagsterInstance.ephemeral() as instance,
+            instance_in_memory() as instance,
         ):
             _copy_home(template.home, settings)
             copy_instance(template.instance, instance)
@@ -78,7 +79,7 @@ class Templates:
 
     def _make(self, world: World, serve: Serve, fill: Callable[[Household], None], how: dict[str, Any]) -> Template:
         url = self._open.enter_context(database_copy(self._postgres))
-        instance = self._open.enter_context(dg.DagsterInstance.ephemeral())
+        instance = self._open.enter_context(instance_in_memory())
         home = self._folder / str(next(self._numbers))
         with serve(copy.deepcopy(world), database_url=url, home=home, **how) as (_, settings):
             fill(Household(settings, instance))
@@ -116,7 +117,7 @@ def households(templates: Templates, serve: Serve) -> Callable[..., Any]:
         world: World, parts: dict[str, Any] | None = None, *, after: Sequence[str] = (), **how: Any
     ) -> Iterator[tuple[Any, Household]]:
         if not after:
-            with serve(world, **how) as (simulator, settings), dg.DagsterInstance.ephemeral() as instance:
+            with serve(world, **how) as (simulator, settings), instance_in_memory() as instance:
                 yield simulator, Household(settings, instance, **(parts or {}))
             return
 
@@ -139,12 +140,3 @@ def _cycle(home: Household) -> None:
 
 def _copy_home(home: Path, settings: Settings) -> None:
     shutil.copytree(home, settings.home_path, dirs_exist_ok=True)
-
-
-def copy_instance(source: dg.DagsterInstance, target: dg.DagsterInstance) -> None:
-    """Copy runs, events and partitions between ephemeral instances, each of which is two SQLite databases in memory."""
-    pairs = ((source.run_storage, target.run_storage), (source.event_log_storage, target.event_log_storage))
-    for one, other in pairs:
-        driver, copied = (storage._held_conn.connection.driver_connection for storage in (one, other))
-        driver.backup(copied)
-    target.event_log_storage._storage_id = source.event_log_storage._storage_id

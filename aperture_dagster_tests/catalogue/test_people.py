@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-import dagster as dg
 import pytest
 
 from aperture_dagster.catalogue.access import Access
@@ -19,6 +18,7 @@ from aperture_dagster.catalogue.people import (
     partition_key,
 )
 from aperture_dagster.simulator.worlds import LONG_NAME, ODD_USERS
+from aperture_dagster_tests.instances import instance_in_memory
 
 ODD_NAMES = [
     *ODD_USERS, "", " ", ".", "..", "...", "--help", "a...b", "[1,2]", "new\nline", "tab\t", "nul\x00",
@@ -71,7 +71,7 @@ def test_the_key_of_a_user_is_the_same_on_every_machine():
 
 def test_dagster_accepts_every_key():
     keys = keys_of(ODD_NAMES)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         instance.add_dynamic_partitions("users", keys)
         assert list(instance.get_dynamic_partitions("users")) == keys
 

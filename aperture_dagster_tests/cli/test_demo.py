@@ -24,6 +24,7 @@ from aperture_dagster.settings.home import env_file
 from aperture_dagster.simulator.settings import VOLUME
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.forks import Fork
+from aperture_dagster_tests.instances import instance_in_memory
 from aperture_dagster_tests.processes import all_gone
 
 KEEP = """
@@ -157,7 +158,7 @@ def test_a_run_of_the_demo_belongs_to_its_job_in_the_ui(settings: Settings):
     built = job.build(description=job.description)
     definitions = dg.Definitions([films], jobs=[built], executor=dg.in_process_executor)
     label = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(up.LOCATION), "__repository__").get_label()
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         run_one(definitions, instance, job, settings)
         (run,) = instance.get_runs(dg.RunsFilter(job_name="sync_films", tags={".dagster/repository": label}))
         assert run.is_success

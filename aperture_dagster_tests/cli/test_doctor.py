@@ -30,6 +30,7 @@ from aperture_dagster.simulator.world import World, WorldUser
 from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.databases import as_superuser
 from aperture_dagster_tests.household import Household, SetClock
+from aperture_dagster_tests.instances import instance_in_memory
 from aperture_dagster_tests.services import Scripted
 
 pytestmark = pytest.mark.usefixtures("isolated_dagster_instance")
@@ -112,7 +113,7 @@ def test_seerr_is_examined_and_users_without_an_account_there_are_named(serve: C
     people = [WorldUser("ann", is_administrator=True), WorldUser("cy")]
     known = SimulatorSettings(seerr_without=("cy",))
     with serve(World("wishes", [], people), stand_ins=known, requests_per_week=2) as (server, settings):
-        with dg.DagsterInstance.ephemeral() as instance:
+        with instance_in_memory() as instance:
             Household(settings, instance).must("sync_users")
         found = _by_name(settings, "Seerr")["Seerr"]
         assert found.state == "warning" and "cy" in found.message and "2 a week" in found.message

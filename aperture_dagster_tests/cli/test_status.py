@@ -46,6 +46,7 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.instance.conftest import external
+from aperture_dagster_tests.instances import instance_in_memory
 
 __all__ = ["external"]
 
@@ -143,7 +144,7 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any], tmp_path: Pa
 def test_a_page_shows_the_list_or_why_there_is_none(serve: Callable[..., Any]) -> None:
     known = SimulatorSettings(omdb_unknown_share=0.0, mdblist_unknown_share=0.0)
     with serve(World("a home", FILMS, PEOPLE, PLAYS), stand_ins=known) as (_, settings):
-        with dg.DagsterInstance.ephemeral() as instance:
+        with instance_in_memory() as instance:
             home = Household(settings, instance)
             home.must("sync_users")
             assert read_names(settings) == ["Ann", "Bob", "Cy"]

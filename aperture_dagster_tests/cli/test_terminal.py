@@ -29,6 +29,7 @@ from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.instances import instance_in_memory
 from aperture_dagster_tests.processes import all_gone
 from aperture_dagster_tests.screen import Screen, run_in_terminal, terminal
 
@@ -88,7 +89,7 @@ def _demo(console: Terminal) -> None:
     progress = ProgressHandler(console, {asset.key.to_user_string() for asset in assets})
     job = dg.define_asset_job("everything")
     definitions = dg.Definitions(assets, jobs=[job], loggers={"console": progress.logger()})
-    with progress.bar, captured_logs(progress), dg.DagsterInstance.ephemeral() as instance:
+    with progress.bar, captured_logs(progress), instance_in_memory() as instance:
         result = definitions.resolve_job_def("everything").execute_in_process(
             instance=instance, run_config={"loggers": {"console": {}}}
         )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import dagster as dg
 import pytest
 
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.defs.check_bench import Bench
+from aperture_dagster_tests.instances import instance_in_memory
 
 
 @pytest.fixture
 def bench(make_settings: Callable[..., Settings]) -> Iterator[Bench]:
     """Yield an empty database and instance, with the project's checks."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         yield Bench(make_settings, instance)

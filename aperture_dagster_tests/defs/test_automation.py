@@ -22,7 +22,7 @@ from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.defs.shared import BLOCKING, checked, definitions_of, planned
-from aperture_dagster_tests.settled import copy_instance
+from aperture_dagster_tests.instances import copy_instance, instance_in_memory
 from aperture_dagster_tests.shelf import Shelf, film
 
 # Dagster's own tester of conditions uses a beta feature.
@@ -132,21 +132,21 @@ def users_read_once(instance: dg.DagsterInstance) -> Iterator[None]:
 
 @pytest.fixture
 def automation() -> Iterator[Automation]:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         yield Automation(definitions_of(), instance)
 
 
 @pytest.fixture
 def running(settings: Settings) -> Iterator[Automation]:
     """An automation whose runs reach a database."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         yield Automation(build_definitions(settings), instance)
 
 
 @pytest.fixture(scope="module")
 def everything() -> Iterator[Automation]:
     """An automation that has seen that everything is materialized."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         automation = Automation(definitions_of(), instance)
         automation.everything_is_materialized()
         assert automation.tick() == {}
@@ -285,7 +285,7 @@ def test_new_logos_are_published(settled: Automation):
 
 
 def test_what_is_written_to_the_media_server_waits_for_the_end_of_the_quiet_hours():
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         automation = Automation(definitions_of(quiet_hours="12:40-13:10"), instance)
         automation.everything_is_materialized()
 
@@ -364,7 +364,7 @@ def test_a_users_failure_is_not_retried_at_every_tick(running: Automation):
 def test_a_source_that_fails_from_its_first_day_does_not_hold_back_the_view(make_settings: Callable[..., Settings]):
     nowhere = make_settings(omdb_api_key="key", omdb_url="http://127.0.0.1:1", http_attempts=1)
     Shelf(Database(nowhere)).films(film(1, imdb_id="tt1"))
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         automation = Automation(build_definitions(nowhere), instance)
         automation.materialized("users", "movies", "series", "episodes", "enriched_metadata")
         automation.tick()

@@ -12,6 +12,7 @@ from dagster._core.events import StepMaterializationData
 
 from aperture_dagster.automation import FROM_AUTOMATION, HOURLY_CRON, on_upstream_change
 from aperture_dagster_tests.defs.shared import checked, planned
+from aperture_dagster_tests.instances import instance_in_memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
 
@@ -87,7 +88,7 @@ class Graph:
 @pytest.fixture
 def graph() -> Iterator[Callable[..., Graph]]:
     """Return a function that makes a graph with a condition, in which all three assets are there and nothing is new."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
 
         def make(*, settled: bool = True, more: Sequence[Any] = (), beside: Sequence[Any] = (), **terms: Any) -> Graph:
             condition = terms.pop("condition", None) or on_upstream_change(**terms)
@@ -159,7 +160,7 @@ def test_a_change_waits_until_the_blocking_check_passes(graph):
     def is_sound() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=True)
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         upstream = [dg.asset(name=name)(lambda: None) for name in BOTH]
         down = dg.asset(name=DOWN, deps=BOTH, automation_condition=on_upstream_change())(lambda: None)
         home = Graph(instance, [*upstream, down])

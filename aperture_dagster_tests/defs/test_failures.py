@@ -17,6 +17,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError, DatabaseInterrupted, database_error
 from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.instances import instance_in_memory
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def _run(assets: list[Any], logger: dg.LoggerDefinition) -> dg.ExecuteInProcessR
         assets, jobs=[dg.define_asset_job("everything", selection="*")], loggers={"console": logger}
     )
     return definitions.resolve_job_def("everything").execute_in_process(
-        instance=dg.DagsterInstance.ephemeral(), raise_on_error=False, run_config={"loggers": {"console": {}}}
+        instance=instance_in_memory(), raise_on_error=False, run_config={"loggers": {"console": {}}}
     )
 
 

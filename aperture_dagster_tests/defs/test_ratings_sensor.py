@@ -13,6 +13,7 @@ from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.defs.check_bench import APP, Bench
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of
+from aperture_dagster_tests.instances import instance_in_memory
 from aperture_dagster_tests.sensors.runs import ENDED, add_run, look
 
 MINUTE = timedelta(minutes=1)
@@ -55,7 +56,7 @@ class Outbox:
 
 @pytest.fixture
 def outbox(make_settings: Callable[..., Settings]) -> Iterator[Outbox]:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         bench = Bench(make_settings, instance)
         bench.configure(**APP)
         yield Outbox(bench)

@@ -22,7 +22,6 @@ from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.taste.embedder import Embedders
-from aperture_dagster_tests.frugal_dagster import frugal_dagster
 from aperture_dagster_tests.household import Household
 
 ANSWER = "housekeeper: "
@@ -84,6 +83,6 @@ def tick(house: Household, settings: Settings) -> list[str]:
 
 
 def main() -> None:
-    with frugal_dagster(), dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance:
         for line in sys.stdin:
             print(f"\n{ANSWER}{json.dumps(obey(json.loads(line), instance))}", flush=True)

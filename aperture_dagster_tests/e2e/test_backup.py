@@ -8,15 +8,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import dagster as dg
-
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 from aperture_dagster_tests.household import Household, run_check
+from aperture_dagster_tests.instances import instance_in_memory
 from aperture_dagster_tests.ratings.trakt_home import trakt_home
 
 
 def test_the_nightly_backup_is_proven_and_holds_no_secret(serve: Callable[..., Any]):
-    with trakt_home(serve) as home, dg.DagsterInstance.ephemeral() as instance:
+    with trakt_home(serve) as home, instance_in_memory() as instance:
         household = Household(home.settings, instance, clock=home.clock)
         check = run_check(household, "database_backup", "is_recent_and_proven")
         assert not check.passed and "There is no proven backup" in (check.description or "")

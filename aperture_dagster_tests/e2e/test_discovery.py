@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from sqlalchemy import make_url
 
@@ -25,6 +24,7 @@ from aperture_dagster.taste.crowd_table import build_table, write_table
 from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.e2e.discovery import DAY, JOB, NOW, Discovering, command, dismiss, odd_world, outside, title
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of, run_check
+from aperture_dagster_tests.instances import instance_in_memory
 
 pytestmark = pytest.mark.e2e
 
@@ -37,7 +37,7 @@ MADE = ("discovery_candidates", "discovery_vectors", "discovery_pool")
 def prepared(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A database of a household that has discovered titles once; its name."""
     with database_copy(postgres) as url:
-        with running_simulator(WORLD) as simulator, dg.DagsterInstance.ephemeral() as instance:
+        with running_simulator(WORLD) as simulator, instance_in_memory() as instance:
             settings = load_settings(
                 home=tmp_path_factory.mktemp("prepared"), database_url=url, timezone="UTC", country="DE",
                 discovery_per_list=200, tmdb_url=simulator.tmdb_url, tmdb_api_key="demo-tmdb-key", tmdb_requests=9000,

@@ -18,6 +18,7 @@ from aperture_dagster.cli.main import main
 from aperture_dagster.schema import metadata
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.e2e.commands import environment
+from aperture_dagster_tests.instances import instance_in_memory
 from aperture_dagster_tests.test_docs import PAGES, code, text_of, words_after
 
 pytestmark = pytest.mark.e2e
@@ -85,7 +86,7 @@ def test_the_code_location_of_the_page_reads_the_lists(
     page = (PROJECT / "docs" / "build-on-it.md").read_text(encoding="utf-8")
     for name, text in FILE.findall(page):
         (tmp_path / name).write_text(text, encoding="utf-8")
-    with settled() as (_, home, _), dg.DagsterInstance.ephemeral() as instance:
+    with settled() as (_, home, _), instance_in_memory() as instance:
         # In its own environment, it needs nothing but the address.
         monkeypatch.setenv("LISTS_DATABASE_URL", home.settings.database_url.get_secret_value())
         ours = runpy.run_path(str(tmp_path / "definitions.py"))["defs"]

@@ -27,6 +27,7 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import no_room
 from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.household import Household, failures
+from aperture_dagster_tests.instances import instance_in_memory
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.services import Answer, Scripted
 
@@ -203,7 +204,7 @@ def test_each_mistake_is_reported_in_one_sentence_by_the_doctor(
 def test_a_mistake_is_reported_in_one_sentence_in_a_run(well: dict[str, str], monkeypatch: pytest.MonkeyPatch):
     for name, value in (well | {KEY: PASSWORD}).items():
         monkeypatch.setenv(name, value)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         run = Household(load_settings(), instance).run("sync_users")
     assert not run.success
     (message,) = failures(run).values()
@@ -275,7 +276,7 @@ def test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing(
 ):
     for name, value in well.items():
         monkeypatch.setenv(name, value)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         house = Household(load_settings(), instance)
         house.must("sync_users")
         before = house.snapshot()

@@ -9,6 +9,7 @@ import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
 from aperture_dagster.instance.blocking_checks import blocking_checks, upstream_keys, why_blocked
+from aperture_dagster_tests.instances import instance_in_memory
 
 sound = {"titles": True}
 
@@ -33,7 +34,7 @@ def are_pretty() -> dg.AssetCheckResult:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with instance_in_memory() as instance:
         yield instance
 
 

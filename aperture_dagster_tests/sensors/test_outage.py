@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import dagster as dg
-
 from aperture_dagster.jobs import Job
 from aperture_dagster.maintenance.status import recent_outage
 from aperture_dagster.sensors.outage import describe_outage
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.inbox import open_inbox
+from aperture_dagster_tests.instances import instance_in_memory
 from aperture_dagster_tests.watchman import Watchman
 
 HOUR = timedelta(hours=1)
 
 
 def test_after_an_outage_the_operator_hears_what_it_meant(make_settings: Callable[..., Settings]):
-    with open_inbox() as inbox, dg.DagsterInstance.ephemeral() as instance:
+    with open_inbox() as inbox, instance_in_memory() as instance:
         watchman = Watchman(make_settings(alert_urls=inbox.url), instance)
         now = watchman.clock.now()
         assert watchman.tick(last=now - timedelta(hours=2)) == "Nothing new is wrong." and inbox.take() == []
