@@ -64,7 +64,9 @@ def build_definitions(
     declared = [asset for group in groups for asset in group.assets]
     complete = functools.partial(_complete, jobs=active, timezone=settings.schedule_timezone)
     assets = [
-        one for asset in declared for one in dg.map_asset_specs(functools.partial(complete, code=_code(asset)), [asset])
+        completed
+        for asset in declared
+        for completed in dg.map_asset_specs(functools.partial(complete, code=_code(asset)), [asset])
     ]
     checks = [check for group in groups for check in group.checks]
     specs = [spec for check in checks for spec in check.check_specs]

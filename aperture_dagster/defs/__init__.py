@@ -22,9 +22,11 @@ def with_added(product: dg.Definitions) -> dg.Definitions:
     """Add the definitions of all files that are in no group; a group declares what belongs to it."""
     modules = [import_module(f"{__package__}.{name}") for name in _names_of_files()]
     # A file may import the assets that its own depend on.
-    keys = {key for one in product.assets or () for key in _keys_of(one)}
-    assets = [one for one in dg.load_assets_from_modules(modules) if not keys & set(_keys_of(one))]
-    checks = [one for one in dg.load_asset_checks_from_modules(modules) if one not in (product.asset_checks or ())]
+    keys = {key for asset in product.assets or () for key in _keys_of(asset)}
+    assets = [asset for asset in dg.load_assets_from_modules(modules) if not keys & set(_keys_of(asset))]
+    checks = [
+        check for check in dg.load_asset_checks_from_modules(modules) if check not in (product.asset_checks or ())
+    ]
     added = dg.Definitions(
         assets=assets,
         asset_checks=checks,
@@ -54,4 +56,4 @@ def _keys_of(asset: object) -> list[dg.AssetKey]:
 
 
 def _of_type(modules: list[ModuleType], kind: type[T]) -> list[T]:
-    return [one for module in modules for one in vars(module).values() if isinstance(one, kind)]
+    return [value for module in modules for value in vars(module).values() if isinstance(value, kind)]

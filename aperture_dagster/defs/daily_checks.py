@@ -71,7 +71,7 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, made_by: Mapping[str, str])
         clock: dg.ResourceParam[Clock],
     ) -> dg.AssetCheckResult:
         """Name the users whose part is older than a day and the time that the job may take."""
-        now, partitions, rows, found, off = clock.now(), user_partitions(context.instance), [], [], []
+        now, partitions, rows, sentences, off = clock.now(), user_partitions(context.instance), [], [], []
         with database.transaction() as connection:
             users = users_of_partitions(connection, partitions)
             unread = {row["partition"]: row["last_read"] for row in stale_histories(connection, now=now)}
@@ -91,10 +91,10 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, made_by: Mapping[str, str])
                 old = {key: _last_made(context.instance, dg.AssetKey(name), key) for key in users if key not in spared}
             if old:
                 named = ", ".join(users[key].name for key in list(old)[:NAMED]) + " and others" * (len(old) > NAMED)
-                found.append(f"{name} is older than a day for {named}: see the last run of {job}.")
+                sentences.append(f"{name} is older than a day for {named}: see the last run of {job}.")
                 rows += [{"asset": name, "user": users[key].name, "made_at": made_at} for key, made_at in old.items()]
         metadata = {"stale_users": len({row["user"] for row in rows}), "users": markdown_table(rows)}
-        return warn_unless(not rows, " ".join(found) or _switched_off(off), metadata)
+        return warn_unless(not rows, " ".join(sentences) or _switched_off(off), metadata)
 
     return check
 

@@ -67,10 +67,10 @@ def log_waiting(context: dg.AssetExecutionContext, source: Source) -> Callable[[
     return waiting
 
 
-def warn_unless(passed: bool, found: str, metadata: Mapping[str, Any]) -> dg.AssetCheckResult:
-    """Return the result of a check that warns; ``found`` says what is amiss, and is empty if nothing is."""
+def warn_unless(passed: bool, description: str, metadata: Mapping[str, Any]) -> dg.AssetCheckResult:
+    """Return the result of a check that warns; ``description`` says what is amiss, and is empty if nothing is."""
     return dg.AssetCheckResult(
-        passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata, description=found or None
+        passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata, description=description or None
     )
 
 
@@ -100,7 +100,9 @@ def log_totals(context: dg.OpExecutionContext | dg.AssetExecutionContext, totals
 
 def problems_table(problems: Sequence[str]) -> dict[str, Any]:
     """Show what could not be read: always the number, and a table if there is any."""
-    shown = {"unreadable_items": table([{"problem": one} for one in problems[:SHOWN_PROBLEMS]])} if problems else {}
+    shown = (
+        {"unreadable_items": table([{"problem": problem} for problem in problems[:SHOWN_PROBLEMS]])} if problems else {}
+    )
     return {**shown, "unreadable": len(problems)}
 
 

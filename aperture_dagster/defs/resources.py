@@ -274,7 +274,7 @@ def build_resources(settings: Settings, **parts: Any) -> dict[str, Any]:
     }
     made: dict[str, Any] = {}
     for name, kind in RESOURCES.items():
-        used = {part: one for part, one in made.items() if part in kind.model_fields}
+        used = {part: resource for part, resource in made.items() if part in kind.model_fields}
         shown = {field: shown_value(settings, field) for field in kind.model_fields if field in Settings.model_fields}
         made[name] = parts[name] if name in parts else kind(**(shown | used | own.get(name, {})))
     return made

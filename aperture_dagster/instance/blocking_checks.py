@@ -15,12 +15,12 @@ BlockingChecks = Mapping[dg.AssetKey, frozenset[dg.AssetCheckKey]]
 
 def blocking_checks(checks: Iterable[dg.AssetChecksDefinition]) -> BlockingChecks:
     """Collect the blocking checks of each asset."""
-    found: dict[dg.AssetKey, frozenset[dg.AssetCheckKey]] = {}
+    checks_of: dict[dg.AssetKey, frozenset[dg.AssetCheckKey]] = {}
     for check in checks:
         for spec in check.check_specs:
             if spec.blocking:
-                found[spec.asset_key] = found.get(spec.asset_key, frozenset()) | {spec.key}
-    return found
+                checks_of[spec.asset_key] = checks_of.get(spec.asset_key, frozenset()) | {spec.key}
+    return checks_of
 
 
 def upstream_keys(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], names: Iterable[str]) -> set[dg.AssetKey]:
@@ -56,7 +56,7 @@ def _problem(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> str | Non
     records = instance.event_log_storage.get_asset_check_execution_history(check, limit=LATEST_RESULTS)
     planned = [record.run_id for record in records if not isinstance(record.evaluation, dg.AssetCheckEvaluation)]
     under_way = _under_way(instance, planned)
-    record = next((one for one in records if one.run_id not in under_way), None)
+    record = next((record for record in records if record.run_id not in under_way), None)
     # What a run under way makes does not count, as if it had not begun: there is no other start before tomorrow.
     made = _latest_made(instance, check.asset_key, under_way)
     if made is None:
@@ -90,7 +90,7 @@ def _latest_made(instance: dg.DagsterInstance, key: dg.AssetKey, without: Set[st
     cursor = None
     while True:
         page = instance.fetch_materializations(key, limit=MATERIALIZATIONS if without else 1, cursor=cursor)
-        made = next((one for one in page.records if one.run_id not in without), None)
+        made = next((record for record in page.records if record.run_id not in without), None)
         if made is not None or not page.has_more:
             return made
         cursor = page.cursor

@@ -132,7 +132,7 @@ def _is_ours(error: Any) -> bool:
         return False
     name, kinds = error.message.partition(": ")[0], {ServiceError, *PERMANENT}
     while kinds and not any(name == f"{kind.__module__}.{kind.__qualname__}" for kind in kinds):
-        kinds = {one for kind in kinds for one in kind.__subclasses__()}
+        kinds = {subclass for kind in kinds for subclass in kind.__subclasses__()}
     return bool(kinds)
 
 

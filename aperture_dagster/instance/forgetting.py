@@ -144,25 +144,25 @@ class Forgetting:
         ServiceBusy: their ratings are being synced with Trakt.
         """
         with self._exclusively():
-            found = self.look(user)
+            holdings = self.look(user)
             with self._database.transaction() as connection:
                 person = describe_person(connection, self._settings, user)
             for before in self.unfinished():
                 if before.user_id == user.user_id:
                     # Some of it may be gone from the database since.
                     person = replace(person, names=tuple(dict.fromkeys([*person.names, *before.names])))
-            if found.placed:
+            if holdings.placed:
                 self._take_back(user)
             note = self._leave_trakt(user)
             write_note(self._settings.home_path, [*self._unfinished(without=user.user_id), person])
             try:
                 with self._database.transaction() as connection:
-                    rows = forget_rows(connection, person, is_listed=found.is_listed)
+                    rows = forget_rows(connection, person, is_listed=holdings.is_listed)
             except StillPlaced as error:
                 write_note(self._settings.home_path, self._unfinished(without=user.user_id))
                 raise NotNow(f"A run has published {', '.join(error.names)} meanwhile: repeat this.") from None
             done = self._redact(person)
-        return replace(done, placed=len(found.placed), rows=rows, note=note)
+        return replace(done, placed=len(holdings.placed), rows=rows, note=note)
 
     def unfinished(self) -> list[Person]:
         """Return who was being forgotten when something interrupted that: their rows may be gone already."""
@@ -171,7 +171,7 @@ class Forgetting:
     def finish(self, person: Person) -> Forgotten:
         """Finish what was interrupted; somebody who has come back since is left alone. Raises as :meth:`forget`."""
         with self._database.transaction() as connection:
-            user = next((one for one in read_users(connection) if one.user_id == person.user_id), None)
+            user = next((user for user in read_users(connection) if user.user_id == person.user_id), None)
         try:
             if user is not None:
                 return self.forget(user)
@@ -203,16 +203,18 @@ class Forgetting:
         today = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone)).date()
         with self._database.transaction() as connection:
             note_departures(connection, there, today=today)
-            new = [one for one in read_departures(connection) if one.is_to_be_announced(keep)]
+            new = [departure for departure in read_departures(connection) if departure.is_to_be_announced(keep)]
             note_announced(connection, new)
-            due = {one.user_id for one, left in announced_departures(connection, keep) if left == 0}
+            due = {departure.user_id for departure, left in announced_departures(connection, keep) if left == 0}
             users = [user for user in read_users(connection) if user.user_id in due]
         for user in users:
             self._try(night, lambda user=user: self._forget_quietly(user))
         with self._database.transaction() as connection:
             night.soon = describe_departures(connection, keep)
-            known = {one.user_id for one in new}
-            night.announced = [one.describe(keep) for one in read_departures(connection) if one.user_id in known]
+            known = {departure.user_id for departure in new}
+            night.announced = [
+                departure.describe(keep) for departure in read_departures(connection) if departure.user_id in known
+            ]
         return night
 
     def _forget_quietly(self, user: User) -> Forgotten:
@@ -239,7 +241,7 @@ class Forgetting:
         return Forgotten(records=records, files=files)
 
     def _unfinished(self, *, without: str) -> list[Person]:
-        return [one for one in self.unfinished() if one.user_id != without]
+        return [person for person in self.unfinished() if person.user_id != without]
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
@@ -269,9 +271,12 @@ class Forgetting:
             raise NotNow("The media server's list of users is empty or could not be read: who is there is not known.")
         if user.user_id not in there:
             return False
-        disabled = {one.user_id: one.is_disabled for one in page.records}
-        now = [replace(one, is_disabled=disabled.get(one.user_id, one.is_disabled), gone=False) for one in stored]
-        if any(one.user_id == user.user_id for one in who_takes_part(self._settings, now)):
+        disabled = {stored_user.user_id: stored_user.is_disabled for stored_user in page.records}
+        now = [
+            replace(stored_user, is_disabled=disabled.get(stored_user.user_id, stored_user.is_disabled), gone=False)
+            for stored_user in stored
+        ]
+        if any(stored_user.user_id == user.user_id for stored_user in who_takes_part(self._settings, now)):
             raise TakesPart(
                 f"{user.name} is on the media server and takes part, so everything would be read again. Delete or "
                 "disable the account there, or name it in APERTURE_EXCLUDE_USERS, and repeat this."
@@ -295,7 +300,10 @@ class Forgetting:
         return [
             setting
             for setting, names in given.items()
-            if any(user.user_id in {one.user_id for one in meant} for meant in users_named(stored, names).values())
+            if any(
+                user.user_id in {stored_user.user_id for stored_user in meant}
+                for meant in users_named(stored, names).values()
+            )
         ]
 
     def _take_back(self, user: User) -> None:

@@ -158,7 +158,9 @@ LONGEST_BAR = 10
 
 def genre_bars(shares: Mapping[str, float], *, most: int = 7) -> list[str]:
     """Draw a bar for each of the genres with the largest shares (0-1) of what somebody likes, the largest first."""
-    largest = sorted(((name, share) for name, share in shares.items() if share > 0), key=lambda one: (-one[1], one[0]))
+    largest = sorted(
+        ((name, share) for name, share in shares.items() if share > 0), key=lambda genre: (-genre[1], genre[0])
+    )
     return [f"{COLUMNS[-1] * max(round(share * LONGEST_BAR), 1)} {name} {share:.0%}" for name, share in largest[:most]]
 
 
@@ -176,7 +178,7 @@ def week_columns(plays: Sequence[tuple[date, int]]) -> str:
 
 def alternative_text(title: str) -> str:
     """Return a title without what would end, or be read as Markdown in, the alternative text of an image."""
-    return "".join(one for one in printable(title) if one not in "[]\\`\n")
+    return "".join(character for character in printable(title) if character not in "[]\\`\n")
 
 
 def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> Markup:

@@ -77,7 +77,7 @@ def _only_theirs(connection: Connection, key: str) -> list[str]:
           UNION SELECT f.run_id FROM run_tags f JOIN run_tags l USING (run_id)
             WHERE f.key = :first AND l.key = :last AND f.value = :who AND l.value = :who)"""
     tags = {"partition": PARTITION_TAG, "first": RANGE_START_TAG, "last": RANGE_END_TAG}
-    tags |= {"ended": [one.value for one in ENDED]}
+    tags |= {"ended": [status.value for status in ENDED]}
     return list(execute(connection, statement, who=key, **tags).scalars())
 
 

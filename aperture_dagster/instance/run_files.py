@@ -28,12 +28,12 @@ def purge_run_files(folder: Path, kept: Collection[str], *, before: datetime) ->
     files = size = 0
     for name in FOLDERS_OF_RUNS:
         for path in _of_runs(folder / name, kept):
-            found = list(_files(path)) if path.is_dir() and not path.is_symlink() else []
-            newest = max((status.st_mtime for status in [_status(path), *found] if status), default=None)
+            statuses = list(_files(path)) if path.is_dir() and not path.is_symlink() else []
+            newest = max((status.st_mtime for status in [_status(path), *statuses] if status), default=None)
             if newest is not None and newest < before.timestamp():
                 shutil.rmtree(path, ignore_errors=True)
                 if not path.exists():
-                    files, size = files + len(found), size + sum(status.st_size for status in found)
+                    files, size = files + len(statuses), size + sum(status.st_size for status in statuses)
     # A killed process leaves its lock file behind.
     for path in _of_runs(folder / RUN_LOCKS, kept):
         status = _status(path)

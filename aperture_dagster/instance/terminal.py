@@ -137,8 +137,8 @@ class ForeseenErrors(logging.Filter):
         if error is not None:
             return " ".join(str(error).split())
         # Dagster also logs errors as texts that it has made of them.
-        found = self.SERIALIZED.search(message) if "Stack Trace:" in message else None
-        return found[1].strip() if found else None
+        match = self.SERIALIZED.search(message) if "Stack Trace:" in message else None
+        return match[1].strip() if match else None
 
 
 def log_runs_in_lines() -> None:
@@ -155,7 +155,15 @@ def log_foreseen_errors_once() -> None:
     for handler in [*handlers, *filter(None, [logging.lastResort])]:
         if not isinstance(handler.formatter, PlainFormatter):
             handler.setFormatter(PlainFormatter(handler.formatter))
-    shared = next((one for handler in handlers for one in handler.filters if isinstance(one, ForeseenErrors)), None)
+    shared = next(
+        (
+            log_filter
+            for handler in handlers
+            for log_filter in handler.filters
+            if isinstance(log_filter, ForeseenErrors)
+        ),
+        None,
+    )
     shared = shared or ForeseenErrors()
     for handler in handlers:
         if shared not in handler.filters:
