@@ -34,8 +34,8 @@ from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.postgres.queries import execute
-from aperture_dagster.publishing.server import reading
-from aperture_dagster.publishing.server.publication import Publication, Published
+from aperture_dagster.publishing.server import polling
+from aperture_dagster.publishing.server.publication import Publication, PublishingResult
 from aperture_dagster.settings import Settings
 
 # Ratios to plain work; the first time, posters are drawn, and the stand-in scans.
@@ -65,7 +65,7 @@ def main() -> int:
         lists.mkdir()
         with StandIns(world, server=options.server).running(lists=lists) as (_, environment):
             settings = homes.point_at(environment, home, lists)
-            reading.POLL_SECONDS = 0.2
+            polling.POLL_SECONDS = 0.2
             try:
                 prepare(settings, options.titles)
                 first = measure(settings)
@@ -114,7 +114,7 @@ def prepare(settings: Settings, titles: int) -> None:
         execute(connection, LISTS, titles=titles)
 
 
-def measure(settings: Settings) -> tuple[float, Published]:
+def measure(settings: Settings) -> tuple[float, PublishingResult]:
     """Publish all recommendations; return the seconds that took, and what happened."""
     database = Database(settings)
     started = time.monotonic()

@@ -17,8 +17,8 @@ from aperture_dagster.enrichment.tmdb import TMDB_IMAGES
 from aperture_dagster.model import Clock, counted
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.publishing.server.publication import Publication, Published
-from aperture_dagster.publishing.server.work import Outcome, explain_failures
+from aperture_dagster.publishing.server.outcomes import PublishingOutcome, explain_failures
+from aperture_dagster.publishing.server.publication import Publication, PublishingResult
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.services import MeteredService
 
@@ -112,7 +112,7 @@ class ConsoleHandler(logging.Handler):
         self._console.print_hanging(record.getMessage(), style)
 
 
-def _show(console: Terminal, published: Published, *, dry_run: bool, if_none: str) -> None:
+def _show(console: Terminal, published: PublishingResult, *, dry_run: bool, if_none: str) -> None:
     if not published.outcomes:
         console.print_hanging(if_none)
         return
@@ -141,7 +141,7 @@ def _show(console: Terminal, published: Published, *, dry_run: bool, if_none: st
         raise OperatorError(explain_failures(published.outcomes))
 
 
-def _summary(done: Sequence[Outcome], failed: int, sent: int, *, dry_run: bool) -> str:
+def _summary(done: Sequence[PublishingOutcome], failed: int, sent: int, *, dry_run: bool) -> str:
     """Count what was done; ``sent`` are the changes on the media server."""
     retired = [one for one in done if one.retired]
     parts = []
@@ -156,7 +156,7 @@ def _summary(done: Sequence[Outcome], failed: int, sent: int, *, dry_run: bool) 
     return f"{', '.join(parts)}{failures}.{' Nothing was changed.' if dry_run else ''}"
 
 
-def _headline(outcome: Outcome, *, dry_run: bool) -> str:
+def _headline(outcome: PublishingOutcome, *, dry_run: bool) -> str:
     if outcome.error is not None:
         return f"{outcome.label}: failed"
     if outcome.retired:

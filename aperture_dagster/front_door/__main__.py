@@ -25,7 +25,7 @@ from aperture_dagster.front_door.set_up import set_up_page
 from aperture_dagster.instance.private import webserver, webserver_options
 from aperture_dagster.instance.terminal import PlainFormatter
 from aperture_dagster.postgres.database import ReadOnlyDatabase
-from aperture_dagster.publishing.server.home_rows import RowKeeper, first_member, reachable_address
+from aperture_dagster.publishing.server.row_keeper import RowKeeper, first_member, reachable_address
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.types import is_loopback_only
 

@@ -42,8 +42,8 @@ from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.publishing.server.outcomes import explain_failures
 from aperture_dagster.publishing.server.publication import Publication
-from aperture_dagster.publishing.server.work import explain_failures
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import NotConnected
 from aperture_dagster.settings import Settings

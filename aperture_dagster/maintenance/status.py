@@ -16,7 +16,7 @@ from aperture_dagster.facts import read_fact, write_fact
 from aperture_dagster.model import FutureDates, counted, elapsed, listed
 from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.publishing.manifest import unread_libraries
-from aperture_dagster.publishing.server.work import some, why_unread
+from aperture_dagster.publishing.server.outcomes import some, why_unread
 from aperture_dagster.ratings.merge import describe_held
 from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.settings import Settings

@@ -95,7 +95,7 @@ def test_what_was_done_before_an_interruption_is_kept(household: Any, tmp_path: 
 
     with shelf(household, tmp_path, stand_ins={"scan_seconds": 2.0}) as place, command(place, monkeypatch) as run:
         with monkeypatch.context() as patched:
-            patched.setattr("aperture_dagster.publishing.server.reading.Watch.sleep", interrupt)
+            patched.setattr("aperture_dagster.publishing.server.polling.Watch.sleep", interrupt)
             told = run("publish")
         assert told.exit_code == 1
         assert told.output.endswith("Interrupted. What was done is kept; run this again to go on from there.\n")

@@ -19,9 +19,9 @@ from aperture_dagster.media_server.records import PublishedItem
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model import Clock
 from aperture_dagster.popularity.stored_picks import replace_top_picks
-from aperture_dagster.publishing.disk.paths import MARKER
-from aperture_dagster.publishing.server import reading
-from aperture_dagster.publishing.server.publication import Publication, Published
+from aperture_dagster.publishing.disk.root_folder import MARKER
+from aperture_dagster.publishing.server import polling
+from aperture_dagster.publishing.server.publication import Publication, PublishingResult
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -99,7 +99,7 @@ class Publishing:
         with MediaServers(settings, self.home.database).open_writer(dry_run=dry_run) as writer:
             yield Publication(settings, self.home.database, writer, Clock(), logging.getLogger("test"))
 
-    def publish_now(self, *, without: Sequence[str] = ()) -> Published:
+    def publish_now(self, *, without: Sequence[str] = ()) -> PublishingResult:
         """Publish recommendations without a run of Dagster; every library must succeed."""
         with self.publication(without=without) as publication:
             published = publication.publish(["recommendations"])
@@ -222,7 +222,7 @@ def publishing(
         **settings,
     }
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(reading, "POLL_SECONDS", 0.02)
-        patched.setattr(reading, "WAIT_SECONDS", wait_seconds)
+        patched.setattr(polling, "POLL_SECONDS", 0.02)
+        patched.setattr(polling, "WAIT_SECONDS", wait_seconds)
         with household(world, stand_ins=SimulatorSettings(**stand_ins), **given) as (simulator, home):
             yield Publishing(simulator, home, root)

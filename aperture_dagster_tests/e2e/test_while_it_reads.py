@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.defs.publishing import libraries
-from aperture_dagster.publishing.server import reading
+from aperture_dagster.publishing.server import polling
 from aperture_dagster_tests.e2e.publishing import Publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, shelf
 from aperture_dagster_tests.household import SetClock, metadata_of
@@ -57,7 +57,7 @@ def read_libraries(place: Publishing, monkeypatch: pytest.MonkeyPatch, meanwhile
         place.state.advance(50)
 
     with monkeypatch.context() as patched:
-        patched.setattr(reading.Watch, "sleep", sleep)
+        patched.setattr(polling.Watch, "sleep", sleep)
         result = place.home.must("show_libraries")
     assert len(looks) > 3
     return result

@@ -22,8 +22,9 @@ from aperture_dagster.front_door.secrets import read_secret, secret_file
 from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.model import Clock
-from aperture_dagster.publishing.server.home_rows import ROWS, RowKeeper, first_member, reachable_address
+from aperture_dagster.publishing.server.home_rows import ROWS
 from aperture_dagster.publishing.server.publication import why_not_published
+from aperture_dagster.publishing.server.row_keeper import RowKeeper, first_member, reachable_address
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.front_door.home import Home

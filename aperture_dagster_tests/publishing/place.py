@@ -13,18 +13,20 @@ from typing import Any
 
 from aperture_dagster.media_server.records import MediaSource, PublishedItem
 from aperture_dagster.media_server.writer import MediaServerWriter
-from aperture_dagster.publishing.disk.entries import EntryForm, ListedTitle, ListSpec, Original, OriginalEpisode
+from aperture_dagster.publishing.disk.desired import DesiredLibrary, PictureSource
+from aperture_dagster.publishing.disk.entries import EntryForm
 from aperture_dagster.publishing.disk.entries import build_library as build
+from aperture_dagster.publishing.disk.listed import ListedTitle, ListSpec, Original, OriginalEpisode
 from aperture_dagster.publishing.disk.names import is_list_folder
 from aperture_dagster.publishing.disk.nfo import TitleFacts
-from aperture_dagster.publishing.disk.paths import MARKER
-from aperture_dagster.publishing.disk.plan import DesiredLibrary, Picture
+from aperture_dagster.publishing.disk.root_folder import MARKER
 from aperture_dagster.publishing.disk.roots import RootChoice, Roots
 from aperture_dagster.publishing.placed import LibraryList, PlacedEntry, PlacedLibrary, PlacedList
-from aperture_dagster.publishing.server.access import AccessRules
-from aperture_dagster.publishing.server.libraries import Build, Hooks, Publisher, Wanted
+from aperture_dagster.publishing.server.access_plan import AccessRules
+from aperture_dagster.publishing.server.libraries import Build, LibraryPublisher, PublishingHome, Wanted
+from aperture_dagster.publishing.server.outcomes import PublishingOutcome
 from aperture_dagster.publishing.server.playlists import DesiredList, ListPublisher
-from aperture_dagster.publishing.server.work import Outcome, Session
+from aperture_dagster.publishing.server.work import PublishingRun
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.media_server.writers import ROOT, connect, household, user_id, views_of, writing
 
@@ -131,17 +133,17 @@ class Posters:
     """Posters that hold what they were drawn from."""
 
     def __init__(self) -> None:
-        self.prepared: list[Picture] = []
+        self.prepared: list[PictureSource] = []
 
-    def prepare(self, pictures: Iterable[Picture]) -> None:
+    def prepare(self, pictures: Iterable[PictureSource]) -> None:
         self.prepared += pictures
 
-    def draw(self, picture: Picture) -> bytes | None:
+    def draw(self, picture: PictureSource) -> bytes | None:
         assert picture in self.prepared
         return repr(picture).encode()
 
 
-class Place:
+class Place(PublishingHome):
     """The home, as users of its media server and a person with a shell see it. Users and films go by their names."""
 
     def __init__(self, running: RunningSimulator, writer: MediaServerWriter, root: Path) -> None:
@@ -157,8 +159,8 @@ class Place:
         self.passed = timedelta(0)
         self.sleep: Callable[[float], None] | None = None
         """What a run does between two looks at the server; None: it waits."""
-        self.last: Publisher | None = None
-        self.session: Session | None = None
+        self.last: LibraryPublisher | None = None
+        self.run_of_publishing: PublishingRun | None = None
         libraries = writer.libraries()
         self.items: dict[str, PublishedItem] = {}
         self.episodes: dict[str, list[PublishedItem]] = {}
@@ -239,19 +241,18 @@ class Place:
         self, *wanted: dict[str, Build], retired: Sequence[str] = (), dry_run: bool = False, errors: bool = False,
         strict: bool = False, hide_own: bool = False, seconds: float | None = None, follows: bool = False,
         first: Collection[str] | None = None, **choice: Any,
-    ) -> list[Outcome]:  # fmt: skip
+    ) -> list[PublishingOutcome]:  # fmt: skip
         """Publish, as a run does; raises the first error of a library unless ``errors`` are wanted.
 
         A run that ``follows`` begins with the lists of the keys ``first``.
         """
         writer = connect(self.server, self.running, dry_run=True) if dry_run else self.writer
-        self.session = self._session(writer, **choice)
+        self.run_of_publishing = self._new_run(writer, **choice)
         published = {key: self._seen_by[key] for each in wanted for key in each}
         rules = AccessRules(
             strict, hide_own, lambda record: (published | self.viewers).get(record.list_key, frozenset())
         )
-        hooks: Any = Hooks(self._credit, self.posters, lambda works: {work: self._name(work) for work in works})
-        self.last = publisher = Publisher(self.session, rules, hooks)
+        self.last = publisher = LibraryPublisher(self.run_of_publishing, rules, self)
         libraries = {key: one for each in wanted for key, one in each.items()}
 
         def want(keys: Collection[str] | None) -> Wanted:
@@ -269,9 +270,9 @@ class Place:
                 raise outcome.error
         return outcomes
 
-    def _session(self, writer: MediaServerWriter, **choice: Any) -> Session:
+    def _new_run(self, writer: MediaServerWriter, **choice: Any) -> PublishingRun:
         manifest: Any = self.manifest
-        return Session(
+        return PublishingRun(
             writer, manifest, Roots(manifest, replace(self.choice, **choice), dry_run=writer.dry_run), LOG, self.now,
             sleep=self.sleep or (lambda seconds: time.sleep(0.002)),
             elapsed=lambda: time.monotonic() + self.passed.total_seconds(),
@@ -279,27 +280,35 @@ class Place:
 
     @property
     def warnings(self) -> list[str]:
-        assert self.session is not None
-        return self.session.warnings
+        assert self.run_of_publishing is not None
+        return self.run_of_publishing.warnings
 
     @property
     def server(self) -> str:
         settings = self.state.settings
         return "emby" if settings.media_server == "emby" else settings.jellyfin_version
 
-    def _credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry], library: Any) -> None:
+    def credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry], library: Any) -> None:
         shown = {name for one in self.writer.libraries() for name in [one.name]}
         assert record.name in shown, "plays on a copy that is gone cannot be read"
         assert library is not None and library.name == record.name
         self.credited += [(record.list_key, entry.work_id or 0) for entry in entries]
 
+    def renew(self) -> None:
+        pass
+
+    def titles_of(self, work_ids: Iterable[int]) -> dict[int, str]:
+        return {work: self._name(work) for work in work_ids}
+
     def _name(self, work: int) -> str:
         return next(name for name, number in self.numbers.items() if 100 + number == work)
 
-    def lists(self, *wanted: DesiredList, retired: Sequence[PlacedList] = (), dry_run: bool = False) -> list[Outcome]:
+    def lists(
+        self, *wanted: DesiredList, retired: Sequence[PlacedList] = (), dry_run: bool = False
+    ) -> list[PublishingOutcome]:
         """Publish collections and playlists."""
         writer = connect(self.server, self.running, dry_run=True) if dry_run else self.writer
-        return ListPublisher(self._session(writer), {}).publish(wanted, retired=retired)
+        return ListPublisher(self._new_run(writer), {}).publish(wanted, retired=retired)
 
     # What is there
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing import manifest as published
 from aperture_dagster.publishing.manifest import AlreadyPublishing, Manifest
-from aperture_dagster.publishing.server.work import Outcome
+from aperture_dagster.publishing.server.outcomes import PublishingOutcome
 from aperture_dagster_tests.interleaving import race, stop_at
 from aperture_dagster_tests.publishing.place import Place, a_place
 from aperture_dagster_tests.publishing.server.test_playlists import Lists
@@ -29,7 +29,7 @@ def place(tmp_path: Path, database: Database) -> Iterator[Place]:
         yield made
 
 
-def changes(publish: Callable[[], list[Outcome]]) -> Callable[[], list[tuple[int, bool]]]:
+def changes(publish: Callable[[], list[PublishingOutcome]]) -> Callable[[], list[tuple[int, bool]]]:
     def run() -> list[tuple[int, bool]]:
         outcomes = publish()
         assert [one.error for one in outcomes] == [None] * len(outcomes)

@@ -46,7 +46,7 @@ import aperture_dagster.instance.dead_runs
 import aperture_dagster.jobs
 import aperture_dagster.model
 import aperture_dagster.partitions
-import aperture_dagster.publishing.server.reading
+import aperture_dagster.publishing.server.polling
 import aperture_dagster.ratings.client
 import aperture_dagster.sensors.outage
 from aperture_dagster.catalogue.people import users_of_partitions
@@ -104,7 +104,7 @@ def use_clock(clock: SimulatedTime) -> None:
     # Sensors look a few times a day here, instead of every minute.
     aperture_dagster.sensors.outage.OUTAGE = timedelta(hours=11)
     # Of real seconds, which these days do not have: the stand-in reads a library within one of these.
-    aperture_dagster.publishing.server.reading.POLL_SECONDS = 0.05
+    aperture_dagster.publishing.server.polling.POLL_SECONDS = 0.05
 
 
 class HomeDaemons(Daemons):

@@ -24,7 +24,7 @@ from aperture_dagster.model.errors import MissingPrerequisite
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.publishing.manifest import published_library_ids
-from aperture_dagster.publishing.server.work import some
+from aperture_dagster.publishing.server.outcomes import some
 from aperture_dagster.settings import Settings, environment_names
 
 

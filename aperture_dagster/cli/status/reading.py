@@ -33,7 +33,7 @@ from aperture_dagster.postgres.connection import describe_server
 from aperture_dagster.postgres.database import NothingYet, read_only
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.publishing.manifest import unread_libraries
-from aperture_dagster.publishing.server.work import why_unread
+from aperture_dagster.publishing.server.outcomes import why_unread
 from aperture_dagster.ratings.merge import describe_held
 from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.settings import Settings

@@ -22,10 +22,10 @@ from aperture_dagster.jobs import PUBLISHED, Group, Job
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
-from aperture_dagster.publishing.disk.pictures import show_pictures
 from aperture_dagster.publishing.manifest import listed_users, unfinished_libraries
+from aperture_dagster.publishing.server.outcomes import why_unread
 from aperture_dagster.publishing.server.publication import KINDS, STEMS, Kind, Publication
-from aperture_dagster.publishing.server.work import why_unread
+from aperture_dagster.publishing.server.studio_pictures import show_pictures
 from aperture_dagster.settings import Settings
 
 __all__ = ["group", "studio_pictures"]

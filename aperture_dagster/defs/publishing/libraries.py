@@ -23,18 +23,18 @@ from aperture_dagster.instance.private import output_without_events
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
-from aperture_dagster.publishing.disk.plan import DesiredEntry
+from aperture_dagster.publishing.disk.desired import DesiredEntry
 from aperture_dagster.publishing.disk.queries import scores_and_reasons
 from aperture_dagster.publishing.manifest import AlreadyPublishing, published_version, shown_libraries
+from aperture_dagster.publishing.server.outcomes import PublishingOutcome, ScanTooLong, explain_failures
 from aperture_dagster.publishing.server.publication import (
     STEMS,
     Kind,
     Publication,
-    Published,
+    PublishingResult,
     is_published,
     why_not_published,
 )
-from aperture_dagster.publishing.server.work import Outcome, ScanTooLong, explain_failures
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.services import MeteredService
 
@@ -54,7 +54,7 @@ def page_of(
     settings: Settings,
     database: Database,
     clock: Clock,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[PublishingOutcome],
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Show libraries, and count what changed in libraries, collections and playlists."""
@@ -79,7 +79,7 @@ def page_of(
 def _list_page(
     context: dg.AssetExecutionContext,
     settings: Settings,
-    outcome: Outcome,
+    outcome: PublishingOutcome,
     notes: Mapping[int, tuple[float | None, str]],
 ) -> dict[str, Any]:
     """Show the top of a library with posters, and what entered, left and moved since the last time."""
@@ -109,7 +109,7 @@ def _pictured(entries: Iterable[DesiredEntry]) -> list[tuple[str, str | None]]:
     return [(title, one.server_item_id) for title, one in pictures if one is not None and one.tag is not None]
 
 
-def _change(outcome: Outcome, entry: DesiredEntry) -> str:
+def _change(outcome: PublishingOutcome, entry: DesiredEntry) -> str:
     before = outcome.ranks_before.get(entry.work_id)
     if before is None:
         return "new" if outcome.ranks_before else ""
@@ -334,7 +334,7 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
 
 def publish_unless_busy(
     context: dg.AssetExecutionContext, publication: Publication, kind: Kind, **how: Any
-) -> Published | None:
+) -> PublishingResult | None:
     """Publish the lists of one kind, unless another process publishes for long: then return None.
 
     It is no failure, and nothing is recorded: what was never published is requested again at once, and anything else
@@ -350,14 +350,14 @@ def publish_unless_busy(
         return None
 
 
-def failure(outcomes: Sequence[Outcome], settings: Settings) -> dg.Failure:
+def failure(outcomes: Sequence[PublishingOutcome], settings: Settings) -> dg.Failure:
     """Describe the failure of a step whose lists failed, with one sentence for each cause."""
     errors = [one.error for one in outcomes if one.error is not None]
     description = explain_failures(outcomes, lambda error: describe(error, settings))
     return dg.Failure(description, metadata=cause_of(errors), allow_retries=False)
 
 
-def version_of(database: Database, outcomes: Sequence[Outcome]) -> str:
+def version_of(database: Database, outcomes: Sequence[PublishingOutcome]) -> str:
     """Return the data version of published lists."""
     with database.transaction() as connection:
         return published_version(connection, [one.list_key for one in outcomes])

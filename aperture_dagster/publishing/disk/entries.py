@@ -12,11 +12,12 @@ from typing import Literal
 from aperture_dagster.media_server.records import Artwork, ArtworkKind, MediaSource
 from aperture_dagster.publishing.disk import names
 from aperture_dagster.publishing.disk.dates import OLDEST, dates_in_order
-from aperture_dagster.publishing.disk.names import Form
-from aperture_dagster.publishing.disk.nfo import EpisodeFacts, TitleFacts, episode_nfo, film_nfo, series_nfo
-from aperture_dagster.publishing.disk.plan import DesiredEntry, DesiredFile, DesiredLibrary, Picture
-from aperture_dagster.publishing.disk.queries import best_source, is_on_disk
-from aperture_dagster.publishing.placed import MediaType, PlacedEntry
+from aperture_dagster.publishing.disk.desired import DesiredEntry, DesiredFile, DesiredLibrary, PictureSource
+from aperture_dagster.publishing.disk.forms import Form
+from aperture_dagster.publishing.disk.listed import ListedTitle, ListSpec, Number, Original, OriginalEpisode
+from aperture_dagster.publishing.disk.nfo import TitleFacts, episode_nfo, film_nfo, series_nfo
+from aperture_dagster.publishing.disk.versions import best_source, is_on_disk
+from aperture_dagster.publishing.placed import PlacedEntry
 from aperture_dagster.taste.lists import why_recommended
 from aperture_dagster.texts import ENGLISH, Texts
 
@@ -30,83 +31,6 @@ NAMED_TITLES = 2
 # So many episodes of a series have its date: servers show a series in a row where its newest episode is, and as a
 # series only if several are that new. The others never change with the rank.
 DATED_EPISODES = 2
-Number = tuple[int, int]
-"""Season and number of an episode."""
-
-
-@dataclass(frozen=True, slots=True)
-class Original:
-    """A film or series on the media server: one of the copies of a work. ``library`` is the name of its library."""
-
-    item_id: int
-    server_item_id: str
-    sources: tuple[MediaSource, ...] = ()
-    picture_tag: str | None = None
-    artwork: tuple[Artwork, ...] = ()
-    official_rating: str | None = None
-    library: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class OriginalEpisode(EpisodeFacts):
-    """An episode of one copy of a series."""
-
-    item_id: int
-    server_item_id: str
-    sources: tuple[MediaSource, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ListedTitle:
-    """A title of a list.
-
-    Args:
-        work_id: the work.
-        rank: its place in the list.
-        facts: what the NFO says; marker, date, sort title and official rating are filled in here.
-        copies: the copies that every viewer may see.
-        episodes: of each copy of a series, by the copy's item id.
-        start: the first episode to publish; None: any.
-        watched: the furthest episode that the owner of the list has watched; None: none.
-        because: the liked titles for which it is recommended, by work, the most important first; None: it is on the
-            list for another reason.
-        poster_path: a picture at TMDb, for titles without one on the server.
-        playing: the episodes of which a copy in this list is being played: they stay in it.
-    """
-
-    work_id: int
-    rank: int
-    facts: TitleFacts
-    copies: tuple[Original, ...]
-    episodes: Mapping[int, Sequence[OriginalEpisode]] = field(default_factory=dict)
-    start: Number | None = None
-    watched: Number | None = None
-    because: Mapping[int, str] | None = None
-    poster_path: str | None = None
-    playing: frozenset[Number] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ListSpec:
-    """A list, and how it is published.
-
-    Args:
-        list_key: identifies it for ever.
-        name: of the library.
-        media_type: of its titles.
-        user_id: the owner; None if it is shared.
-        viewers: ids of the users who may see it.
-        badges: whether posters show the rank.
-        most_episodes: of a series, from its start on; None: the next season to watch.
-    """
-
-    list_key: str
-    name: str
-    media_type: MediaType
-    user_id: str | None
-    viewers: frozenset[str]
-    badges: bool = False
-    most_episodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +158,7 @@ def _entry(spec: ListSpec, title: ListedTitle, kept: _Identity, how: EntryForm) 
         facts = replace(facts, official_rating=copy.official_rating, overview=_above(note, facts.overview))
         nfo = _text("tvshow.nfo", series_nfo(facts, lock=how.lock, premiered=how.premiered))
     rank = title.rank if spec.badges else None
-    picture = Picture(copy.server_item_id, copy.picture_tag, title.poster_path, facts.title, rank)
+    picture = PictureSource(copy.server_item_id, copy.picture_tag, title.poster_path, facts.title, rank)
     poster = DesiredFile(POSTER_NAME, "poster", _digest(repr(picture).encode()), picture=picture)
     artwork = [_artwork(copy, one, how) for one in copy.artwork]
     return DesiredEntry(
@@ -256,7 +180,7 @@ def _artwork(copy: Original, one: Artwork, how: EntryForm) -> DesiredFile:
     extension = posixpath.splitext(one.path or "")[1].lower()
     if how.form == "symlink" and one.path is not None and extension in PICTURES and is_on_disk(one.path):
         return DesiredFile(f"{name}{extension}", "artwork", one.path, target=one.path)
-    picture = Picture(copy.server_item_id, one.tag, None, "", None, one.kind)
+    picture = PictureSource(copy.server_item_id, one.tag, None, "", None, one.kind)
     extension = ".png" if one.kind == "Logo" else ".jpg"
     return DesiredFile(f"{name}{extension}", "artwork", _digest(repr(picture).encode()), picture=picture)
 

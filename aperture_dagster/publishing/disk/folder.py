@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aperture_dagster.files.open_folder import NotAFolder, OpenFolder
+from aperture_dagster.publishing.disk.desired import DesiredFile, PictureSource
 from aperture_dagster.publishing.disk.names import entry_id_of
 from aperture_dagster.publishing.disk.nfo import read_marker
-from aperture_dagster.publishing.disk.paths import FolderError, Root, folder_errors
-from aperture_dagster.publishing.disk.plan import DesiredFile, EntryPlan, Picture
+from aperture_dagster.publishing.disk.plan import EntryPlan
+from aperture_dagster.publishing.disk.root_folder import FolderError, Root, folder_errors
 from aperture_dagster.publishing.placed import PlacedEntry, PlacedFile
 
 __all__ = ["Draw", "FolderError", "LibraryFolder"]
@@ -29,7 +30,7 @@ NOTE = b"This folder belongs to aperture-dagster, which adds and removes titles 
 _ORDER = {"nfo": 0, "poster": 1, "artwork": 1}
 _PICTURES = ("poster", "backdrop", "logo", "landscape")
 
-Draw = Callable[[Picture], bytes | None]
+Draw = Callable[[PictureSource], bytes | None]
 """Returns a picture; None if it cannot be had now, and the entry is complete without it."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.catalogue.access import Access, copies_in_sight
 from aperture_dagster.media_server.records import Artwork, MediaSource
-from aperture_dagster.publishing.disk.entries import ListedTitle, ListSpec, Number, Original, OriginalEpisode
+from aperture_dagster.publishing.disk.listed import ListedTitle, ListSpec, Number, Original, OriginalEpisode
 from aperture_dagster.publishing.disk.nfo import TitleFacts
 from aperture_dagster.publishing.disk.queries import (
     BeingPlayed,

@@ -1,6 +1,6 @@
-"""In which form titles are published, and under which names.
+"""Names of folders and files of published titles.
 
-Names are safe for file systems, and opaque to the name parsers of the media servers.
+They are safe for file systems, and opaque to the name parsers of the media servers.
 """
 
 from __future__ import annotations
@@ -8,56 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Literal
-
-# In which form titles are published, depending on the media server and its version.
-
-
-Form = Literal["symlink", "strm"]
-FormSetting = Literal["auto", "symlink", "strm", "rows"]
-Product = Literal["jellyfin", "emby"]
-
-# From this version on, Jellyfin plays only network addresses from STRM files.
-NO_LOCAL_STRM = (10, 11, 7)
-# From this version on, Jellyfin keeps what was watched per item, not per provider id.
-HISTORY_PER_ITEM = (10, 11)
-
-
-def choose_form(setting: FormSetting, product: Product) -> Form:
-    """Return how published titles refer to the originals; auto: symlinks on Jellyfin, STRM files on Emby.
-
-    With rows, there are none; those of earlier settings count as usual.
-    """
-    if setting not in ("auto", "rows"):
-        return setting
-    return "symlink" if product == "jellyfin" else "strm"
-
-
-def form_warning(form: Form, product: Product, version: tuple[int, ...]) -> str | None:
-    """Return a sentence for the operator if published titles would not play, or soon would not."""
-    if form != "strm" or product != "jellyfin":
-        return None
-    when = "do not play" if version >= NO_LOCAL_STRM else "will not play after an update"
-    return (
-        f"Published titles {when}: from version {'.'.join(map(str, NO_LOCAL_STRM))} on, Jellyfin plays no STRM files "
-        "with local paths. Set APERTURE_PUBLISH_AS to symlink or auto."
-    )
-
-
-def shares_history(product: Product, version: tuple[int, ...]) -> bool:
-    """Return whether the server shares by ids of other services what was watched on a copy and on the original.
-
-    Published titles carry these ids there. On newer Jellyfin versions, they would move history between items instead.
-    """
-    return product == "emby" or version < HISTORY_PER_ITEM
-
-
-def merges_versions(plugins: Iterable[str]) -> bool:
-    """Return whether a plugin would merge published titles that carry ids with their originals."""
-    return any(re.search("merge.*version", name, re.IGNORECASE) for name in plugins)
-
 
 # Consonants that form none of the words that the servers look for (tt, cd, pt, dvd, ...). Digits are left out, since
 # they can be read as a year, a part or an episode: `[ap-cd123456]` would be part 123456 of a film.

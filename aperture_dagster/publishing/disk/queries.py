@@ -1,14 +1,12 @@
-"""What is published about a title: facts for its NFO, its copies and episodes, and their files."""
+"""Read what is published about titles: facts for their NFO files, their copies and episodes, and the files of these."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.catalogue.access import Copy
-from aperture_dagster.media_server.records import MediaSource
 from aperture_dagster.model import SKEW, titled
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
@@ -17,38 +15,6 @@ from aperture_dagster.taste.lists import reason_of, recommendation_table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-# Which of several versions of a title is published.
-
-
-# These are folders, not files. An image of a disc is a file.
-DISC_FOLDERS = frozenset({"dvd", "bluray", "hddvd"})
-_ABSOLUTE_PATH = re.compile(r"/|\\\\|[A-Za-z]:[\\/]")
-
-
-def is_on_disk(path: str) -> bool:
-    """Tell whether a link can point to a path of the server, rather than to a network address."""
-    return bool(_ABSOLUTE_PATH.match(path))
-
-
-def best_source(sources: Sequence[MediaSource]) -> MediaSource | None:
-    """Return the version with the highest resolution, then bitrate, then size; None if none consists of files."""
-    usable = [
-        source
-        for source in sources
-        if source.files
-        and all(map(is_on_disk, source.files))
-        and (source.video_type or "").casefold() not in DISC_FOLDERS
-    ]
-    # Break ties by path, so that an unchanged library is not published again.
-    return min(usable, key=_order, default=None)
-
-
-def _order(source: MediaSource) -> tuple[int, int, int, str]:
-    # The width of a picture of 16:9, so that wide and narrow films of the same standard are equal.
-    width = max(source.width or 0, (source.height or 0) * 16 // 9)
-    return -width, -(source.bitrate or 0), -(source.size or 0), source.files[0]
-
 
 # Top Picks of a day after ``today`` are those of a wrong clock.
 _LATEST = """

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from aperture_dagster.postgres.identity import read_owner
 from aperture_dagster.publishing.disk.folder import LibraryFolder
-from aperture_dagster.publishing.disk.paths import ACCEPT, PathMap, Root, RootError, as_path, separator
+from aperture_dagster.publishing.disk.paths import PathMap, as_path, separator
+from aperture_dagster.publishing.disk.root_folder import ACCEPT, Root, RootError
 from aperture_dagster.publishing.placed import PlacedLibrary
 
 if TYPE_CHECKING:

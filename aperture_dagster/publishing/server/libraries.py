@@ -12,24 +12,33 @@ another run has published meanwhile is left to that run, and what it held back i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.model import Progress, past
+from aperture_dagster.publishing.disk.desired import DesiredLibrary
 from aperture_dagster.publishing.disk.folder import FolderError
 from aperture_dagster.publishing.disk.names import list_folder
 from aperture_dagster.publishing.disk.paths import as_path
 from aperture_dagster.publishing.disk.pictures import Posters
-from aperture_dagster.publishing.disk.plan import DesiredLibrary, pictures_of, plan_library, planned_entries
+from aperture_dagster.publishing.disk.plan import pictures_of, plan_library, planned_entries
 from aperture_dagster.publishing.placed import PlacedEntry, PlacedLibrary
-from aperture_dagster.publishing.server import reading
-from aperture_dagster.publishing.server.access import AccessRules, Viewers
-from aperture_dagster.publishing.server.preflight import Places, by_place, library_names
-from aperture_dagster.publishing.server.reading import LibraryReader, Waiting, Watch
-from aperture_dagster.publishing.server.retirement import FAILURES_IN_A_ROW, Credit, Leaving, Retirement
-from aperture_dagster.publishing.server.work import Outcome, PublishingError, ScanTooLong, Session, Work
+from aperture_dagster.publishing.server import polling
+from aperture_dagster.publishing.server.access import Viewers
+from aperture_dagster.publishing.server.access_plan import AccessRules
+from aperture_dagster.publishing.server.outcomes import PublishingError, PublishingOutcome, ScanTooLong
+from aperture_dagster.publishing.server.places import Places, by_place, library_names
+from aperture_dagster.publishing.server.polling import Watch
+from aperture_dagster.publishing.server.retirement import FAILURES_IN_A_ROW, Leaving, Retirement
+from aperture_dagster.publishing.server.verifying import LibraryReader
+from aperture_dagster.publishing.server.waiting import Waiting
+from aperture_dagster.publishing.server.work import PublishingRun, Work
+
+if TYPE_CHECKING:
+    from aperture_dagster.media_server.records import PublishedLibrary
 
 CHECKED_ORIGINALS = 3
 # What becomes known of a library, or changes in its record, without anything being placed.
@@ -62,44 +71,49 @@ Want = Callable[[Collection[str] | None], Wanted]
 """Reads what should be there now, of all lists or of those with some keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What publishing needs to know of the home.
+class PublishingHome(ABC):
+    """What publishing needs of the home, beside the lists.
 
-    Args:
-        credit: called before published copies disappear, with their library on the server, so that no play is lost.
+    Attributes:
         posters: makes posters.
-        title_of: titles of works, for the plan.
-        renew: called when the run has waited, and others may have changed who takes part.
     """
 
-    credit: Credit
     posters: Posters
-    title_of: Callable[[Iterable[int]], Mapping[int, str]]
-    renew: Callable[[], None] = lambda: None
+
+    @abstractmethod
+    def credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry], library: PublishedLibrary | None) -> None:
+        """Save the plays on published copies that are about to disappear, with their library on the server."""
+
+    @abstractmethod
+    def titles_of(self, work_ids: Iterable[int]) -> Mapping[int, str]:
+        """Return the titles of works, for the plan."""
+
+    @abstractmethod
+    def renew(self) -> None:
+        """Read again who takes part: the run has waited, and others may have changed that."""
 
 
-class Publisher:
+class LibraryPublisher:
     """Publishes libraries.
 
     Args:
-        session: the run.
+        run: what the steps of this run share.
         rules: who may see what.
-        hooks: what it needs to know of the home.
+        home: what it needs of the home.
     """
 
-    def __init__(self, session: Session, rules: AccessRules, hooks: Hooks) -> None:
-        self._session, self._rules, self._hooks = session, rules, hooks
+    def __init__(self, run: PublishingRun, rules: AccessRules, home: PublishingHome) -> None:
+        self._run, self._rules, self._home = run, rules, home
         self._server, self._manifest, self._roots, self._log = (
-            session.server, session.manifest, session.roots, session.log,
+            run.server, run.manifest, run.roots, run.log,
         )  # fmt: skip
-        self._dry_run = session.server.dry_run
+        self._dry_run = run.server.dry_run
         self._foreign_places: list[str] = []
         self._reachable: dict[str, bool] = {}
         self._places = Places(self._server, self._roots)
-        self._retirement = Retirement(session, hooks.credit)
-        self._viewers = Viewers(session, self._places, rules)
-        self._reader = LibraryReader(session, self._places)
+        self._retirement = Retirement(run, home.credit)
+        self._viewers = Viewers(run, self._places, rules)
+        self._reader = LibraryReader(run, self._places)
         self._works: list[Work] = []
         self._leaving: list[Leaving] = []
         self._has_waited = False
@@ -110,7 +124,7 @@ class Publisher:
         return self._reader.refreshes
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[PublishingOutcome]:
         """What happened to each library so far."""
         return [one.outcome for one in (*self._works, *self._leaving)]
 
@@ -137,7 +151,7 @@ class Publisher:
         """
         if self._dry_run:
             return
-        waiting = Waiting(self._session, self._reader, self._places)
+        waiting = Waiting(self._run, self._reader, self._places)
         waiting.add(self._awaited())
         known, joined_at = {work.library.list_key for work in self._works}, waiting.seconds
         while waiting.works or self._held() or (follows and self._manifest.unread() - known):
@@ -166,7 +180,7 @@ class Publisher:
 
     def _continue(self, waiting: Waiting, ready: Sequence[Work], keys: Collection[str], want: Want) -> None:
         """Show what has been read, unless another run has published it meanwhile, and publish what could not be."""
-        self._hooks.renew()
+        self._home.renew()
         self._has_waited = True
         records = self._roots.libraries()
         over = [work for work in ready if not self._is_ours(work, records) or waiting.settle(work)]
@@ -222,10 +236,10 @@ class Publisher:
     def _give_up(self, waiting: Waiting) -> None:
         for work in self._works:
             if work.is_held:
-                work.outcome.error = ScanTooLong(work.library.name, "untouched", reading.WAIT_SECONDS)
+                work.outcome.error = ScanTooLong(work.library.name, "untouched", polling.WAIT_SECONDS)
         for one in self._leaving:
             if one.is_held:
-                one.fail(ScanTooLong(one.record.name, "untouched", reading.WAIT_SECONDS))
+                one.fail(ScanTooLong(one.record.name, "untouched", polling.WAIT_SECONDS))
         with self._manifest.exclusively(patient=False) as is_held:
             records = self._roots.libraries()
             for work in waiting.works:
@@ -243,19 +257,19 @@ class Publisher:
         libraries = wanted.libraries
         moved = [key for key in libraries if key in records and not self._roots.is_current(records[key])]
         if moved:
-            left = self._run({}, moved, records)
+            left = self._publish({}, moved, records)
             stuck = {one.record.list_key for one in left if one.outcome.error is not None or one.is_held}
             libraries = {key: build for key, build in libraries.items() if key not in stuck}
             records = {key: record for key, record in records.items() if key not in moved}
-        self._run(libraries, wanted.retired, records)
+        self._publish(libraries, wanted.retired, records)
         self._roots.release(placed)
 
-    def _run(
+    def _publish(
         self, wanted: Mapping[str, Build], retired: Collection[str], records: Mapping[str, PlacedLibrary]
     ) -> list[Leaving]:
         works = [self._compare(records.get(key), key, build) for key, build in wanted.items()]
         leaving = [
-            Leaving(one, Outcome(one.list_key, one.name, one.user_id, retired=True))
+            Leaving(one, PublishingOutcome(one.list_key, one.name, one.user_id, retired=True))
             for one in (records[key] for key in retired if key in records)
         ]
         self._works += works
@@ -274,8 +288,8 @@ class Publisher:
     def _check_server(self, *, is_wanted: bool) -> None:
         """Read the server's clock and its other libraries, and make sure that the root is ours."""
         server = self._server.server()
-        if server.clock is not None and abs(server.clock - self._session.now()) >= SMALLEST_SKEW:
-            self._roots.clock_skew = server.clock - self._session.now()
+        if server.clock is not None and abs(server.clock - self._run.now()) >= SMALLEST_SKEW:
+            self._roots.clock_skew = server.clock - self._run.now()
         others = self._places.not_ours(self._server.libraries())
         self._foreign_places = [as_path(location) for one in others for location in one.locations]
         if is_wanted:
@@ -292,7 +306,7 @@ class Publisher:
         except FolderError as error:
             failure = error
         # A moment in the future was that of a wrong clock.
-        moment = (past(record.created_at, self._session.now()) if record is not None else None) or self._session.now()
+        moment = (past(record.created_at, self._run.now()) if record is not None else None) or self._run.now()
         library = build(placed, moment)
         root, on_server = self._roots.current()
         if record is None:
@@ -303,8 +317,8 @@ class Publisher:
         plan = plan_library(library, placed, intact, now=self._server_time())
         settled = [entry for entry in placed.values() if entry.state != "planned"]
         leaving = [entry.work_id for entry in plan.remove if entry.work_id is not None]
-        titles = self._hooks.title_of(leaving) if leaving else {}
-        outcome = Outcome(
+        titles = self._home.titles_of(leaving) if leaving else {}
+        outcome = PublishingOutcome(
             list_key,
             library.name,
             library.user_id,
@@ -333,7 +347,7 @@ class Publisher:
         leaving = [one for one in leaving if not one.is_held]
         self._each(
             [work for work in works if work.plan.disappearing],
-            lambda work: self._hooks.credit(work.record, work.plan.disappearing, work.on_server),
+            lambda work: self._home.credit(work.record, work.plan.disappearing, work.on_server),
         )
         if self._server.assigns_ids_at_once:
             self._create(works)
@@ -343,7 +357,7 @@ class Publisher:
                 self._set_access(every, [])
         self._each([work for work in works if work.needs_scan], self._check_originals)
         changing = [work for work in works if work.plan.changes and work.outcome.error is None]
-        self._hooks.posters.prepare(pictures_of(work.plan for work in changing))
+        self._home.posters.prepare(pictures_of(work.plan for work in changing))
         self._each(changing, self._place, "placed")
         if not self._server.assigns_ids_at_once:
             self._create(works)
@@ -360,7 +374,7 @@ class Publisher:
         changing = [work for work in works if work.needs_scan and work.outcome.error is None]
         if not changing and not leaving:
             return
-        watch = Watch(self._session)
+        watch = Watch(self._run)
         listed = by_place(watch.poll())
         for work in changing:
             work.is_held = watch.is_occupied(listed.get(as_path(self._places.location(work.record))))
@@ -465,7 +479,7 @@ class Publisher:
         gone: list[str] = []
         try:
             for plan in [*work.plan.change, *work.plan.add]:
-                entry = work.folder.place(plan, self._hooks.posters.draw)
+                entry = work.folder.place(plan, self._home.posters.draw)
                 if plan.placed is not None and any(one.kind == "nfo" for one in plan.write):
                     entry = replace(entry, nfo_changed_at=self._server_time())
                 done.append(entry)
@@ -533,7 +547,7 @@ class Publisher:
                     return
 
     def _server_time(self) -> datetime:
-        return self._session.now() + self._roots.clock_skew
+        return self._run.now() + self._roots.clock_skew
 
 
 def _can_be_shown(work: Work) -> bool:

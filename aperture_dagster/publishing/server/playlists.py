@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aperture_dagster.model import counted
 from aperture_dagster.publishing.placed import PlacedList
-from aperture_dagster.publishing.server.preflight import library_names
-from aperture_dagster.publishing.server.work import Outcome, Session
+from aperture_dagster.publishing.server.outcomes import PublishingOutcome
+from aperture_dagster.publishing.server.places import library_names
+from aperture_dagster.publishing.server.work import PublishingRun
 
 if TYPE_CHECKING:
     from aperture_dagster.media_server.records import ServerList
@@ -65,16 +66,16 @@ class ListPublisher:
     """Publishes collections and playlists. Each list of the server is read once per run.
 
     Args:
-        session: the run.
+        run: what the steps of this run share.
         names: of users by id, for messages.
     """
 
-    def __init__(self, session: Session, names: Mapping[str, str]) -> None:
-        self._server, self._manifest, self._log, self._names = session.server, session.manifest, session.log, names
+    def __init__(self, run: PublishingRun, names: Mapping[str, str]) -> None:
+        self._server, self._manifest, self._log, self._names = run.server, run.manifest, run.log, names
         self._seen: dict[str, list[ServerList]] = {}
         self._known_users: set[str] | None = None
 
-    def publish(self, wanted: Sequence[DesiredList], *, retired: Iterable[PlacedList] = ()) -> list[Outcome]:
+    def publish(self, wanted: Sequence[DesiredList], *, retired: Iterable[PlacedList] = ()) -> list[PublishingOutcome]:
         """Bring lists to their desired state, and delete others; one that fails costs only itself."""
         leaving = list(retired)
         if not wanted and not leaving:
@@ -92,7 +93,7 @@ class ListPublisher:
                 outcomes.append(self._guarded(one, lambda one=one, before=before: self._sync(one, before)))
         return outcomes
 
-    def _guarded(self, one: DesiredList, act: Callable[[], Outcome]) -> Outcome:
+    def _guarded(self, one: DesiredList, act: Callable[[], PublishingOutcome]) -> PublishingOutcome:
         try:
             return act()
         except Exception as error:
@@ -101,7 +102,7 @@ class ListPublisher:
             self._seen.clear()
             return self._outcome(one, error=error)
 
-    def _sync(self, wanted: DesiredList, before: PlacedList | None) -> Outcome:
+    def _sync(self, wanted: DesiredList, before: PlacedList | None) -> PublishingOutcome:
         """Bring a list to its desired state, without what its owner may not see, or what has left the server meanwhile.
 
         A server would leave that out of a playlist and say nothing; with it, Jellyfin adds nothing to a collection.
@@ -123,7 +124,7 @@ class ListPublisher:
 
     def _change(
         self, one: DesiredList, before: PlacedList | None, shown: ServerList | None, current: Sequence[str]
-    ) -> Outcome:
+    ) -> PublishingOutcome:
         theirs = _theirs(one, current, before)
         target = target_items(one.items, theirs)
         record = PlacedList(
@@ -157,7 +158,7 @@ class ListPublisher:
             self._note(record)
         return outcome
 
-    def _create(self, one: DesiredList, record: PlacedList, items: Sequence[str]) -> Outcome:
+    def _create(self, one: DesiredList, record: PlacedList, items: Sequence[str]) -> PublishingOutcome:
         """Create a list. The stamp comes last: a list that has it is complete."""
         record = replace(record, name=self._free_name(one))
         self._note(record)
@@ -205,7 +206,7 @@ class ListPublisher:
         written = target_items(before.items, before.others)
         return [*(item for item in written if item in current), *(item for item in current if item not in written)]
 
-    def _retire(self, placed: PlacedList, gone: DesiredList) -> Outcome:
+    def _retire(self, placed: PlacedList, gone: DesiredList) -> PublishingOutcome:
         if gone.kind == "playlist" and gone.user_id not in self._users():
             # The server refuses to list the playlists of a user who was deleted; most likely it deleted them, too.
             listed = self._server.playlists(None)
@@ -269,8 +270,10 @@ class ListPublisher:
     def _keeps_order(self, one: DesiredList) -> bool:
         return one.kind == "playlist" or self._server.keeps_collection_order
 
-    def _outcome(self, one: DesiredList, **what: Any) -> Outcome:
-        outcome = Outcome(one.list_key, one.name, one.user_id or None, one.kind, entries=len(one.items), **what)
+    def _outcome(self, one: DesiredList, **what: Any) -> PublishingOutcome:
+        outcome = PublishingOutcome(
+            one.list_key, one.name, one.user_id or None, one.kind, entries=len(one.items), **what
+        )
         outcome.whose = self._names.get(outcome.owner or "", "")
         return outcome
 

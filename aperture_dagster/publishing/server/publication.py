@@ -17,20 +17,24 @@ from aperture_dagster.postgres.identity import ensure_owner
 from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.copies.moving import StateMover
 from aperture_dagster.publishing.copies.originals import entry_folder_in, record_states
-from aperture_dagster.publishing.disk.entries import EntryForm, ListedTitle, ListSpec, build_library
+from aperture_dagster.publishing.disk.desired import DesiredLibrary
+from aperture_dagster.publishing.disk.entries import EntryForm, build_library
+from aperture_dagster.publishing.disk.forms import choose_form, merges_versions, shares_history
 from aperture_dagster.publishing.disk.gather import Gathered, gather
-from aperture_dagster.publishing.disk.names import choose_form, merges_versions, shares_history
+from aperture_dagster.publishing.disk.listed import ListedTitle, ListSpec
 from aperture_dagster.publishing.disk.pictures import Posters
-from aperture_dagster.publishing.disk.plan import DesiredLibrary
 from aperture_dagster.publishing.disk.queries import work_titles
 from aperture_dagster.publishing.disk.roots import Roots, root_choice
 from aperture_dagster.publishing.manifest import Manifest
 from aperture_dagster.publishing.placed import PlacedEntry, PlacedLibrary, PlacedList
-from aperture_dagster.publishing.server.access import AccessRules, Viewers
-from aperture_dagster.publishing.server.libraries import Build, Hooks, Publisher, Want, Wanted
+from aperture_dagster.publishing.server.access import Viewers
+from aperture_dagster.publishing.server.access_plan import AccessRules
+from aperture_dagster.publishing.server.libraries import Build, LibraryPublisher, PublishingHome, Want, Wanted
+from aperture_dagster.publishing.server.outcomes import PublishingError, PublishingOutcome
+from aperture_dagster.publishing.server.places import Places
 from aperture_dagster.publishing.server.playlists import DesiredList, ListKind, ListPublisher
-from aperture_dagster.publishing.server.preflight import Places, Preflight, examine_publishing
-from aperture_dagster.publishing.server.work import Outcome, PublishingError, Session
+from aperture_dagster.publishing.server.preflight import Preflight, examine_publishing
+from aperture_dagster.publishing.server.work import PublishingRun
 from aperture_dagster.publishing.shown_copies import note_shown
 from aperture_dagster.texts import texts_of
 
@@ -60,13 +64,13 @@ TYPE_NAMES: dict[MediaType, str] = {"movie": "Movies", "series": "Series"}
 
 
 @dataclass(slots=True)
-class Published:
+class PublishingResult:
     """What publishing gave: an outcome per library, warnings for the operator, and what was sent.
 
     ``access`` says what changed in users' policies.
     """
 
-    outcomes: list[Outcome]
+    outcomes: list[PublishingOutcome]
     warnings: list[str] = field(default_factory=list)
     access: list[str] = field(default_factory=list)
     writes: Mapping[str, int] = field(default_factory=dict)
@@ -128,7 +132,7 @@ class _Want:
         return self.read(self, keys)
 
 
-class Publication:
+class Publication(PublishingHome):
     """One run of publishing.
 
     Args:
@@ -161,9 +165,9 @@ class Publication:
         self.manifest = Manifest(
             database.transaction, database.connection, dry_run=server.dry_run, waiting=lambda: log.info(waiting)
         )
-        self._renew()
+        self.renew()
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         """Read who takes part now, and what they have chosen."""
         with self._database.transaction() as connection:
             users = read_users(connection)
@@ -176,13 +180,13 @@ class Publication:
 
     def publish(
         self, kinds: Collection[Kind], *, only_users: Collection[str] | None = None, seconds: float | None = None
-    ) -> Published:
+    ) -> PublishingResult:
         """Publish the lists of some kinds, of all users who take part or of some by id.
 
         Lists of users who no longer take part, and of kinds that are switched off, are retired. A list that is empty
         although titles of it are published is left as it is, unless its user has hidden all of these.
 
-        Others may publish while the server is waited for, which takes ``seconds`` at most; see :class:`Publisher`.
+        Others may publish while the server is waited for, which takes ``seconds`` at most.
 
         Raises:
             PublishingError: no library could be published; nothing was changed.
@@ -191,14 +195,14 @@ class Publication:
         # Held until all is placed: what is read now must be published before another process publishes what it reads
         # later.
         with self.manifest.exclusively():
-            session, preflight = self._begin()
-            publisher, want = self._publisher(session), self._want(kinds, only_users, session)
+            run, preflight = self._begin()
+            publisher, want = self._publisher(run), self._want(kinds, only_users, run)
             publisher.place(want)
             lists, stale = self._lists(want.specs, want.gathered, kinds, grouped=preflight.hides_members)
-            outcomes = ListPublisher(session, self._names).publish(lists, retired=stale)
-        return self._wait(session, publisher, want, outcomes, seconds=seconds)
+            outcomes = ListPublisher(run, self._names).publish(lists, retired=stale)
+        return self._wait(run, publisher, want, outcomes, seconds=seconds)
 
-    def show_when_read(self) -> Published:
+    def show_when_read(self) -> PublishingResult:
         """Go on with what other runs have left to be read by the server, until nothing of it is left.
 
         Raises:
@@ -206,33 +210,33 @@ class Publication:
             AlreadyPublishing: another process has been publishing for long.
         """
         with self.manifest.exclusively():
-            session, _ = self._begin()
-            publisher, want = self._publisher(session), self._want(KINDS, None, session, only_unread=True)
+            run, _ = self._begin()
+            publisher, want = self._publisher(run), self._want(KINDS, None, run, only_unread=True)
             publisher.place(want)
-        return self._wait(session, publisher, want, [], follows=True)
+        return self._wait(run, publisher, want, [], follows=True)
 
-    def _begin(self) -> tuple[Session, Preflight]:
-        session = self._session()
+    def _begin(self) -> tuple[PublishingRun, Preflight]:
+        run = self._new_run()
         # Nothing is marked as ours before all of this is right.
-        preflight = examine_publishing(self._settings, self._server, session.roots)
+        preflight = examine_publishing(self._settings, self._server, run.roots)
         if preflight.problems:
             raise PublishingError(f"Nothing is published, and nothing was changed. {' '.join(preflight.problems)}")
-        session.warnings += preflight.warnings
-        self._identify(session)
+        run.warnings += preflight.warnings
+        self._identify(run)
         # It may have been long until it was our turn.
-        self._renew()
-        return session, preflight
+        self.renew()
+        return run, preflight
 
     def _wait(
-        self, session: Session, publisher: Publisher, want: Want, outcomes: list[Outcome], **how: Any
-    ) -> Published:
+        self, run: PublishingRun, publisher: LibraryPublisher, want: Want, outcomes: list[PublishingOutcome], **how: Any
+    ) -> PublishingResult:
         publisher.wait(want, **how)
         for user in self.users:
             self._mover.move_or_warn(user)
-        return self._result(session, publisher, publisher.outcomes + outcomes)
+        return self._result(run, publisher, publisher.outcomes + outcomes)
 
     def _want(
-        self, kinds: Collection[Kind], only_users: Collection[str] | None, session: Session, *,
+        self, kinds: Collection[Kind], only_users: Collection[str] | None, run: PublishingRun, *,
         only_unread: bool = False,
     ) -> _Want:  # fmt: skip
         def read(want: _Want, keys: Collection[str] | None) -> Wanted:
@@ -244,7 +248,7 @@ class Publication:
             now = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone))
             gathered = gather(specs, access, self._database, self._server, now, playing=self._server.reader.playing())
             want.specs, want.gathered = specs, gathered
-            records, how = self.manifest.libraries(), self._form(Places(self._server, session.roots))
+            records, how = self.manifest.libraries(), self._form(Places(self._server, run.roots))
             wanted = {
                 spec.list_key: self._build(spec, gathered, how)
                 for spec in specs
@@ -262,7 +266,7 @@ class Publication:
 
         return _Want(read)
 
-    def publish_all(self) -> Published:
+    def publish_all(self) -> PublishingResult:
         """Publish the lists of all kinds."""
         return self.publish(KINDS)
 
@@ -271,23 +275,23 @@ class Publication:
 
         It does not wait for another process that publishes. Returns what was done, a sentence for all who are alike.
         """
-        session = self._session()
-        granted = self._viewers(session).grant({}, (), only_listed=True)
+        run = self._new_run()
+        granted = self._viewers(run).grant({}, (), only_listed=True)
         for error in granted.refused.values():
             raise error
-        return session.describe_access()
+        return run.describe_access()
 
     def has_new_libraries(self) -> bool:
         """Look, with one request, whether there is something for :meth:`share_new_libraries` to do."""
-        return self._viewers(self._session()).has_new_libraries()
+        return self._viewers(self._new_run()).has_new_libraries()
 
-    def _viewers(self, session: Session) -> Viewers:
-        return Viewers(session, Places(self._server, session.roots), self._rules())
+    def _viewers(self, run: PublishingRun) -> Viewers:
+        return Viewers(run, Places(self._server, run.roots), self._rules())
 
     def _rules(self) -> AccessRules:
         return AccessRules(self._settings.publish_strict_access, self._shares_history, self._viewers_of)
 
-    def unpublish(self, *, of: str | None = None) -> Published:
+    def unpublish(self, *, of: str | None = None) -> PublishingResult:
         """Retire everything that was placed: libraries, collections, playlists, files, and what users were set.
 
         ``of`` is the id of a user whose lists alone are retired; what is everybody's stays.
@@ -296,9 +300,9 @@ class Publication:
             AlreadyPublishing: another process publishes at the moment; nothing was changed.
         """
         with self.manifest.exclusively():
-            session = self._session()
-            self._identify(session)
-            publisher = self._publisher(session)
+            run = self._new_run()
+            self._identify(run)
+            publisher = self._publisher(run)
 
             def want(keys: Collection[str] | None) -> Wanted:
                 placed = [key for key, one in self.manifest.libraries().items() if of in (None, one.user_id)]
@@ -306,34 +310,36 @@ class Publication:
 
             publisher.place(want)
             lists = [one for one in self.manifest.lists() if of in (None, one.user_id, *one.list_key.split("/"))]
-            outcomes = ListPublisher(session, self._names).publish([], retired=lists)
+            outcomes = ListPublisher(run, self._names).publish([], retired=lists)
         publisher.wait(want)
-        return self._result(session, publisher, publisher.outcomes + outcomes)
+        return self._result(run, publisher, publisher.outcomes + outcomes)
 
-    def _session(self) -> Session:
+    def _new_run(self) -> PublishingRun:
         choice = root_choice(self._settings, self._database, accepted=self._accept_root)
         roots = Roots(self.manifest, choice, dry_run=self._server.dry_run)
-        return Session(self._server, self.manifest, roots, self._log, now=self._clock.now)
+        return PublishingRun(self._server, self.manifest, roots, self._log, now=self._clock.now)
 
-    def _identify(self, session: Session) -> None:
+    def _identify(self, run: PublishingRun) -> None:
         """Give this installation the identity by which it marks its folders."""
         if not self._server.dry_run:
             with self._database.transaction() as connection:
-                session.roots.identify(ensure_owner(connection))
+                run.roots.identify(ensure_owner(connection))
 
-    def _publisher(self, session: Session) -> Publisher:
-        posters = Posters(self._server, self._settings, self._tmdb_images)
-        return Publisher(session, self._rules(), Hooks(self._credit, posters, self._titles, self._renew))
+    def _publisher(self, run: PublishingRun) -> LibraryPublisher:
+        self.posters = Posters(self._server, self._settings, self._tmdb_images)
+        return LibraryPublisher(run, self._rules(), self)
 
-    def _result(self, session: Session, publisher: Publisher, outcomes: list[Outcome]) -> Published:
+    def _result(
+        self, run: PublishingRun, publisher: LibraryPublisher, outcomes: list[PublishingOutcome]
+    ) -> PublishingResult:
         for outcome in outcomes:
             outcome.whose = self._names.get(outcome.owner or "", "")
-        for warning in session.warnings:
+        for warning in run.warnings:
             self._log.warning(warning)
-        return Published(
+        return PublishingResult(
             outcomes,
-            session.warnings,
-            session.describe_access(),
+            run.warnings,
+            run.describe_access(),
             dict(self._server.writes),
             publisher.refreshes,
             self._server.requests,
@@ -441,13 +447,14 @@ class Publication:
     def _viewers_of(self, record: PlacedLibrary) -> frozenset[str]:
         return frozenset(self._by_id) if record.user_id is None else frozenset({record.user_id}) & self._by_id.keys()
 
-    def _titles(self, work_ids: Iterable[int]) -> Mapping[int, str]:
+    def titles_of(self, work_ids: Iterable[int]) -> Mapping[int, str]:
+        """Return the titles of works, for the plan."""
         with self._database.transaction() as connection:
             return work_titles(connection, list(work_ids))
 
     # What was watched on published copies
 
-    def _credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry], library: PublishedLibrary | None) -> None:
+    def credit(self, record: PlacedLibrary, entries: Sequence[PlacedEntry], library: PublishedLibrary | None) -> None:
         """Read the plays on copies that are about to disappear, and move them, so that they are not lost.
 
         The server is asked which copies there are: an earlier run may have ended before it recorded their ids.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from aperture_dagster.publishing.disk.folder import FolderError
 from aperture_dagster.publishing.disk.paths import as_path
 from aperture_dagster.publishing.placed import PlacedEntry, PlacedLibrary
-from aperture_dagster.publishing.server.work import Outcome, Session
+from aperture_dagster.publishing.server.outcomes import PublishingOutcome
+from aperture_dagster.publishing.server.work import PublishingRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ class Leaving:
     """A library that is taken back; one that ``is_held`` is not touched while the server is scanning."""
 
     record: PlacedLibrary
-    outcome: Outcome
+    outcome: PublishingOutcome
     is_held: bool = False
 
     def fail(self, error: Exception) -> None:
@@ -38,9 +39,9 @@ class Leaving:
 class Retirement:
     """Takes libraries back."""
 
-    def __init__(self, session: Session, credit: Credit) -> None:
-        self._session, self._credit = session, credit
-        self._manifest, self._roots = session.manifest, session.roots
+    def __init__(self, run: PublishingRun, credit: Credit) -> None:
+        self._run, self._credit = run, credit
+        self._manifest, self._roots = run.manifest, run.roots
 
     def delete(self, leaving: Sequence[Leaving], listed: Mapping[str, PublishedLibrary]) -> None:
         """Delete libraries on the server; their files go after nobody can see them any more.
@@ -56,10 +57,10 @@ class Retirement:
                 if library is not None:
                     self._credit(one.record, list(self._manifest.entries(key).values()), library)
                     # Items of a deleted library stay in the server's database until a scan.
-                    self._session.server.delete_library(library, scan=key == last)
+                    self._run.server.delete_library(library, scan=key == last)
                 in_a_row = 0
             except Exception as error:
-                self._session.log.warning(f"{one.outcome.label}: {error}")
+                self._run.log.warning(f"{one.outcome.label}: {error}")
                 in_a_row += 1
                 failed = [one, *(leaving[number:] if in_a_row == FAILURES_IN_A_ROW else ())]
                 for each in failed:
@@ -82,7 +83,7 @@ class Retirement:
             entries = self._manifest.entries(one.record.list_key).values()
             left = [entry.folder for entry in entries if not folder.remove(entry)]
             if not folder.retire() or left:
-                self._session.warn(f"{folder.path} holds files that this product did not place; they are still there.")
+                self._run.warn(f"{folder.path} holds files that this product did not place; they are still there.")
         except FolderError as error:
             self._give_up(one, error)
         if one.outcome.error is None:
@@ -92,7 +93,7 @@ class Retirement:
         if self._roots.is_current(one.record):
             one.fail(error)
         else:
-            self._session.warn(
+            self._run.warn(
                 f"Files that were published in {one.record.root} cannot be removed now, and stay there: delete them "
                 "yourself."
             )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aperture_dagster.media_server.records import ItemState
-from aperture_dagster.publishing.copies.moving import Watched, is_tick, opinion_to_write, play_to_write, watched
+from aperture_dagster.publishing.copies.news import Watched, is_tick, opinion_to_write, play_to_write, watched
 
 NOW = datetime(2026, 5, 17, 20, 0, tzinfo=UTC)
 NOTHING = ItemState("film")

@@ -10,16 +10,10 @@ from typing import Any
 import pytest
 
 from aperture_dagster.media_server.records import Artwork, MediaSource
-from aperture_dagster.publishing.disk.entries import (
-    EntryForm,
-    ListedTitle,
-    ListSpec,
-    Original,
-    OriginalEpisode,
-    build_library,
-)
+from aperture_dagster.publishing.disk.desired import DesiredEntry, DesiredLibrary
+from aperture_dagster.publishing.disk.entries import EntryForm, build_library
+from aperture_dagster.publishing.disk.listed import ListedTitle, ListSpec, Original, OriginalEpisode
 from aperture_dagster.publishing.disk.nfo import TitleFacts, read_marker, read_title
-from aperture_dagster.publishing.disk.plan import DesiredEntry, DesiredLibrary
 from aperture_dagster.publishing.placed import PlacedEntry
 from aperture_dagster.texts import texts_of
 

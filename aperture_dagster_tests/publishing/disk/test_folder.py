@@ -15,18 +15,11 @@ from pathlib import Path
 import pytest
 
 from aperture_dagster.files.open_folder import OpenFolder
+from aperture_dagster.publishing.disk.desired import DesiredEntry, DesiredFile, DesiredLibrary, PictureSource
 from aperture_dagster.publishing.disk.folder import FolderError, LibraryFolder
 from aperture_dagster.publishing.disk.nfo import TitleFacts, film_nfo
-from aperture_dagster.publishing.disk.paths import Root
-from aperture_dagster.publishing.disk.plan import (
-    DesiredEntry,
-    DesiredFile,
-    DesiredLibrary,
-    LibraryPlan,
-    Picture,
-    plan_library,
-    planned_entries,
-)
+from aperture_dagster.publishing.disk.plan import LibraryPlan, plan_library, planned_entries
+from aperture_dagster.publishing.disk.root_folder import Root
 from aperture_dagster.publishing.placed import PlacedEntry
 from aperture_dagster_tests.killing import Killed, killed_at
 
@@ -57,7 +50,7 @@ def entry(
         date_added=NOW,
         files=(
             nfo(text, marker),
-            DesiredFile("poster.jpg", "poster", str(poster), picture=Picture("1", "tag", None, "Alien", poster)),
+            DesiredFile("poster.jpg", "poster", str(poster), picture=PictureSource("1", "tag", None, "Alien", poster)),
             DesiredFile(f"{folder}.mkv", "symlink", target, target=target, item_id=10 + rank),
         ),
     )
@@ -67,7 +60,7 @@ def library(*entries: DesiredEntry) -> DesiredLibrary:
     return DesiredLibrary("recommendations/a/movie", "Picks", "movie", "a", frozenset({"a"}), entries)
 
 
-def draw(picture: Picture) -> bytes:
+def draw(picture: PictureSource) -> bytes:
     return f"poster {picture.rank}".encode()
 
 
@@ -203,7 +196,7 @@ def test_a_full_disk_is_reported_and_leaves_what_was_visible_since_the_video_cha
     shelf.publish(entry())
     before = shelf.files()
 
-    def full(picture: Picture) -> bytes:
+    def full(picture: PictureSource) -> bytes:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     changed = entry(text="Aliens", target="/media/aliens.mkv", poster=2)

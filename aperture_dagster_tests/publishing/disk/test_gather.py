@@ -12,9 +12,10 @@ import pytest
 from aperture_dagster.catalogue.access import Access
 from aperture_dagster.media_server.records import MediaSource, OriginalFiles
 from aperture_dagster.popularity.stored_picks import replace_top_picks
-from aperture_dagster.publishing.disk.entries import ListSpec
 from aperture_dagster.publishing.disk.gather import gather
-from aperture_dagster.publishing.disk.queries import best_source, furthest_watched, listed_works, works_in_progress
+from aperture_dagster.publishing.disk.listed import ListSpec
+from aperture_dagster.publishing.disk.queries import furthest_watched, listed_works, works_in_progress
+from aperture_dagster.publishing.disk.versions import best_source
 from aperture_dagster.publishing.shown_copies import note_shown, write_copies
 from aperture_dagster.taste.lists import replace_recommendations
 from aperture_dagster_tests.catalogue.viewers import furnish

@@ -9,19 +9,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aperture_dagster.publishing.disk.names import (
-    LONGEST_BELOW_ROOT,
+from aperture_dagster.publishing.disk.forms import (
     Form,
     Product,
     choose_form,
+    form_warning,
+    merges_versions,
+    shares_history,
+)
+from aperture_dagster.publishing.disk.names import (
+    LONGEST_BELOW_ROOT,
     entry_folder,
     entry_id,
     episode_name,
-    form_warning,
     list_folder,
-    merges_versions,
     season_folder,
-    shares_history,
     sidecar_name,
     video_name,
 )

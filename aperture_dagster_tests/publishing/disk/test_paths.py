@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aperture_dagster.media_server.records import PublishedItem
+from aperture_dagster.publishing.disk.desired import DesiredEntry, DesiredFile
 from aperture_dagster.publishing.disk.names import LONGEST_BELOW_ROOT
 from aperture_dagster.publishing.disk.nfo import TitleFacts, film_nfo
 from aperture_dagster.publishing.disk.paths import PathMap, as_path, root_problems, separator
-from aperture_dagster.publishing.disk.plan import DesiredEntry, DesiredFile
-from aperture_dagster.publishing.server.preflight import library_names, not_read
+from aperture_dagster.publishing.server.places import library_names, not_read
 
 PATHS = PathMap(
     {"/volume1/media": "/media", "/volume1/media/tv/": "D:\\Shows\\", "/nas": "\\\\nas\\share", "/drive": "E:"}

@@ -8,21 +8,13 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.publishing.disk.plan import (
-    DesiredEntry,
-    DesiredFile,
-    DesiredLibrary,
-    LibraryPlan,
-    Picture,
-    pictures_of,
-    plan_library,
-    planned_entries,
-)
+from aperture_dagster.publishing.disk.desired import DesiredEntry, DesiredFile, DesiredLibrary, PictureSource
+from aperture_dagster.publishing.disk.plan import LibraryPlan, pictures_of, plan_library, planned_entries
 from aperture_dagster.publishing.placed import PlacedEntry, PlacedFile
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FILES = {"movie.nfo": "nfo", "poster.jpg": "poster", "a.mkv": "symlink"}
-PICTURE = Picture("1", None, None, "A", None)
+PICTURE = PictureSource("1", None, None, "A", None)
 
 
 def desired(key: str = "ap-a", *, rank: int = 1, digests: Mapping[str, str] | None = None) -> DesiredEntry:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from aperture_dagster.files.open_folder import OpenFolder
+from aperture_dagster.publishing.disk.desired import DesiredEntry, DesiredFile, PictureSource
 from aperture_dagster.publishing.disk.folder import FolderError
 from aperture_dagster.publishing.disk.nfo import TitleFacts, series_nfo
-from aperture_dagster.publishing.disk.plan import DesiredEntry, DesiredFile, Picture
 from aperture_dagster_tests.publishing.disk.test_folder import NOW, Shelf
 
 ENTRY = "Dark (2017) [ap-bcdf]"
@@ -34,7 +34,7 @@ def series(text: str = "Dark", *, episodes: int = 2, poster: int = 1) -> Desired
     nfo = series_nfo(TitleFacts(title=text, date_added=NOW, marker="ap-bcdf"))
     files = [
         DesiredFile("tvshow.nfo", "nfo", text, content=nfo),
-        DesiredFile("poster.jpg", "poster", str(poster), picture=Picture("1", "tag", None, "Dark", poster)),
+        DesiredFile("poster.jpg", "poster", str(poster), picture=PictureSource("1", "tag", None, "Dark", poster)),
     ]
     for number in range(1, episodes + 1):
         name, target = f"Season 01/Dark S01E0{number} [ap-bcdf].mkv", f"/media/{text}{number}.mkv"

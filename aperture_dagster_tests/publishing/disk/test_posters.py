@@ -14,8 +14,8 @@ from PIL import Image, ImageChops, ImageStat
 
 from aperture_dagster.enrichment.queries import StoredLogo
 from aperture_dagster.media_server.records import ServerStudio
-from aperture_dagster.publishing.disk.pictures import plan_pictures
 from aperture_dagster.publishing.disk.posters import draw_poster
+from aperture_dagster.publishing.server.studio_pictures import plan_pictures
 
 RED = (200, 30, 30)
 

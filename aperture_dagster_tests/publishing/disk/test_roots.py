@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.publishing.disk.folder import FolderError
-from aperture_dagster.publishing.disk.paths import MARKER, Root, RootError
-from aperture_dagster.publishing.server.work import Outcome
+from aperture_dagster.publishing.disk.root_folder import MARKER, Root, RootError
+from aperture_dagster.publishing.server.outcomes import PublishingOutcome
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.media_server.writers import ROOT, views_of
 from aperture_dagster_tests.publishing.disk.test_planted_links import snapshot
@@ -53,7 +53,7 @@ def mount(place: Place) -> None:
     place.root.with_name("unmounted").rename(place.root)
 
 
-def unpublish(place: Place, **options: Any) -> list[Outcome]:
+def unpublish(place: Place, **options: Any) -> list[PublishingOutcome]:
     return place.publish(retired=list(place.manifest.libraries()), errors=True, **options)
 
 

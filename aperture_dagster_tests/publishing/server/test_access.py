@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.publishing.placed import LibraryList
-from aperture_dagster.publishing.server.access import AccessChange, AccessRules, Libraries, OwnLibrary, plan_access
+from aperture_dagster.publishing.server.access_plan import AccessChange, AccessRules, Libraries, OwnLibrary, plan_access
 
 ANNA, BEN = "a" * 32, "b" * 32
 ANNAS = OwnLibrary("1" * 32, "1" * 32, frozenset({ANNA}))

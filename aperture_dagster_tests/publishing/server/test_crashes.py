@@ -15,8 +15,8 @@ from aperture_dagster.files.open_folder import OpenFolder
 from aperture_dagster.media_server.changes import MediaServerChanges
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.publishing.disk.folder import Draw, FolderError, LibraryFolder
-from aperture_dagster.publishing.disk.paths import MARKER
 from aperture_dagster.publishing.disk.plan import EntryPlan
+from aperture_dagster.publishing.disk.root_folder import MARKER
 from aperture_dagster.publishing.placed import PlacedEntry
 from aperture_dagster_tests.killing import Killed, killed_at
 from aperture_dagster_tests.publishing.place import Memory, Place, a_place

@@ -13,8 +13,8 @@ import pytest
 from aperture_dagster.media_server.changes import MediaServerChanges
 from aperture_dagster.media_server.records import MediaSource
 from aperture_dagster.publishing.disk.folder import FolderError, LibraryFolder
-from aperture_dagster.publishing.server.libraries import Publisher
-from aperture_dagster.publishing.server.work import NotShown, Outcome, PublishingError
+from aperture_dagster.publishing.server.libraries import LibraryPublisher
+from aperture_dagster.publishing.server.outcomes import NotShown, PublishingError, PublishingOutcome
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.publishing.place import Place, a_place
 
@@ -145,13 +145,13 @@ def test_a_library_of_another_run_stays_with_its_viewers(tmp_path: Path, server:
 def test_where_a_library_cannot_be_hidden_others_are_kept_from_it_before_it_has_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    place_files, seen = Publisher._place, []
+    place_files, seen = LibraryPublisher._place, []
 
-    def looking(publisher: Publisher, work: Any) -> None:
+    def looking(publisher: LibraryPublisher, work: Any) -> None:
         seen.append({user: place.views(user) for user in ("ada", "bo")})
         place_files(publisher, work)
 
-    monkeypatch.setattr(Publisher, "_place", looking)
+    monkeypatch.setattr(LibraryPublisher, "_place", looking)
     with a_place(tmp_path, "emby") as place:
         place.publish(place.wanted("ada", "Alone"))
     assert seen == [{"ada": ["ada's picks"], "bo": []}]
@@ -281,7 +281,7 @@ def test_a_renamed_library_keeps_its_items(tmp_path: Path, server: str):
     ],
 )
 def test_the_owner_of_a_list_is_in_its_key(list_key: str, user_id: str | None, owner: str | None):
-    assert Outcome(list_key, "Picks", user_id).owner == owner
+    assert PublishingOutcome(list_key, "Picks", user_id).owner == owner
 
 
 # What goes wrong

@@ -11,7 +11,7 @@ import pytest
 from aperture_dagster.catalogue.people import partition_key, write_users
 from aperture_dagster.catalogue.servers import ids_on_server, user_rows
 from aperture_dagster.model import Clock
-from aperture_dagster.publishing.server import reading
+from aperture_dagster.publishing.server import polling
 from aperture_dagster.publishing.server.publication import Publication
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import WorldTitle
@@ -26,7 +26,7 @@ ADA = ["ada's AI Picks - Movies", "ada's AI Picks - TV Series"]
 @pytest.fixture
 def place(tmp_path: Path, shelf: Shelf, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A home whose database has what its server shows, and a list of two films and a series for Ada."""
-    monkeypatch.setattr(reading, "POLL_SECONDS", 0.002)
+    monkeypatch.setattr(polling, "POLL_SECONDS", 0.002)
     with a_place(tmp_path, "12.0.0") as place:
         page = place.writer.reader.users()
         users = user_rows(page, settings, (), known=())

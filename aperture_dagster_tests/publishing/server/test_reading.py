@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from aperture_dagster.media_server import writer
-from aperture_dagster.publishing.server import reading
-from aperture_dagster.publishing.server.libraries import Publisher
-from aperture_dagster.publishing.server.work import Outcome, ScanTooLong, explain_failures
+from aperture_dagster.publishing.server import polling
+from aperture_dagster.publishing.server.libraries import LibraryPublisher
+from aperture_dagster.publishing.server.outcomes import PublishingOutcome, ScanTooLong, explain_failures
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.killing import Killed
 from aperture_dagster_tests.publishing.place import Place, a_place
@@ -28,17 +28,17 @@ SERVERS = ["10.10.7", "12.0.0"]
 LISTS = {"ada": ["Alone", "Merged"], "bo": ["Part One", "Part Two"], "cleo": ["Two Files", "Alone"]}
 # A film in 100 s.
 SLOW: dict[str, Any] = {"scan_entries_per_second": 0.01}
-FIRST_PAUSE = reading.FIRST_PAUSE
+FIRST_PAUSE = polling.FIRST_PAUSE
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
     """A look every 40 s from the beginning, and patience for 300 s; the test may set others."""
-    monkeypatch.setattr(reading, "FIRST_PAUSE", 1.0)
+    monkeypatch.setattr(polling, "FIRST_PAUSE", 1.0)
 
     def be_patient(seconds: float, poll: float) -> None:
-        monkeypatch.setattr(reading, "WAIT_SECONDS", seconds)
-        monkeypatch.setattr(reading, "POLL_SECONDS", poll)
+        monkeypatch.setattr(polling, "WAIT_SECONDS", seconds)
+        monkeypatch.setattr(polling, "POLL_SECONDS", poll)
 
     be_patient(300, 40)
     return be_patient
@@ -105,7 +105,7 @@ def test_each_library_is_shown_as_soon_as_the_server_has_read_it_and_the_log_say
 def test_a_small_library_is_shown_at_once_and_a_large_one_is_looked_at_no_more_than_once_a_second(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, patience: Callable[[float, float], None]
 ):
-    monkeypatch.setattr(reading, "FIRST_PAUSE", FIRST_PAUSE)
+    monkeypatch.setattr(polling, "FIRST_PAUSE", FIRST_PAUSE)
     patience(300, 1)
     with a_place(tmp_path, server, scan_seconds=0.1) as place:
         pauses: list[float] = []
@@ -127,7 +127,7 @@ def test_a_small_library_is_shown_at_once_and_a_large_one_is_looked_at_no_more_t
 def test_a_library_that_seems_idle_before_the_server_begins_to_read_it_is_waited_for(
     tmp_path: Path, titles: list[str], monkeypatch: pytest.MonkeyPatch, patience: Callable[[float, float], None]
 ):
-    monkeypatch.setattr(reading, "FIRST_PAUSE", FIRST_PAUSE)
+    monkeypatch.setattr(polling, "FIRST_PAUSE", FIRST_PAUSE)
     patience(300, 1)
     with a_place(tmp_path, "10.10.7", scan_gap_seconds=1.9) as place:
         watching(place)
@@ -340,13 +340,13 @@ def test_plays_on_copies_that_nobody_verified_are_credited_when_they_leave(
     slow: Place, monkeypatch: pytest.MonkeyPatch
 ):
     known: list[set[str]] = []
-    credit = Place._credit
+    credit = Place.credit
 
     def crediting(place: Place, record: Any, entries: Any, library: Any) -> None:
         known.append({one.server_item_id for one in place.writer.library_items(library, "Movie")})
         credit(place, record, entries, library)
 
-    monkeypatch.setattr(Place, "_credit", crediting)
+    monkeypatch.setattr(Place, "credit", crediting)
     killed_while_it_waits(slow, slow.wanted("ada", "Alone", "Merged"), slow.wanted("bo", "Part One"))
     slow.wait(1000)
     copies = [set(slow.ids(f"{one}'s picks").values()) for one in ("ada", "bo")]
@@ -391,7 +391,7 @@ def test_an_episode_that_a_killed_run_added_to_a_library_is_waited_for(slow: Pla
     slow.wait(180)
     longer = slow.wanted("ada", "Show", media_type="series", most_episodes=2)
     with monkeypatch.context() as patched, suppress(Killed):
-        patched.setattr(Publisher, "_ask", killed)
+        patched.setattr(LibraryPublisher, "_ask", killed)
         slow.publish(longer)
     (outcome,) = slow.publish(longer)
     episodes = slow.writer.library_items(slow.libraries()["ada's picks"], "Episode")
@@ -544,12 +544,12 @@ def test_while_another_run_places_files_one_that_waits_goes_on_waiting(slow: Pla
 
 
 def test_many_failures_are_a_sentence_for_each_cause_that_names_each_library_once():
-    def failed(number: int, error: Exception) -> Outcome:
-        return Outcome(f"top_picks/{number}", f"List {number:02}", None, error=error)
+    def failed(number: int, error: Exception) -> PublishingOutcome:
+        return PublishingOutcome(f"top_picks/{number}", f"List {number:02}", None, error=error)
 
     outcomes = [failed(number, ScanTooLong(f"List {number:02}", "hidden", 900)) for number in range(30)]
     outcomes += [failed(number, ValueError(f"Nothing of 'List {number}' is there.")) for number in range(30, 33)]
-    outcomes += [failed(40, ValueError("The disk is full.")), Outcome("top_picks/50", "List 50", None)]
+    outcomes += [failed(40, ValueError("The disk is full.")), PublishingOutcome("top_picks/50", "List 50", None)]
     assert explain_failures(outcomes) == (
         "The media server did not read 'List 00'; the scan made no progress for 15 min. If the server hangs, restart "
         "it. Nothing of that is shown yet, and the next run goes on from there. The same goes for List 01, List 02, "

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.http.errors import ServiceUnavailable
-from aperture_dagster.publishing.server import home_rows
-from aperture_dagster.publishing.server.home_rows import LOOK_SECONDS, RowKeeper
+from aperture_dagster.publishing.server import row_keeper
+from aperture_dagster.publishing.server.row_keeper import LOOK_SECONDS, RowKeeper
 
 
 # How the test ends the thread.
@@ -40,7 +40,7 @@ def test_it_waits_a_minute_after_each_look_and_after_each_failure(monkeypatch: p
             over.set()
             raise SystemExit
 
-    monkeypatch.setattr(home_rows, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(row_keeper, "time", SimpleNamespace(sleep=sleep))
     RowKeeper(lambda: 0, open_server, lambda: "http://here/{row}", asking).start()
     assert over.wait(20), looks
     assert looks == ["opened", "opened", "looked", "looked", "looked"]
