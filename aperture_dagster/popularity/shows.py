@@ -1,4 +1,4 @@
-"""Shows You Watch: what the list of a user is made from, as far as they may see it, and the list itself."""
+"""Shows You Watch: the series that a user may see, and the list that is made from them."""
 
 from __future__ import annotations
 

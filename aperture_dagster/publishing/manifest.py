@@ -72,7 +72,7 @@ def unfinished_libraries(connection: Connection, kind: str, *, now: datetime) ->
 def unread_libraries(connection: Connection, *, now: datetime) -> list[str]:
     """Return the names of the libraries that were placed long ago, and that the server has not shown since.
 
-    A date in the future is that of a clock that was ahead, and counts as long ago.
+    A date in the future comes from a clock that was ahead, and counts as long ago.
     """
     return [one["name"] for one in unfinished_libraries(connection, "%", now=now) if one["unread_since"] is not None]
 
@@ -80,7 +80,7 @@ def unread_libraries(connection: Connection, *, now: datetime) -> list[str]:
 def left_unread(connection: Connection, *, now: datetime) -> list[tuple[str, str]]:
     """List the libraries that the server had not shown a while after they were placed: list key, and since when.
 
-    A date in the future is that of a clock that was ahead, and counts as long ago.
+    A date in the future comes from a clock that was ahead, and counts as long ago.
     """
     statement = """
         SELECT list_key, unverified_since FROM published_libraries
@@ -98,7 +98,7 @@ def shown_libraries(connection: Connection) -> list[dict[str, Any]]:
 
 
 def listed_users(connection: Connection) -> list[dict[str, Any]]:
-    """List who was given a list of libraries in place of all: ``user``, ``libraries`` (those of the operator)."""
+    """List who was given a list of libraries in place of all: ``user``, ``libraries`` (the operator's)."""
     statement = """
         SELECT coalesce(u.name, l.user_id) AS "user", cardinality(l.offered) AS libraries
         FROM library_lists l LEFT JOIN users u USING (user_id) ORDER BY 1"""
@@ -215,20 +215,20 @@ class Manifest:
     def write_copies(self, copies: Mapping[str, int], folder: str) -> int:
         """Record the server ids of the copies that a library shows, with their originals; return the rows written.
 
-        ``folder`` is that of the library; see also :func:`aperture_dagster.publishing.shown_copies.write_copies`.
+        ``folder`` is the library's; see also :func:`aperture_dagster.publishing.shown_copies.write_copies`.
         """
         with self._transaction() as connection:
             note_shown(connection, dict.fromkeys(copies, folder))
             return write_copies(connection, copies)
 
     def forget_other_copies(self, list_key: str, shown: Collection[str]) -> None:
-        """Forget which copies a library showed besides these."""
+        """Forget the other copies that a library showed."""
         statement = "DELETE FROM published_copies WHERE list_key = :key AND NOT server_item_id = ANY(:shown)"
         with self._transaction() as connection:
             execute(connection, statement, key=list_key, shown=list(shown))
 
     def known_copies(self, server_ids: Iterable[str]) -> set[str]:
-        """Return which of these server ids are recorded as those of published copies."""
+        """Return which of these server ids belong to published copies."""
         statement = """
             SELECT server_item_id FROM item_versions JOIN published_copies USING (server_item_id)
             WHERE is_published AND server_item_id = ANY(:ids)"""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Place(NamedTuple):
-    """Where a published copy lies: the folder of its list, that of its entry, and its path below that."""
+    """Where a published copy lies: the folders of its list and of its entry, and its path below these."""
 
     list_folder: str
     entry_folder: str

@@ -71,7 +71,7 @@ def video_name(folder: str, extension: str, part: int | None = None) -> str:
     """Return the name of a film's file in its folder; ``part`` numbers the files of a film that consists of several.
 
     Raises:
-        ValueError: ``extension`` is not that of a file.
+        ValueError: ``extension`` is not a file extension.
     """
     suffix = "" if part is None else f"-part{part}"
     return f"{folder}{suffix}{_extension(extension)}"
@@ -86,7 +86,7 @@ def episode_name(title: str, season: int, number: int, number_end: int | None, e
     """Return the name of an episode's file: `Title S01E02 [id].mkv`, or `S01E02-E03` for a file of several episodes.
 
     Raises:
-        ValueError: ``extension`` is not that of a file.
+        ValueError: ``extension`` is not a file extension.
     """
     last = f"-E{number_end:02d}" if number_end is not None and number_end > number else ""
     name = _clean_title(title, EPISODE_TITLE_CHARACTERS)

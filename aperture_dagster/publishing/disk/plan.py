@@ -131,7 +131,7 @@ def _must_wait(write: Sequence[DesiredFile], placed: PlacedEntry, intact: Collec
     if placed.nfo_changed_at is None or placed.state != "placed":
         return False
     replaced = any(one.kind == "nfo" and one.path in intact for one in write)
-    # A date in the future is that of a clock that was wrong.
+    # A date in the future comes from a wrong clock.
     return replaced and timedelta(0) <= now - placed.nfo_changed_at < NFO_PAUSE
 
 

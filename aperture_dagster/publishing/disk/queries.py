@@ -16,7 +16,7 @@ from aperture_dagster.taste.lists import reason_of, recommendation_table
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# Top Picks of a day after ``today`` are those of a wrong clock.
+# Top Picks of a day after ``today`` were made by a wrong clock.
 _LATEST = """
     FROM top_picks WHERE media_type = :media_type
     AND day = (SELECT max(day) FROM top_picks WHERE media_type = :media_type AND day <= :today)"""
@@ -59,7 +59,7 @@ def has_hidden_all(connection: Connection, list_key: str) -> bool:
 
 
 def works_in_progress(connection: Connection, user_id: str, works: Collection[int]) -> set[int]:
-    """Return those of some works that a user is in the middle of: a film, or an episode, with a position.
+    """Return the works among ``works`` that a user is in the middle of: a film, or an episode, with a position.
 
     Of several copies of it, the one that was watched last counts.
     """
@@ -74,7 +74,7 @@ def works_in_progress(connection: Connection, user_id: str, works: Collection[in
 
 
 class BeingPlayed(NamedTuple):
-    """A title or episode of which a copy in a list is being played. ``number`` is that of an episode."""
+    """A title or episode of which a copy in a list is being played. ``number`` is the episode's."""
 
     list_key: str
     work_id: int

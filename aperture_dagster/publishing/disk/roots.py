@@ -1,4 +1,4 @@
-"""Below which folders libraries were placed: that of the settings, and those of earlier settings."""
+"""The folders that hold published libraries: the configured one and earlier ones."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Roots:
         self._prove(self._path(record), record.root_on_server, mark=not self._dry_run)
 
     def release(self, before: Iterable[PlacedLibrary]) -> None:
-        """Remove the markers of roots that held these libraries, and hold none any more."""
+        """Remove the markers of roots that no longer hold any library."""
         for path, on_server in {(self._path(one), one.root_on_server) for one in before}:
             if not self._dry_run and not self._is_used(on_server):
                 Root(path, self._choice.owner).unmark()

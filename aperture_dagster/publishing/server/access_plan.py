@@ -77,9 +77,9 @@ class Libraries:
 class AccessChange:
     """What changes for one user; None: nothing.
 
-    ``noted`` and ``forgotten`` are settings to remember, or no more. ``given`` is the list of libraries that the user
-    has from us afterwards, if any, and ``is_new_list`` whether only now. ``about`` says what changes in the policy,
-    without the name.
+    ``noted``: settings to remember. ``forgotten``: settings no longer needed. ``given`` is the list of libraries that
+    the user has from us afterwards, if any, and ``is_new_list`` whether only now. ``about`` says what changes in the
+    policy, without the name.
     """
 
     user_id: str

@@ -305,7 +305,7 @@ class LibraryPublisher:
             intact = folder.intact(placed.values())
         except FolderError as error:
             failure = error
-        # A moment in the future was that of a wrong clock.
+        # A moment in the future came from a wrong clock.
         moment = (past(record.created_at, self._run.now()) if record is not None else None) or self._run.now()
         library = build(placed, moment)
         root, on_server = self._roots.current()

@@ -52,7 +52,7 @@ def examine_publishing(settings: Settings, writer: MediaServerWriter, roots: Roo
         roots: the folders that were published to, to read only.
 
     Raises:
-        RootError: the folder is not, or not any more, what it is taken for.
+        RootError: the folder is not, or no longer, the one that it is taken for.
         FolderError: it cannot be read.
         ServiceError: the media server does not answer, refuses, or is of a version that nobody has looked at.
     """

@@ -44,7 +44,7 @@ class Retirement:
         self._manifest, self._roots = run.manifest, run.roots
 
     def delete(self, leaving: Sequence[Leaving], listed: Mapping[str, PublishedLibrary]) -> None:
-        """Delete libraries on the server; their files go after nobody can see them any more.
+        """Delete libraries on the server; their files go once nobody can see them.
 
         One that cannot be deleted stays as it is, and costs no other, unless several in a row fail.
         """
