@@ -17,7 +17,7 @@ REPEATED := catalogue/test_household_year.py publishing/test_crashes.py ratings/
 # Benchmarks that take longer than a coffee break, and those that are for nights.
 LONG := first_lists idle contest
 OF_THE_NIGHT := quarter
-BENCHMARKS := $(filter-out verdict peers $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out verdict peers protocol cells $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
 # What is tried with the newest Dagster: where it is, its packages, and the tests that are most about it.
 NEXT := .venv-next
 DAGSTERS := dagster dagster-dg-cli dagster-graphql dagster-postgres dagster-webserver

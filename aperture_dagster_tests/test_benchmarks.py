@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-PARTS = {"verdict", "peers"}
+PARTS = {"verdict", "peers", "protocol", "cells"}
 # It has its own words, and tests of its own that import it from elsewhere.
 WITH_OWN_WORDS = {"recommendation_quality"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in PARTS)

@@ -40,7 +40,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from peers import PEERS, Matrix, Parameters, Peer
-from recommendation_quality import (
+from protocol import (
     ALONE,
     CONFIG,
     DATA,

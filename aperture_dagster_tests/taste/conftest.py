@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -88,6 +89,12 @@ def benchmark() -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(PROJECT / "benchmarks")
         return load_script("benchmarks/recommendation_quality.py")
+
+
+@pytest.fixture(scope="session")
+def cells(benchmark: ModuleType) -> ModuleType:
+    """``benchmarks/cells.py``, as the benchmark has imported it."""
+    return sys.modules["cells"]
 
 
 def tf_idf(lists):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
@@ -97,11 +96,11 @@ def test_the_cut_hides_what_others_did_later(benchmark, world):
     assert cut.tolist() == alone.tolist() != full.tolist()
 
 
-def test_similar_titles_change_no_list_and_recommended_ones_do(benchmark, world, shelf):
+def test_similar_titles_change_no_list_and_recommended_ones_do(benchmark, cells, world, shelf):
     near = {film: [other for other in world.items["work_id"][:40] if other != film] for film in world.items["work_id"]}
     edges = benchmark.edges_of(shelf.database, world.items["work_id"].tolist(), {"similar": near, "recommended": near})
     home = replace(benchmark.HOUSEHOLDS, users=range(201, 221))
-    lists = benchmark.rank_cells(world, home, edges, ratings=True)
+    lists = cells.rank_cells(world, home, edges, ratings=True)
     ranked = {name: {user: rows.tolist() for user, rows in own.items()} for name, own in lists.items()}
     assert len(ranked["no lists"]) > 3
     assert ranked["similar only"] == ranked["no lists"]
@@ -110,30 +109,56 @@ def test_similar_titles_change_no_list_and_recommended_ones_do(benchmark, world,
     assert shelf.rows("SELECT 1 FROM works") == [], "nothing is left for the next library"
 
 
-def test_each_of_the_24_cells_has_a_floor_and_one_that_misses_it_is_named(benchmark, capsys):
-    figure = benchmark.Result(np.zeros(0), 0.0, 0.0, 0.0, 0.0)
-    cells = {
-        cell: replace(figure, ndcgs=np.array([cell.floor]))
-        for home, known, lists in product(benchmark.HOMES, benchmark.KNOWN_OF_USERS, benchmark.LISTS)
-        for cell in [benchmark.Cell(home.name, known, lists)]
-    }
-    assert len(cells) == 24 and min(cell.floor for cell in cells) > 0.08
-    verdict = benchmark.Verdict()
-    benchmark.judge_cells(verdict, cells)
+def test_each_cell_has_figures_of_the_last_release_and_one_that_falls_behind_is_named(cells, capsys):
+    released = cells.read_release()
+    names = [str(cell) for cell in cells.all_cells()]
+    assert sorted(released) == sorted(names) and len(names) == 24 + 6 + 4
+    assert min(each.mean() for each in released.values()) > 0.08
+    figure = cells.Result(np.zeros(0), 0.0, 0.0, 0.0, 0.0)
+
+    def judged(ndcgs):
+        ours = replace(figure, ndcgs=ndcgs)
+        return cells.Judged(ours, ours, 0.0)
+
+    same = {cell: judged(released[str(cell)]) for cell in cells.all_cells()}
+    verdict = cells.Verdict()
+    cells.judge_cells(verdict, same, released)
     assert verdict.close() == 0
-    for cell in cells:
-        verdict = benchmark.Verdict()
+    for cell in same:
+        verdict = cells.Verdict()
         capsys.readouterr()
-        benchmark.judge_cells(verdict, cells | {cell: replace(figure, ndcgs=np.array([cell.floor - 0.001]))})
+        # A mean over other people has a floor, and no paired difference.
+        cells.judge_cells(verdict, same | {cell: judged(np.array([released[str(cell)].mean() * 0.979]))}, released)
         assert verdict.close() == 1
         missed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED  ")]
         assert len(missed) == 1 and f"{cell}:" in missed[0]
 
 
-def test_a_difference_has_the_interval_of_the_same_users(benchmark):
+def test_a_cell_that_is_a_little_worse_for_everybody_is_behind_the_last_release(cells, capsys):
+    cell = cells.all_cells()[0]
+    before = np.linspace(0.0, 0.4, 100)
+    released = {str(cell): before}
+    worse = cells.Result(before - 0.001, 0.0, 0.0, 0.0, 0.0)
+    verdict = cells.Verdict()
+    cells.judge_cells(verdict, {cell: cells.Judged(worse, worse, 0.0)}, released)
+    assert verdict.close() == 1
+    missed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED  ")]
+    assert len(missed) == 1 and "beside the last release" in missed[0], "the floor is kept"
+
+
+def test_the_figures_of_a_release_are_read_as_they_were_written(cells, tmp_path):
+    cell, other = cells.all_cells()[0], cells.all_cells()[-1]
+    figures = {cell: np.array([0.1234, 0.5]), other: np.array([0.0])}
+    judged = {one: cells.Judged(cells.Result(each, 0.0, 0.0, 0.0, 0.0), None, 0.0) for one, each in figures.items()}
+    cells.write_release("1.2.3", judged, tmp_path / "release.json")
+    read = cells.read_release(tmp_path / "release.json")
+    assert {name: each.tolist() for name, each in read.items()} == {str(cell): [0.1234, 0.5], str(other): [0.0]}
+
+
+def test_a_difference_has_the_interval_of_the_same_users(benchmark, cells):
     ours, other = (benchmark.Result(np.array(ndcgs), 0.0, 0.0, 0.0, 0.0) for ndcgs in ([0.1, 0.5], [0.0, 0.2]))
     # Differences of .1 and .3: standard error .1.
-    assert benchmark.difference(ours, other) == "+0.2000 [+0.0040, +0.3960]"
+    assert cells.difference(ours, other) == "+0.2000 [+0.0040, +0.3960]"
 
 
 def test_the_cells_are_judged_with_the_lists_of_a_folder_that_has_some(benchmark, tmp_path):
