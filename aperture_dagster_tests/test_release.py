@@ -102,7 +102,7 @@ def test_nothing_that_tests_or_builds_a_release_may_write_to_the_repository():
     assert writing == ["publish"] and workflow["jobs"]["publish"]["needs"] == "build"
     # What has the right to write runs no code of ours or of a package.
     steps = workflow["jobs"]["publish"]["steps"]
-    assert [one.get("uses") or one["run"].split()[0] for one in steps] == ["actions/download-artifact@v4", "gh"]
+    assert [one.get("uses") or one["run"].split()[0] for one in steps] == ["actions/download-artifact@v7", "gh"]
     (checkout,) = [
         one for one in workflow["jobs"]["build"]["steps"] if one.get("uses", "").startswith("actions/checkout")
     ]

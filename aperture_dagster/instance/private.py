@@ -31,10 +31,13 @@ from dagster._core.storage.root import LocalArtifactStorage
 
 # The tag by which the UI finds the runs of a job.
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG as REPOSITORY_TAG
+from dagster._serdes import deserialize_value, serialize_value
+
+# Rows of Dagster's tables are read with its own serializer, not as JSON; nothing exports it.
+from dagster._serdes import deserialize_value, serialize_value
 
 # The clock by which Dagster dates what it writes, and which tests set.
 from dagster._time import get_current_timestamp
-from dagster_shared.serdes import deserialize_value, serialize_value
 
 if TYPE_CHECKING:
     from dagster._core.execution.context.system import PlanOrchestrationContext

@@ -214,28 +214,29 @@ def test_each_asset_that_asks_a_service_has_its_resource_its_pool_and_its_place_
 # Whatever makes a client of a service, or the part that does, and where: nowhere else, so that limits hold.
 MAKERS = {
     "MeteredService": {
-        "defs/resources.py", "cli/publish.py", "cli/doctor.py",
+        "defs/resources.py", "cli/publish.py", "cli/doctor/services.py",
         # Members and commands request titles through it.
         "discovery/requests.py",
     },
     "TraktAccounts": {
-        "defs/resources.py", "cli/doctor.py", "cli/ratings.py", "front_door/forms.py",
+        "defs/resources.py", "cli/doctor/services.py", "cli/ratings.py", "front_door/forms.py",
         # A schedule and a page read what the database knows of accounts.
         "ratings/accounts.py", "shelves.py",
         # Somebody who is forgotten, by command or by housekeeping, is disconnected first.
         "instance/forgetting.py",
     },
     "MediaServers": {
-        "defs/resources.py", "cli/doctor.py", "cli/publish.py", "cli/ratings.py",
+        "defs/resources.py", "cli/doctor/media_server.py", "cli/doctor/publishing.py", "cli/publish.py",
+        "cli/ratings.py",
         # Looks of schedules and sensors, which give up sooner.
-        "defs/publishing/__init__.py", "defs/catalogue/history.py", "catalogue/servers.py",
+        "defs/publishing/__init__.py", "sensors/plays.py", "catalogue/servers.py",
         # One request a night about who left, and what is still there of somebody who is forgotten.
         "instance/forgetting.py",
         # Whether the server still lets in who is signed in.
         "front_door/house.py",
     },
     "PriceList": {"defs/resources.py"},
-    "Embedders": {"defs/resources.py", "cli/doctor.py"},
+    "Embedders": {"defs/resources.py", "cli/doctor/services.py"},
 }  # fmt: skip
 
 
