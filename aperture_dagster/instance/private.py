@@ -31,7 +31,6 @@ from dagster._core.storage.root import LocalArtifactStorage
 
 # The tag by which the UI finds the runs of a job.
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG as REPOSITORY_TAG
-from dagster._serdes import deserialize_value, serialize_value
 
 # Rows of Dagster's tables are read with its own serializer, not as JSON; nothing exports it.
 from dagster._serdes import deserialize_value, serialize_value
