@@ -10,10 +10,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.unused import find_unused
 from aperture_dagster.members.sessions import LIFE
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_value
 from aperture_dagster.schema import metadata
+from aperture_dagster.taste.vectors import forget_models
+from aperture_dagster.worklist.queue import forget_works
 
 # Deletion of what nothing uses any more. Histories and their titles are never deleted.
 
@@ -32,6 +35,7 @@ BATCH = 2_000
 # Per part and run; after the first purge of an old home, the following nights do the rest.
 MOST_BATCHES = 250
 MOST_WORKS = 5_000
+VECTORS = ("embeddings", "discovery_vectors")
 # Below this, the space is left to the next autovacuum.
 WORTH_A_VACUUM = 1_000
 # A correction may be reverted, or a model be used again.
@@ -112,19 +116,10 @@ def forget_unused_works(connection: Connection, *, now: datetime, before: dateti
     """
     # Prevent a concurrent sync from assigning titles to these works.
     lock_until_commit(connection, "catalogue")
-    # Each table is read once: thousands of suggested titles are works without a title in the library.
-    used = " UNION ".join(f"SELECT work_id FROM {table}" for table in KEEPERS)
-    statement = f"""
-        WITH used AS MATERIALIZED ({used})
-        UPDATE works w SET unused_since = CASE WHEN u.work_id IS NULL THEN CAST(:now AS timestamptz) END
-        FROM works o LEFT JOIN used u ON u.work_id = o.work_id
-        WHERE o.work_id = w.work_id AND (w.unused_since IS NULL) <> (u.work_id IS NOT NULL)"""
-    execute(connection, statement, now=now)
-    statement = f"SELECT work_id FROM works WHERE unused_since < :before ORDER BY unused_since LIMIT {MOST_WORKS}"
-    gone = list(execute(connection, statement, before=before).scalars())
+    gone = find_unused(connection, keepers=KEEPERS, now=now, before=before, limit=MOST_WORKS)
     size = 0
     if gone:
-        execute(connection, "DELETE FROM fetches WHERE kind IN ('movie', 'series') AND item = ANY(:gone)", gone=gone)
+        forget_works(connection, gone)
         for table in (*DERIVED, "works"):
             statement = f"""
                 WITH d AS (DELETE FROM {table} t WHERE work_id = ANY(:gone) RETURNING pg_column_size(t) AS bytes)
@@ -148,17 +143,12 @@ def forget_old_models(connection: Connection, *, before: datetime) -> Freed:
         AND NOT EXISTS (SELECT 1 FROM embeddings v WHERE v.model_key = m.model_key AND v.updated_at >= :before)"""
     old = list(execute(connection, statement, before=before).scalars())
     rows = size = 0
-    for table in ("embeddings", "discovery_vectors"):
+    for table in VECTORS:
         expired = f"SELECT ctid FROM {table} WHERE model_key = ANY(:old)"
         freed = delete_in_batches(connection, "vectors", tables=(table,), expired=expired, key="ctid", old=old)
         rows, size = rows + freed.rows, size + freed.bytes
-    # Only when all of its vectors are gone.
-    statement = """
-        DELETE FROM embedding_models m WHERE model_key = ANY(:old)
-        AND NOT EXISTS (SELECT 1 FROM embeddings v WHERE v.model_key = m.model_key)
-        AND NOT EXISTS (SELECT 1 FROM discovery_vectors v WHERE v.model_key = m.model_key)"""
-    execute(connection, statement, old=old)
-    return Freed("vectors", rows, size, ("embeddings", "discovery_vectors"))
+    forget_models(connection, old, vectors=VECTORS)
+    return Freed("vectors", rows, size, VECTORS)
 
 
 def forget_quota(connection: Connection, *, before: datetime) -> Freed:

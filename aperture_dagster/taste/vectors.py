@@ -62,6 +62,12 @@ def active_model(connection: Connection) -> str | None:
     return read_value(connection, statement)
 
 
+def forget_models(connection: Connection, model_keys: Sequence[str], *, vectors: Sequence[str]) -> None:
+    """Delete those of the models that have no vectors left in the tables ``vectors``."""
+    without = "".join(f" AND NOT EXISTS (SELECT 1 FROM {table} v WHERE v.model_key = m.model_key)" for table in vectors)
+    execute(connection, f"DELETE FROM embedding_models m WHERE model_key = ANY(:keys){without}", keys=list(model_keys))
+
+
 def text_rows(connection: Connection, *, after: int = 0, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
     """Yield what the texts of the library's works are made from (:func:`title_text`), in batches."""
     # Splitting a text takes half the time that the driver takes for an array.

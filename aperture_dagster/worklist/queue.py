@@ -269,6 +269,12 @@ def forget(connection: Connection, source: str, items: Sequence[int]) -> None:
     execute(connection, statement, source=source, items=list(items))
 
 
+def forget_works(connection: Connection, works: Sequence[int]) -> None:
+    """Delete the attempts of all sources at works that are deleted."""
+    statement = "DELETE FROM fetches WHERE kind IN ('movie', 'series') AND item = ANY(:works)"
+    execute(connection, statement, works=list(works))
+
+
 def outcome_summary(connection: Connection, source: Source) -> list[dict[str, Any]]:
     """Count the population by kind and outcome of the last attempt.
 
