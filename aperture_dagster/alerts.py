@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from aperture_dagster.http.errors import redact
+from aperture_dagster.http.redaction import redact
 from aperture_dagster.model import is_future, printable
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows

@@ -347,7 +347,7 @@ def database(settings: Settings) -> Database:
 @contextmanager
 def tuned(*, page_size: int | None = None, batch: int | None = None, concurrency: int | None = None) -> Iterator[None]:
     """Let the product ask the stand-ins as fast as they answer, and in smaller portions than the real services."""
-    from aperture_dagster.enrichment import mdblist as mdblist
+    from aperture_dagster.enrichment.mdblist import source as mdblist
     from aperture_dagster.enrichment.sources import SERVICES
     from aperture_dagster.media_server.reader import MediaServerReader
 

@@ -24,7 +24,7 @@ from aperture_dagster.catalogue.sync import (
     TitleSync,
     write_libraries,
 )
-from aperture_dagster.enrichment.tmdb_titles import parse_title
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.postgres.cluster import ROLE
 from aperture_dagster.postgres.connection import close_engine

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.enrichment.queries import write_answers
-from aperture_dagster.enrichment.tmdb_titles import parse_title
+from aperture_dagster.enrichment.answers import write_answers
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.postgres.queries import array_of, execute

@@ -35,7 +35,7 @@ from aperture_dagster.enrichment.sources import SERVICES
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import load_settings
-from aperture_dagster.worklist.queue import enrol
+from aperture_dagster.worklist.fetches import enrol
 
 ANSWER_SECONDS = (0.02, 0.3)
 MOST_SECONDS = 600

@@ -31,7 +31,8 @@ from aperture_dagster.enrichment.sources import SERVICES
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import load_settings
-from aperture_dagster.worklist.queue import count_due, due_items, enrol, outcome_summary
+from aperture_dagster.worklist.fetches import count_due, due_items, enrol
+from aperture_dagster.worklist.summary import outcome_summary
 
 # Ratios to a plain look at every row of the list.
 BATCH_LIMIT, RUN_LIMIT, FIRST_LIMIT = 5.0, 20.0, 150.0

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aperture_dagster.taste.embedder import DIMENSIONS, FILE
+from aperture_dagster.taste.static_vectors import DIMENSIONS, FILE
 
 Floats = NDArray[np.float32]
 RARITY = 1e-5

@@ -22,7 +22,7 @@ from aperture_dagster.media_server.records import MediaType, ServerLibrary
 from aperture_dagster.postgres.bulk import WriteCounts, as_copied, copy_rows, merge, upsert
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_value
 from aperture_dagster.postgres.tables import written_columns
-from aperture_dagster.worklist.queue import ask_again
+from aperture_dagster.worklist.fetches import ask_again
 
 # Condition on a row ``t`` that is not listed: it is certainly missing. Needs a join with ``seen_ids``.
 MISSING = "(t.library_id = ANY(:complete) AND seen_ids.id IS NULL)"

@@ -13,7 +13,7 @@ from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.cli.errors import operator_errors
 from aperture_dagster.cli.homes import home_option, settings_to_act_with
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.enrichment.tmdb import TMDB_IMAGES
+from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
 from aperture_dagster.model import Clock, counted
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database

@@ -36,7 +36,8 @@ from aperture_dagster.discovery.suggestions import (
     why_suggested,
 )
 from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, unsuitable_suggestions
-from aperture_dagster.enrichment.tmdb import TMDB, Tmdb
+from aperture_dagster.enrichment.tmdb.client import Tmdb
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import Markup, markdown_list, markdown_table, score_table
 from aperture_dagster.instance.pools import TRAKT
@@ -48,10 +49,11 @@ from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.changes import program_hash
+from aperture_dagster.taste.configured_embedder import Embedders
 from aperture_dagster.taste.crowd import read_crowd
-from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster.taste.embed import embed_changed, model_in_use, model_key_of
 from aperture_dagster.taste.lists import users_with_taste
-from aperture_dagster.taste.vectors import embed_changed, model_in_use, model_key_of, register_model
+from aperture_dagster.taste.vectors import register_model
 from aperture_dagster.worklist.services import MeteredService
 
 GENERATE_SUGGESTIONS = Job(

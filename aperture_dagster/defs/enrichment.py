@@ -12,20 +12,21 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.catalogue import movies, series
 from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.reporting import is_brief, log_waiting, materialized, skipped, table, warn_unless
+from aperture_dagster.enrichment.enriched import coverage as shares_filled
+from aperture_dagster.enrichment.enriched import unmerged_titles, write_enriched
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
-from aperture_dagster.enrichment.queries import (
+from aperture_dagster.enrichment.refetch import refetch
+from aperture_dagster.enrichment.sources import SERVICES, SOURCES, TitleSource, merge_plan, nothing_is_due
+from aperture_dagster.enrichment.studios import (
     ask_for_changed_logos,
     gather_studios,
     missing_logos,
     stored_logos,
     studio_table,
-    unmerged_titles,
-    write_enriched,
 )
-from aperture_dagster.enrichment.queries import coverage as shares_filled
-from aperture_dagster.enrichment.refetch import refetch
-from aperture_dagster.enrichment.sources import SERVICES, SOURCES, TitleSource, merge_plan, nothing_is_due
-from aperture_dagster.enrichment.tmdb import TMDB, TMDB_IMAGES, TmdbImages, logos
+from aperture_dagster.enrichment.tmdb.images import TmdbImages
+from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES, logos
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.files.private import clear_unfinished
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import markdown_table
@@ -37,17 +38,11 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import change_version, content_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Tally, work_through
-from aperture_dagster.worklist.queue import (
-    Source,
-    count_stale,
-    coverage,
-    failing_services,
-    not_fetched,
-    outcome_summary,
-    total,
-    without_id,
-)
-from aperture_dagster.worklist.services import MeteredService, QuotaLedger
+from aperture_dagster.worklist.health import failing_services
+from aperture_dagster.worklist.quota import QuotaLedger
+from aperture_dagster.worklist.services import MeteredService
+from aperture_dagster.worklist.source import Source
+from aperture_dagster.worklist.summary import count_stale, coverage, not_fetched, outcome_summary, total, without_id
 
 __all__ = ["GROUP", "enriched_metadata", "studio_logos"]
 

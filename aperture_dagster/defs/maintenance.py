@@ -27,20 +27,12 @@ from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups, why_lost, why_overdue
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
-from aperture_dagster.prices import listed_prices, read_offered
-from aperture_dagster.prices.refresh import (
-    OFF,
-    PriceList,
-    estimate_usage,
-    read_configured_model,
-    read_costs,
-    refresh_offered,
-    refresh_prices,
-    shown,
-    why_not_offered,
-)
+from aperture_dagster.prices.costs import estimate_usage, read_configured_model, read_costs, shown
+from aperture_dagster.prices.endpoint import why_not_offered
+from aperture_dagster.prices.refresh import OFF, PriceList, refresh_offered, refresh_prices
+from aperture_dagster.prices.stored import listed_prices, read_offered
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster.taste.configured_embedder import Embedders
 
 __all__ = ["GROUP"]
 

@@ -27,8 +27,10 @@ from aperture_dagster.defs.users import (
     partial_failure,
     user_asset,
 )
-from aperture_dagster.enrichment.mdblist import MDBLIST, MdbList
-from aperture_dagster.enrichment.tmdb import TMDB, Tmdb
+from aperture_dagster.enrichment.mdblist.client import MdbList
+from aperture_dagster.enrichment.mdblist.source import MDBLIST
+from aperture_dagster.enrichment.tmdb.client import Tmdb
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.instance.failures import describe, operator_errors
 from aperture_dagster.instance.markdown import (
     Markup,

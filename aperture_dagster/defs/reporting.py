@@ -9,8 +9,8 @@ from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.instance.failures import LONGEST_REASON
 from aperture_dagster.instance.markdown import NOTHING, arranged, cell
 from aperture_dagster.model import counted
-from aperture_dagster.worklist.queue import Source
 from aperture_dagster.worklist.services import Service
+from aperture_dagster.worklist.source import Source
 
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3

@@ -16,17 +16,18 @@ from pydantic import Field, SecretStr
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.discovery.seerr import SEERR
-from aperture_dagster.enrichment.mdblist import MDBLIST
-from aperture_dagster.enrichment.omdb import OMDB
-from aperture_dagster.enrichment.tmdb import TMDB, TMDB_IMAGES
-from aperture_dagster.http.errors import redact
+from aperture_dagster.enrichment.mdblist.source import MDBLIST
+from aperture_dagster.enrichment.omdb.source import OMDB
+from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
+from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.http.redaction import redact
 from aperture_dagster.instance.private import CopiedResource
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.prices.refresh import PriceList
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings, secret_names
-from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster.taste.configured_embedder import Embedders
 from aperture_dagster.worklist.services import MeteredService, Service
 
 SHOWN_ONLY = "Shown only: a change has no effect."

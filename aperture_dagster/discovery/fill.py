@@ -27,16 +27,19 @@ from aperture_dagster.discovery.pool import (
     write_list,
 )
 from aperture_dagster.discovery.suitability import plan_users, today_of
-from aperture_dagster.enrichment.queries import SuggestedPage
-from aperture_dagster.enrichment.tmdb import TMDB, Tmdb
+from aperture_dagster.enrichment.listed import SuggestedPage
+from aperture_dagster.enrichment.tmdb.client import Tmdb
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import BadAnswer, RequestRejected, ServicePaused, ServiceUnavailable
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.engine import Attempt, Tally, WorkList, one_by_one, work_through
-from aperture_dagster.worklist.queue import DueItem, Source
+from aperture_dagster.worklist.engine import Tally, work_through
+from aperture_dagster.worklist.fetches import DueItem
 from aperture_dagster.worklist.services import MeteredService
+from aperture_dagster.worklist.source import Source
+from aperture_dagster.worklist.work_list import Attempt, WorkList, one_by_one
 
 # Requests for lists per day, for all users together.
 LISTS_PER_DAY = 80

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aperture_dagster.catalogue.identity import MediaType
-from aperture_dagster.enrichment.queries import DiscoverFilters, SuggestedPage, SuggestedTitle
+from aperture_dagster.enrichment.listed import DiscoverFilters, SuggestedPage, SuggestedTitle
 
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 ENGLISH = "en"

@@ -14,7 +14,7 @@ from aperture_dagster.catalogue.identity import MediaType, ProviderIds
 from aperture_dagster.catalogue.items import complete_works, works_for
 from aperture_dagster.discovery.plan import MEDIA_TYPES, Key, KnownList
 from aperture_dagster.discovery.tables import discovery_lists, discovery_pool
-from aperture_dagster.enrichment.queries import SuggestedPage, SuggestedTitle
+from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
 from aperture_dagster.http.errors import ServiceError, ServicePaused, ServiceRefused
 from aperture_dagster.model import SKEW, Clock, is_future
 from aperture_dagster.postgres.bulk import as_json, storable, upsert
@@ -23,8 +23,8 @@ from aperture_dagster.postgres.queries import execute, lock_until_commit, read_r
 from aperture_dagster.ratings.accounts import TraktAccounts, why_off
 from aperture_dagster.ratings.tokens import read_accounts, recommendations_of
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist import queue
-from aperture_dagster.worklist.queue import Population
+from aperture_dagster.worklist import fetches
+from aperture_dagster.worklist.source import Population
 
 # The name of TMDb's list of the pool in ``fetches``.
 POOL_SOURCE = "tmdb_discovery"
@@ -165,7 +165,7 @@ def forget(connection: Connection, works: Sequence[int]) -> int:
     """Delete titles from the pool and from all lists made of it; return how many."""
     for table in ("discovery_candidates", "discovery_vectors"):
         execute(connection, f"DELETE FROM {table} WHERE work_id = ANY(:works)", works=list(works))
-    queue.forget(connection, POOL_SOURCE, works)
+    fetches.forget(connection, POOL_SOURCE, works)
     return execute(connection, "DELETE FROM discovery_pool WHERE work_id = ANY(:works)", works=list(works)).rowcount
 
 

@@ -23,8 +23,9 @@ from typing import Any, Literal
 from aperture_dagster.catalogue.references import MediaType
 from aperture_dagster.http import errors
 from aperture_dagster.http.client import ServiceClient
-from aperture_dagster.http.errors import ServiceNotConfigured, redact
+from aperture_dagster.http.errors import ServiceNotConfigured
 from aperture_dagster.http.messages import Answer, Request, as_object, expect, objects, one_line
+from aperture_dagster.http.redaction import redact
 from aperture_dagster.settings import Settings
 from aperture_dagster.texts import Texts
 from aperture_dagster.worklist.services import Service

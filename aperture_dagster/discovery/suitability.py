@@ -22,7 +22,7 @@ from aperture_dagster.discovery.plan import (
     queries_for,
 )
 from aperture_dagster.discovery.pool import owned_ids, owned_under_any_id, settled_ids, settled_titles
-from aperture_dagster.enrichment.queries import SuggestedTitle
+from aperture_dagster.enrichment.listed import SuggestedTitle
 from aperture_dagster.model import clean_tags
 from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.settings import Settings

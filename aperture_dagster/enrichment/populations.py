@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aperture_dagster.worklist.queue import Population
+from aperture_dagster.worklist.source import Population
 
 TITLES = Population(
     kinds=("movie", "series"),

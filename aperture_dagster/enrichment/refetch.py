@@ -13,7 +13,7 @@ from aperture_dagster.catalogue.queries import read_titles_to_name
 from aperture_dagster.catalogue.references import match_titles, nearest_titles, parse_title_reference
 from aperture_dagster.enrichment.source import TitleSource
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster.worklist.queue import request_again
+from aperture_dagster.worklist.fetches import request_again
 
 ALL = "all"
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from aperture_dagster.enrichment.answers import write_answers
 from aperture_dagster.enrichment.merge import Gives
 from aperture_dagster.enrichment.populations import TITLES
-from aperture_dagster.enrichment.queries import write_answers
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.engine import Attempt, WorkList
-from aperture_dagster.worklist.queue import Population
 from aperture_dagster.worklist.services import Client, MeteredService, Service
+from aperture_dagster.worklist.source import Population
+from aperture_dagster.worklist.work_list import Attempt, WorkList
 
 EVERY_SIX_HOURS = "0 */6 * * *"
 

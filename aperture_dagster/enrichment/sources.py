@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aperture_dagster.enrichment.mdblist import MDBLIST
+from aperture_dagster.enrichment.mdblist.source import MDBLIST
 from aperture_dagster.enrichment.merge import SERVER, SERVER_GIVES, MergePlan
-from aperture_dagster.enrichment.omdb import OMDB
+from aperture_dagster.enrichment.omdb.source import OMDB
 from aperture_dagster.enrichment.source import TitleSource
-from aperture_dagster.enrichment.tmdb import TMDB, TMDB_IMAGES
+from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.queue import find_due
+from aperture_dagster.worklist.fetches import find_due
 from aperture_dagster.worklist.services import Service
 
 SOURCES: tuple[TitleSource[Any], ...] = (TMDB, OMDB, MDBLIST)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aperture_dagster.http.limits import Access, Limits
+
 if TYPE_CHECKING:
     from aperture_dagster.http.transport import Transport
 
@@ -21,7 +23,7 @@ class ServiceClient:
 
     def __init__(self, service: str, url: str, **options: Any) -> None:
         # It loads httpx, which only a request needs.
-        from aperture_dagster.http.transport import Access, Limits, Transport
+        from aperture_dagster.http.transport import Transport
 
         given = {name: value for name, value in options.items() if value is not None}
         access = Access(**{name: given.pop(name) for name in OF_ACCESS & given.keys()})

@@ -5,184 +5,33 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import random
-import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from aperture_dagster.http import errors
-from aperture_dagster.http.errors import redact
+from aperture_dagster.http.connections import Connections
 from aperture_dagster.http.home_network import Route, is_private
+from aperture_dagster.http.limits import Access, Limits
 from aperture_dagster.http.messages import Answer, Request, one_line, retry_after_seconds
-from aperture_dagster.http.rate_limit import Pacer
-
-# Connections that end at a deadline or when cancelled, for httpx, which limits each read but not a whole request.
-
-
-class _Connection:
-    """The connection of one thread, and the socket that it has now."""
-
-    def __init__(self, **options: Any) -> None:
-        self.client = httpx.Client(**options, limits=httpx.Limits(max_connections=1))
-        self._socket: socket.socket | None = None
-        self._is_cut = False
-
-    def begin(self) -> None:
-        """Begin a request."""
-        self._is_cut = False
-
-    def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Note the socket whenever one is connected; httpx calls this for every step of a request."""
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            self._socket = info["return_value"].get_extra_info("socket")
-            if self._is_cut:
-                self.cut()
-
-    def cut(self) -> None:
-        """End the request, in another thread: what waits for the socket, or will when it is connected."""
-        self._is_cut = True
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-
-class Connections:
-    """A connection for each thread; ``options`` are those of :class:`httpx.Client`."""
-
-    def __init__(self, **options: Any) -> None:
-        self.cancelled = threading.Event()
-        self._options = options
-        self._of_thread = threading.local()
-        self._all: list[_Connection] = []
-
-    def cancel(self) -> None:
-        """End all requests; those that begin later end at once."""
-        self.cancelled.set()
-        for connection in [*self._all]:
-            connection.cut()
-
-    def close(self) -> None:
-        """Cancel what is under way and close the connections."""
-        self.cancel()
-        for connection in [*self._all]:
-            connection.client.close()
-
-    @contextmanager
-    def stream(self, method: str, url: httpx.URL, *, seconds: float, **request: Any) -> Iterator[httpx.Response]:
-        """Send a request and stream its answer, both within so many seconds.
-
-        Raises:
-            httpx.ReadTimeout: the time is over.
-            httpx.HTTPError: any other failure, also after :meth:`cancel`.
-        """
-        connection = self._connection()
-        connection.begin()
-        if self.cancelled.is_set():
-            raise httpx.ReadError("cancelled")
-        over = threading.Event()
-
-        def end() -> None:
-            over.set()
-            connection.cut()
-
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            with connection.client.stream(method, url, extensions={"trace": connection.trace}, **request) as response:
-                yield response
-            # An answer without a length would seem complete where it was cut.
-            if over.is_set() or self.cancelled.is_set():
-                raise httpx.ReadError("cut off")
-        except httpx.HTTPError:
-            if over.is_set():
-                raise httpx.ReadTimeout("the deadline of the request has passed") from None
-            raise
-        finally:
-            timer.cancel()
-
-    def _connection(self) -> _Connection:
-        found: _Connection | None = getattr(self._of_thread, "connection", None)
-        if found is None:
-            found = self._of_thread.connection = _Connection(**self._options)
-            self._all.append(found)
-        return found
-
-
-# Every client uses a :class:`Transport`; nothing else in the product uses HTTP.
-
+from aperture_dagster.http.redaction import redact
 
 log = logging.getLogger(__name__)
 # httpx logs every URL with its query at INFO, httpcore every header at DEBUG: both may hold a key.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
-
 # From 520 on: what Cloudflare answers if it cannot reach the service behind it.
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 527)})
 LONGEST_RETRY_AFTER = 120.0
 LARGEST_ERROR_BODY = 64_000
 USER_AGENT = "aperture-dagster (home media recommendations)"
 T = TypeVar("T")
-
-
-class Quota(Protocol):
-    """A number of requests that may be sent in a time."""
-
-    def spend(self) -> None:
-        """Take one request, before it is sent. Raises QuotaSpent if there is none left."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """What a service asks of every request, and the settings that an operator corrects it in.
-
-    Args:
-        headers: may hold the key, which therefore never appears in a URL.
-        params: for services that accept their key nowhere else.
-        secrets: values that must not appear in any message.
-        setting, address_setting: where to correct a refused key, and a wrong address.
-    """
-
-    headers: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, str] = field(default_factory=dict)
-    secrets: Iterable[str] = ()
-    setting: str | None = None
-    address_setting: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How fast, how often and for how long a service is asked.
-
-    Args:
-        pacer, quota: every attempt waits for the one and is taken from the other.
-        timeout_seconds: for connecting (at most 10 s) and for each read. An attempt as a whole may take twice as long.
-        attempts: tries in all, the first included.
-        first_wait_seconds, longest_wait_seconds: between attempts; the wait doubles, with jitter.
-        status_waits: the wait after an answer with a status, if the service states none.
-    """
-
-    pacer: Pacer | None = None
-    quota: Quota | None = None
-    timeout_seconds: float = 30
-    attempts: int = 5
-    first_wait_seconds: float = 0.5
-    longest_wait_seconds: float = 20
-    status_waits: Mapping[int, float] = field(default_factory=dict)
-
-    def backoff(self, failures: int) -> float:
-        """Return the seconds to wait after so many failures in a row: doubled each time, with jitter."""
-        doubled = self.first_wait_seconds * 2.0 ** min(failures - 1, 60)
-        return min(doubled, self.longest_wait_seconds) + random.uniform(0, self.first_wait_seconds)
 
 
 class Transport:

@@ -20,8 +20,8 @@ from aperture_dagster.http.errors import (
     ServicePaused,
     ServiceRefused,
     ServiceUnavailable,
-    redact,
 )
+from aperture_dagster.http.redaction import redact
 from aperture_dagster.instance.markdown import code_block
 from aperture_dagster.model import sentence
 from aperture_dagster.model.errors import MissingPrerequisite, OperatorError

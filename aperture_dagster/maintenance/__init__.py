@@ -16,7 +16,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_value
 from aperture_dagster.schema import metadata
 from aperture_dagster.taste.vectors import forget_models
-from aperture_dagster.worklist.queue import forget_works
+from aperture_dagster.worklist.fetches import forget_works
 
 # Deletion of what nothing uses any more. Histories and their titles are never deleted.
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from aperture_dagster.catalogue.watch_states import read_plays
-from aperture_dagster.enrichment.mdblist import LARGEST_PAGE, MDBLIST
-from aperture_dagster.enrichment.queries import ListPage, WorkIds, works_listed
-from aperture_dagster.enrichment.tmdb import TMDB
+from aperture_dagster.enrichment.listed import ListPage, WorkIds, works_listed
+from aperture_dagster.enrichment.mdblist.client import LARGEST_PAGE
+from aperture_dagster.enrichment.mdblist.source import MDBLIST
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import Cancelled, ServiceError
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import sentence

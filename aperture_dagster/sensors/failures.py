@@ -8,7 +8,7 @@ from aperture_dagster import alerts as alerts
 from aperture_dagster.alerts import (
     REMINDER,
 )
-from aperture_dagster.http.errors import redact
+from aperture_dagster.http.redaction import redact
 from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.runs import location_of
 from aperture_dagster.jobs import Job

@@ -2,121 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Generic, TypeVar
 
 from pydantic import SecretStr
 
 from aperture_dagster.http.client import ServiceClient
-from aperture_dagster.http.errors import QuotaSpent, ServiceBusy, ServiceNotConfigured
+from aperture_dagster.http.errors import ServiceBusy, ServiceNotConfigured
 from aperture_dagster.http.rate_limit import Pacer
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist import queue as services
-from aperture_dagster.worklist.queue import Source
-
-# Daily quotas of services, kept in the database, where all processes and restarts count together.
-#
-# Requests are counted before they are sent. Counting each in a transaction of its own takes more time than the
-# request, so a ledger takes several at once, and gives back those that were not sent. If the process is killed, these
-# count as used: at most `BLOCK` requests of a day are lost, and none is sent beyond the quota.
-
-
-# Requests that are taken from the quota at once, where the service does not report what is left.
-BLOCK = 20
-
-
-class QuotaLedger:
-    """The quota of a service for each day (UTC).
-
-    ``limit`` is only used until the service has ``reported`` its own. ``block`` requests are taken from the quota at
-    once; :meth:`give_back` returns those that were not sent.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        service: Source,
-        limit: int,
-        *,
-        reported: bool = False,
-        block: int = 1,
-    ) -> None:
-        self._database, self._clock, self._service, self._label = database, clock, service.name, service.label
-        self._limit: dict[str, Any] = {"limit": limit, "reported": reported}
-        self._last_request_on: date | None = None
-        self._block = block
-        # Requests that were taken from the quota of a day and not sent yet.
-        self._taken, self._taken_on = 0, date.min
-        self._lock = threading.Lock()
-
-    @property
-    def day(self) -> date:
-        """Today, in UTC."""
-        return self._clock.now().astimezone(UTC).date()
-
-    @property
-    def resumes_at(self) -> datetime:
-        """The beginning of the day after the last request."""
-        return datetime.combine(self._counted_day + timedelta(days=1), time(), tzinfo=UTC)
-
-    @property
-    def _counted_day(self) -> date:
-        # An answer concerns the day of its request, which may have ended by now.
-        return self._last_request_on or self.day
-
-    def spend(self) -> None:
-        """Take one request from today's quota, before it is sent. Raises QuotaSpent if there is none left."""
-        with self._lock:
-            day = self._last_request_on = self.day
-            if self._taken_on != day:
-                self._give_back()
-            if not self._taken:
-                with self._database.transaction() as connection:
-                    taken = services.spend(connection, self._service, day=day, requests=self._block, **self._limit)
-                if not taken:
-                    raise QuotaSpent(f"{self._label}: today's requests are used up")
-                self._taken, self._taken_on = taken, day
-            self._taken -= 1
-
-    def give_back(self) -> None:
-        """Return the requests that were taken from the quota and not sent."""
-        with self._lock:
-            self._give_back()
-
-    def _give_back(self) -> None:
-        if self._taken:
-            unsent, self._taken = self._taken, 0
-            with self._database.transaction() as connection:
-                services.give_back(connection, self._service, day=self._taken_on, requests=unsent)
-
-    def report(self, limit: int, remaining: int) -> None:
-        """Record the service's own numbers for the day of the last request: requests allowed, and how many are left."""
-        used = min(max(limit - remaining, 0), limit)
-        with self._database.transaction() as connection:
-            services.correct(connection, self._service, day=self._counted_day, limit=limit, used=used)
-
-    def exhaust(self) -> None:
-        """Record that nothing is left of the day of the last request, as the service says."""
-        with self._lock:
-            # Not given back: nothing is left, whatever was not sent yet.
-            self._taken = 0
-        with self._database.transaction() as connection:
-            services.exhaust(connection, self._service, day=self._counted_day, **self._limit)
-
-    def usage(self) -> tuple[int, int]:
-        """Return the requests used today, and how many are allowed."""
-        self.give_back()
-        with self._database.transaction() as connection:
-            return services.quota_of(connection, self._service, day=self.day, **self._limit)
-
+from aperture_dagster.worklist.quota import BLOCK, QuotaLedger
+from aperture_dagster.worklist.source import Source
 
 Client = TypeVar("Client", bound=ServiceClient)
 

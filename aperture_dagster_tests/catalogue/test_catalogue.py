@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from aperture_dagster.catalogue.queries import catalogue_size, titles_without_ids
-from aperture_dagster.enrichment.tmdb import TMDB
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.media_server.records import ServerEpisode, ServerLibrary, ServerTitle
-from aperture_dagster.worklist.queue import due_items, write_fetches
+from aperture_dagster.worklist.fetches import due_items, write_fetches
 from aperture_dagster_tests.shelf import ACCEPTED, FILMS, NOW, Shelf, film, played
 
 TEN = [film(number) for number in range(10)]

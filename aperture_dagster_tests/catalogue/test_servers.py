@@ -11,7 +11,7 @@ import pytest
 
 from aperture_dagster.catalogue.people import read_users, write_users
 from aperture_dagster.catalogue.servers import MediaServers, check_names, has_left
-from aperture_dagster.enrichment.tmdb import TMDB
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import ServiceNotConfigured, ServiceRefused
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database

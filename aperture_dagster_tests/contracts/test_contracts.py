@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aperture_dagster.enrichment.queries import DiscoverFilters
-from aperture_dagster.enrichment.tmdb import Tmdb
+from aperture_dagster.enrichment.listed import DiscoverFilters
+from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.http.errors import BadAnswer, NotFound
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.server import RunningSimulator, Simulator, running

@@ -8,7 +8,7 @@ import dagster as dg
 from aperture_dagster.members.digests import digest_of
 from aperture_dagster.members.sessions import add_session
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.queue import spend
+from aperture_dagster.worklist.quota import spend
 from aperture_dagster_tests.household import Household, SetClock, failed_checks, metadata_of
 from aperture_dagster_tests.instance.conftest import external
 

@@ -27,7 +27,7 @@ from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.server.publication import STEMS
 from aperture_dagster.settings import Settings, load_settings, secret_names
-from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster.taste.configured_embedder import Embedders
 from aperture_dagster_tests.conftest import PROJECT
 
 SECRETS = {

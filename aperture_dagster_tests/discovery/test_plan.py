@@ -20,7 +20,7 @@ from aperture_dagster.discovery.plan import (
     scarce_types,
     wanted_titles,
 )
-from aperture_dagster.enrichment.queries import DiscoverFilters, SuggestedPage, SuggestedTitle
+from aperture_dagster.enrichment.listed import DiscoverFilters, SuggestedPage, SuggestedTitle
 
 
 def query(number: int, media_type: Any = "movie") -> Query:

@@ -12,8 +12,8 @@ from aperture_dagster.catalogue.items import works_for
 from aperture_dagster.discovery.pool import DETAILS, write_details
 from aperture_dagster.discovery.suggestions import read_pool_edges
 from aperture_dagster.discovery.tables import discovery_pool
-from aperture_dagster.enrichment.queries import write_answers
-from aperture_dagster.enrichment.tmdb_titles import parse_title
+from aperture_dagster.enrichment.answers import write_answers
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster_tests.shelf import NOW, Shelf, film
 
 

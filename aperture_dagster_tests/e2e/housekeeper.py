@@ -21,7 +21,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster.taste.configured_embedder import Embedders
 from aperture_dagster_tests.household import Household
 
 ANSWER = "housekeeper: "

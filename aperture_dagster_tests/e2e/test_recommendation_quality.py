@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from aperture_dagster.enrichment.queries import write_enriched
+from aperture_dagster.enrichment.enriched import write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
 from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, Play, World, WorldLibrary, WorldTitle, WorldUser
 from aperture_dagster.taste.vectors import activate_model, register_model

@@ -15,7 +15,7 @@ from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.sensors import freshness_makers
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.responses import FaultRule
-from aperture_dagster.taste import embedder
+from aperture_dagster.taste import endpoint
 from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, failures, materializations, metadata_of, status_of
@@ -72,7 +72,7 @@ def test_a_new_model_is_filled_next_to_the_old_one_and_used_once_complete(settle
         in_use = (
             "SELECT model_key FROM embedding_models WHERE activated_at IS NOT NULL ORDER BY activated_at DESC LIMIT 1"
         )
-        monkeypatch.setattr(embedder, "BATCH", 16)
+        monkeypatch.setattr(endpoint, "BATCH", 16)
         simulator.state.add_fault(FaultRule("openai", status=500, after=2))
         assert not other.run("generate_embeddings").success
         assert home.value(in_use) == old

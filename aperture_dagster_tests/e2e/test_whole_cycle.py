@@ -13,7 +13,7 @@ from aperture_dagster.build import all_jobs
 from aperture_dagster.catalogue.access import certified_age, within_limit
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.discovery.suggestions import candidate_table, why_suggested
-from aperture_dagster.enrichment.omdb import OMDB
+from aperture_dagster.enrichment.omdb.source import OMDB
 from aperture_dagster.maintenance.clock import future_dates
 from aperture_dagster.model import describe_future
 from aperture_dagster.partitions import USERS

@@ -12,18 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import ARRAY
 
-from aperture_dagster.enrichment.mdblist import (
+from aperture_dagster.enrichment.listed import ListedTitle
+from aperture_dagster.enrichment.mdblist.answers import (
     LETTERBOXD,
     SCALES,
-    BatchTooLarge,
-    MdbList,
     MdbListAnswer,
-    NoSuchPath,
     parse_list,
     parse_title,
     parse_titles,
 )
-from aperture_dagster.enrichment.queries import ListedTitle
+from aperture_dagster.enrichment.mdblist.client import BatchTooLarge, MdbList, NoSuchPath
 from aperture_dagster.enrichment.tables import mdblist_scores
 from aperture_dagster.http.errors import (
     BadAnswer,

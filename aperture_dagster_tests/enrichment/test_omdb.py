@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aperture_dagster.enrichment.omdb import Omdb, parse_title
+from aperture_dagster.enrichment.omdb.client import Omdb, parse_title
 from aperture_dagster.http.errors import BadAnswer, NotFound, QuotaSpent, ServiceRefused, ServiceUnavailable
 from aperture_dagster_tests.http.troubles import ANY_JSON, NO_JSON, PASSING, QUICK, Trouble, page, with_key
 from aperture_dagster_tests.services import Answer, Scripted

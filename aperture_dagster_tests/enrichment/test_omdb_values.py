@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aperture_dagster.enrichment import omdb
-from aperture_dagster.enrichment.omdb import Awards
+from aperture_dagster.enrichment.omdb import values as omdb
+from aperture_dagster.enrichment.omdb.values import Awards
 
 # Near what is read, so that chance gets past the first character.
 NEARLY = st.text("0123456789.,/%$- \u2013\xa0minhoursMJaFebwns&ominatoldANE+eInf\u0663\u00b2", max_size=40)

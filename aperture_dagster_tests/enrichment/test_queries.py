@@ -9,20 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from aperture_dagster.enrichment.answers import SOURCE_TABLES, write_answers
+from aperture_dagster.enrichment.enriched import coverage, unmerged_titles, write_enriched
+from aperture_dagster.enrichment.listed import ListedTitle, ListPage, WorkIds, works_listed
 from aperture_dagster.enrichment.merge import SERVER, MergePlan
-from aperture_dagster.enrichment.queries import (
-    SOURCE_TABLES,
-    ListedTitle,
-    ListPage,
-    WorkIds,
-    coverage,
-    gather_studios,
-    unmerged_titles,
-    works_listed,
-    write_answers,
-    write_enriched,
-)
 from aperture_dagster.enrichment.sources import SOURCES, merge_plan
+from aperture_dagster.enrichment.studios import gather_studios
 from aperture_dagster.enrichment.tables import enriched_metadata, mdblist_scores, omdb_ratings
 from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster_tests.shelf import ACCEPTED, Shelf, film, tmdb_row
@@ -49,7 +41,7 @@ def test_an_unchanged_answer_is_not_written(shelf: Shelf):
 def test_the_view_merges_all_works_from_every_source_in_batches_of_any_size_and_is_not_rewritten(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, batch: int
 ):
-    monkeypatch.setattr("aperture_dagster.enrichment.queries.MERGE_BATCH", batch)
+    monkeypatch.setattr("aperture_dagster.enrichment.enriched.MERGE_BATCH", batch)
     films = [film(n, overview="Server.", imdb_id=f"tt{n}") for n in range(4)]
     shelf.films(*films, film(50, tmdb_id=1, title="Copy"))
     with shelf.open() as connection:

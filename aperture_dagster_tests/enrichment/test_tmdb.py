@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.enrichment.tables import tmdb_metadata
-from aperture_dagster.enrichment.tmdb import Tmdb
-from aperture_dagster.enrichment.tmdb_titles import CAST_KEPT, parse_title
+from aperture_dagster.enrichment.tmdb.client import Tmdb
+from aperture_dagster.enrichment.tmdb.titles import CAST_KEPT, parse_title
 from aperture_dagster.http.errors import BadAnswer, NotFound
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.world import World, WorldTitle

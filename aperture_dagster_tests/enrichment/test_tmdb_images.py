@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.enrichment.pictures import PictureFacts
-from aperture_dagster.enrichment.tmdb import TmdbImages
+from aperture_dagster.enrichment.tmdb.images import TmdbImages
 from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceRefused
 from aperture_dagster.simulator.opinions import jpeg, png
 from aperture_dagster_tests.http.troubles import PASSING, QUICK, Trouble, page

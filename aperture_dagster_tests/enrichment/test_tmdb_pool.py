@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from aperture_dagster.discovery.pool import DETAILS
-from aperture_dagster.enrichment.queries import DiscoverFilters, SuggestedTitle
-from aperture_dagster.enrichment.tmdb import Tmdb
-from aperture_dagster.enrichment.tmdb_titles import discover_params, parse_entries, parse_pool_title
+from aperture_dagster.enrichment.listed import DiscoverFilters, SuggestedTitle
+from aperture_dagster.enrichment.tmdb.client import Tmdb
+from aperture_dagster.enrichment.tmdb.suggestions import discover_params, parse_entries, parse_pool_title
 from aperture_dagster.http.errors import BadAnswer
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.tmdb.titles import genre_id, named_id

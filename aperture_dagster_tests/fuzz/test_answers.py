@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 
 from aperture_dagster.discovery.seerr import parse_request
 from aperture_dagster.discovery.seerr import parse_title as parse_seerr_title
-from aperture_dagster.enrichment import mdblist, omdb
-from aperture_dagster.enrichment import tmdb_titles as tmdb
+from aperture_dagster.enrichment.mdblist import answers as mdblist
+from aperture_dagster.enrichment.omdb import client as omdb
+from aperture_dagster.enrichment.tmdb import suggestions, titles
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.http.messages import parse_json
 from aperture_dagster.media_server import items, list_writer
 from aperture_dagster.media_server.listing import only_types, parse_page
 from aperture_dagster.media_server.reader import parse_activity
-from aperture_dagster.prices import PriceListRejected, parse_price_list
+from aperture_dagster.prices.price_list import PriceListRejected, parse_price_list
 from aperture_dagster_tests.fuzz import ANYTHING, FEW, broken, why_not_storable
 from aperture_dagster_tests.recordings.recording import load
 
@@ -144,11 +145,14 @@ SERVICES: dict[str, tuple[Parser, Any]] = {
     "scores of MDBList": (mdblist.parse_title, MDBLIST),
     "a batch of MDBList": (lambda one: mdblist.parse_titles(one, "imdb", {"tt0078748": 1}), [MDBLIST]),
     "a list of MDBList": (lambda one: mdblist.parse_list(one, "movie", end=10), MDBLIST_PAGE),
-    "a film of TMDb": (lambda one: tmdb.parse_title(one, "movie"), TMDB),
-    "a series of TMDb": (lambda one: tmdb.parse_title(one, "series"), TMDB),
-    "a suggested film": (lambda one: tmdb.parse_pool_title(one, "movie"), TMDB),
-    "a suggested series": (lambda one: tmdb.parse_pool_title(one, "series"), TMDB),
-    "a list of TMDb": (lambda one: tmdb.parse_entries(one if isinstance(one, list) else [], "movie"), [TMDB, TMDB]),
+    "a film of TMDb": (lambda one: titles.parse_title(one, "movie"), TMDB),
+    "a series of TMDb": (lambda one: titles.parse_title(one, "series"), TMDB),
+    "a suggested film": (lambda one: suggestions.parse_pool_title(one, "movie"), TMDB),
+    "a suggested series": (lambda one: suggestions.parse_pool_title(one, "series"), TMDB),
+    "a list of TMDb": (
+        lambda one: suggestions.parse_entries(one if isinstance(one, list) else [], "movie"),
+        [TMDB, TMDB],
+    ),
 }
 
 
@@ -181,11 +185,11 @@ def test_odd_numbers_and_jobs_of_tmdb_are_none(odd: Any) -> None:
     ids = {"release_dates": dates, "recommendations": {"results": [{"id": odd}]}, "genres": [{"id": odd, "name": "x"}]}
     ids |= {"credits": {"crew": [{"name": "x", "job": odd, "jobs": [{"job": odd}]}]}}
     ids |= {"production_companies": [{"id": odd, "name": "x"}]}
-    assert why_not_storable(tmdb.parse_pool_title(TMDB | ids, "movie")) is None
-    assert why_not_storable(tmdb.parse_title(TMDB | ids, "movie")) is None
-    assert tmdb.parse_entries([TMDB | {"id": odd}], "movie") == []
+    assert why_not_storable(suggestions.parse_pool_title(TMDB | ids, "movie")) is None
+    assert why_not_storable(titles.parse_title(TMDB | ids, "movie")) is None
+    assert suggestions.parse_entries([TMDB | {"id": odd}], "movie") == []
     with pytest.raises(ServiceError, match="an impossible one"):
-        tmdb.parse_title(TMDB | {"id": odd}, "movie")
+        titles.parse_title(TMDB | {"id": odd}, "movie")
 
 
 @FEW

@@ -28,10 +28,10 @@ from aperture_dagster.http.errors import (
     ServicePaused,
     ServiceRefused,
     ServiceUnavailable,
-    redact,
 )
 from aperture_dagster.http.messages import Request, expect, retry_after_seconds
 from aperture_dagster.http.rate_limit import Pacer
+from aperture_dagster.http.redaction import redact
 from aperture_dagster.http.transport import Transport
 from aperture_dagster_tests.services import Answer, Scripted
 from aperture_dagster_tests.waiting import wait_for

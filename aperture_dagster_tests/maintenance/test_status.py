@@ -12,7 +12,7 @@ from sqlalchemy import DateTime
 from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.pool import lists_read, read_lists, write_list
-from aperture_dagster.enrichment.queries import SuggestedPage
+from aperture_dagster.enrichment.listed import SuggestedPage
 from aperture_dagster.maintenance.clock import NOT_OURS, PLANNED, future_dates
 from aperture_dagster.maintenance.status import (
     LEAST_FREE_BYTES,

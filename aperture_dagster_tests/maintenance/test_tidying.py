@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from aperture_dagster.enrichment.queries import write_answers, write_collections, write_enriched
+from aperture_dagster.enrichment.answers import write_answers, write_collections
+from aperture_dagster.enrichment.enriched import write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
-from aperture_dagster.enrichment.tmdb_titles import parse_title
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.maintenance import (
     DERIVED,
     KEEPERS,
@@ -20,7 +21,7 @@ from aperture_dagster.maintenance import (
 )
 from aperture_dagster.schema import metadata
 from aperture_dagster.taste.vectors import activate_model, register_model, write_vectors
-from aperture_dagster.worklist.queue import spend
+from aperture_dagster.worklist.quota import spend
 from aperture_dagster_tests.shelf import Shelf, film, played, tmdb_row
 
 MONTH = timedelta(days=30)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.enrichment.queries import write_answers, write_enriched
+from aperture_dagster.enrichment.answers import write_answers
+from aperture_dagster.enrichment.enriched import write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
-from aperture_dagster.enrichment.tmdb_titles import parse_title
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.popularity.series import Announced, Episode
 from aperture_dagster.popularity.shows import outdated_shows, read_episodes, read_series, replace_shows, shows_table

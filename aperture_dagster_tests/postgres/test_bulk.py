@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.tables import libraries, works
-from aperture_dagster.enrichment.queries import write_answers
+from aperture_dagster.enrichment.answers import write_answers
 from aperture_dagster.enrichment.tables import tmdb_metadata
 from aperture_dagster.facts import facts
 from aperture_dagster.postgres import bulk

@@ -13,25 +13,24 @@ import pytest
 
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.prices import Key, ListedPrice, OfferedModel, listed_prices, read_offered
-from aperture_dagster.prices.refresh import (
+from aperture_dagster.prices.costs import (
     ConfiguredModel,
     ModelCost,
-    PriceList,
     Usage,
     estimate_usage,
     read_configured_model,
     read_costs,
-    refresh_offered,
-    refresh_prices,
-    why_not_offered,
 )
+from aperture_dagster.prices.endpoint import why_not_offered
+from aperture_dagster.prices.price_list import Key, OfferedModel
+from aperture_dagster.prices.refresh import PriceList, refresh_offered, refresh_prices
+from aperture_dagster.prices.stored import ListedPrice, listed_prices, read_offered
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import World
-from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster.taste.configured_embedder import Embedders
 from aperture_dagster_tests.e2e.commands import run_command
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import Shelf, film

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.prices import (
+from aperture_dagster.prices.price_list import (
     LOCAL,
     PriceListRejected,
     cost,

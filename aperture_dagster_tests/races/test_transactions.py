@@ -17,7 +17,7 @@ from aperture_dagster.catalogue.items import works_for
 from aperture_dagster.catalogue.people import write_users
 from aperture_dagster.discovery.pool import DETAILS, write_details
 from aperture_dagster.discovery.suggestions import StoredRequest, begin_request, dismiss_title, replace_candidates
-from aperture_dagster.enrichment.tmdb import TMDB
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.maintenance import forget_unused_works
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.publishing.copies.originals import record_states
@@ -25,7 +25,8 @@ from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.taste.lists import replace_recommendations
-from aperture_dagster.worklist.queue import ask_again, spend, write_fetches
+from aperture_dagster.worklist.fetches import ask_again, write_fetches
+from aperture_dagster.worklist.quota import spend
 from aperture_dagster_tests.catalogue.viewers import furnish
 from aperture_dagster_tests.interleaving import Side, race, stop_before_statement, wait_until_blocked
 from aperture_dagster_tests.shelf import NOW, Shelf, film, list_rows, played, user_row

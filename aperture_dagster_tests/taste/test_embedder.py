@@ -16,8 +16,11 @@ from aperture_dagster.simulator.server import RunningSimulator, running_simulato
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.simulator.worlds import LONG_NAME, ODD_TITLES
-from aperture_dagster.taste import embedder
-from aperture_dagster.taste.embedder import OpenAiEmbedder, StaticEmbedder, StaticVectors, make_embedder, truncate
+from aperture_dagster.taste import endpoint as embedder
+from aperture_dagster.taste.configured_embedder import make_embedder
+from aperture_dagster.taste.embedder import StaticEmbedder
+from aperture_dagster.taste.endpoint import OpenAiEmbedder, truncate
+from aperture_dagster.taste.static_vectors import StaticVectors
 from aperture_dagster_tests.http.troubles import with_key
 from aperture_dagster_tests.services import Answer, Asked, Scripted
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from aperture_dagster.discovery.suggestions import dismiss_title
-from aperture_dagster.enrichment.queries import write_answers
-from aperture_dagster.enrichment.tmdb_titles import parse_title
+from aperture_dagster.enrichment.answers import write_answers
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.media_server.records import ServerLibrary, ServerTitle
 from aperture_dagster.popularity.stored_picks import course_of_ranks, replace_top_picks, top_picks_table
 from aperture_dagster.taste import lists

@@ -12,7 +12,7 @@ import pytest
 from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.people import User, read_users
 from aperture_dagster.discovery.suggestions import dismiss_title
-from aperture_dagster.enrichment.queries import write_enriched
+from aperture_dagster.enrichment.enriched import write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.recommendations import Recommendations

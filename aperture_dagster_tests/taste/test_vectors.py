@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aperture_dagster.enrichment.queries import write_enriched
+from aperture_dagster.enrichment.enriched import write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
 from aperture_dagster.taste.vectors import (
     activate_model,

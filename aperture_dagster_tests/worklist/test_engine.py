@@ -13,12 +13,14 @@ import pytest
 from sqlalchemy import text
 
 from aperture_dagster.catalogue.sync import Coverage, RemovalRules, TitleSync, write_libraries
-from aperture_dagster.enrichment.omdb import OMDB
+from aperture_dagster.enrichment.omdb.source import OMDB
 from aperture_dagster.http.errors import BadAnswer, QuotaSpent, ServicePaused, ServiceRefused
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.worklist import engine
-from aperture_dagster.worklist.engine import STORED_AT_ONCE, Attempt, WorkList, work_through
-from aperture_dagster.worklist.queue import DueItem, failing_services
+from aperture_dagster.worklist.engine import STORED_AT_ONCE, work_through
+from aperture_dagster.worklist.fetches import DueItem
+from aperture_dagster.worklist.health import failing_services
+from aperture_dagster.worklist.work_list import Attempt, WorkList
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import FILMS, NOW, film
 

@@ -16,8 +16,10 @@ from aperture_dagster.http.errors import QuotaSpent, ServiceBusy
 from aperture_dagster.postgres import database as leases
 from aperture_dagster.postgres.database import Database, service_lease
 from aperture_dagster.settings import Settings
-from aperture_dagster.worklist.queue import Source, failing_services, note_answers, note_trouble
-from aperture_dagster.worklist.services import MeteredService, QuotaLedger
+from aperture_dagster.worklist.health import failing_services, note_answers, note_trouble
+from aperture_dagster.worklist.quota import QuotaLedger
+from aperture_dagster.worklist.services import MeteredService
+from aperture_dagster.worklist.source import Source
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import NOW, Shelf
 

@@ -7,26 +7,23 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.enrichment.mdblist import MDBLIST
-from aperture_dagster.enrichment.omdb import OMDB
-from aperture_dagster.enrichment.queries import write_answers
-from aperture_dagster.enrichment.tmdb import TMDB, TMDB_COLLECTIONS, TMDB_IMAGES
-from aperture_dagster.worklist.queue import (
-    Outcome,
-    Source,
+from aperture_dagster.enrichment.answers import write_answers
+from aperture_dagster.enrichment.mdblist.source import MDBLIST
+from aperture_dagster.enrichment.omdb.source import OMDB
+from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
+from aperture_dagster.enrichment.tmdb.source import TMDB, TMDB_COLLECTIONS
+from aperture_dagster.worklist.due import Outcome, due_after, ttl_for
+from aperture_dagster.worklist.fetches import (
     ask_again,
     count_due,
-    count_stale,
-    due_after,
     due_items,
     enrol,
     forget,
-    not_fetched,
-    outcome_summary,
     request_again,
-    ttl_for,
     write_fetches,
 )
+from aperture_dagster.worklist.source import Source
+from aperture_dagster.worklist.summary import count_stale, not_fetched, outcome_summary
 from aperture_dagster_tests.shelf import ACCEPTED, NOW, Shelf, film, tmdb_row
 
 HOUR = timedelta(hours=1)

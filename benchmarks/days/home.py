@@ -60,8 +60,8 @@ from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
 from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
+from aperture_dagster.taste.embed import model_in_use
 from aperture_dagster.taste.recommendations import ranking_configs, read_places, resting
-from aperture_dagster.taste.vectors import model_in_use
 from days import daemons
 from days.daemons import Daemons, SimulatedTime, failures, until_quiet
 from days.growth import sizes_of

@@ -13,14 +13,14 @@ from typing import Any
 
 import httpx
 
-from aperture_dagster.enrichment.tmdb import APPENDED
+from aperture_dagster.enrichment.tmdb.client import APPENDED
 from aperture_dagster.media_server.jellyfin import JellyfinReader
 from aperture_dagster.media_server.reader import STATES_PER_PAGE
 from aperture_dagster.postgres.connection import open_engine
 from aperture_dagster.postgres.queries import read_rows
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.embedder import StaticVectors
 from aperture_dagster.taste.ranking.text import title_text
+from aperture_dagster.taste.static_vectors import StaticVectors
 from aperture_dagster.taste.vectors import text_rows
 from load.figures import measured
 

@@ -19,7 +19,8 @@ from aperture_dagster.cli.doctor.services import (
     examine_trakt,
 )
 from aperture_dagster.enrichment.sources import SOURCES
-from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured, redact
+from aperture_dagster.http.errors import ServiceError, ServiceNotConfigured
+from aperture_dagster.http.redaction import redact
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database

@@ -18,7 +18,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
-from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster.taste.configured_embedder import Embedders
 from aperture_dagster.worklist.services import MeteredService
 
 

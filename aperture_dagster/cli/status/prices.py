@@ -13,8 +13,9 @@ from aperture_dagster.cli.terminal import Terminal, echo_json
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import NothingYet, read_only
-from aperture_dagster.prices import read_offered
-from aperture_dagster.prices.refresh import estimate_usage, read_costs, shown, why_not_offered
+from aperture_dagster.prices.costs import estimate_usage, read_costs, shown
+from aperture_dagster.prices.endpoint import why_not_offered
+from aperture_dagster.prices.stored import read_offered
 from aperture_dagster.settings import Settings
 
 

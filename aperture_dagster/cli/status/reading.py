@@ -14,7 +14,7 @@ from aperture_dagster.catalogue.people import read_users, server_identity, who_t
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.server_trouble import read_trouble
 from aperture_dagster.cli.show import how_to_begin
-from aperture_dagster.http.errors import redact
+from aperture_dagster.http.redaction import redact
 from aperture_dagster.maintenance import size_of_database
 from aperture_dagster.maintenance.clock import future_dates
 from aperture_dagster.maintenance.status import (

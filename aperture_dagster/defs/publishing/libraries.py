@@ -16,7 +16,8 @@ from aperture_dagster.defs.popularity import shows_you_watch
 from aperture_dagster.defs.reporting import is_brief, materialized, table
 from aperture_dagster.defs.taste import recommendations
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
-from aperture_dagster.enrichment.tmdb import TMDB_IMAGES, TmdbImages
+from aperture_dagster.enrichment.tmdb.images import TmdbImages
+from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
 from aperture_dagster.instance.failures import cause_of, describe, operator_errors
 from aperture_dagster.instance.markdown import course, markdown, markdown_list, poster_row
 from aperture_dagster.instance.private import output_without_events

@@ -25,7 +25,8 @@ from aperture_dagster.model import Clock, titled
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.changes import Computation, find_changes, list_inputs, program_hash, taste_inputs
-from aperture_dagster.taste.embedder import Embedders
+from aperture_dagster.taste.configured_embedder import Embedders
+from aperture_dagster.taste.embed import embed_library, model_in_use
 from aperture_dagster.taste.lists import (
     liked_genres,
     profile_table,
@@ -44,7 +45,6 @@ from aperture_dagster.taste.recommendations import (
     replace_list,
     resting,
 )
-from aperture_dagster.taste.vectors import embed_library, model_in_use
 
 embedder = dg.AssetSpec(
     "embedder",

@@ -15,7 +15,7 @@ from aperture_dagster.publishing.disk.desired import PictureSource
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aperture_dagster.enrichment.tmdb import TmdbImages
+    from aperture_dagster.enrichment.tmdb.images import TmdbImages
     from aperture_dagster.media_server.writer import MediaServerWriter
     from aperture_dagster.settings import Settings
     from aperture_dagster.worklist.services import MeteredService

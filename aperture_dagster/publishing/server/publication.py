@@ -39,7 +39,7 @@ from aperture_dagster.publishing.shown_copies import note_shown
 from aperture_dagster.texts import texts_of
 
 if TYPE_CHECKING:
-    from aperture_dagster.enrichment.tmdb import TmdbImages
+    from aperture_dagster.enrichment.tmdb.images import TmdbImages
     from aperture_dagster.media_server.records import MediaType, PublishedLibrary
     from aperture_dagster.media_server.writer import MediaServerWriter
     from aperture_dagster.model import Clock

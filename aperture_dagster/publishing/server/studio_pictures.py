@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperture_dagster.enrichment.queries import note_shown, stored_logos
+from aperture_dagster.enrichment.studios import note_shown, stored_logos
 from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.model import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aperture_dagster.enrichment.queries import StoredLogo
+    from aperture_dagster.enrichment.studios import StoredLogo
     from aperture_dagster.media_server.records import ServerStudio
     from aperture_dagster.media_server.writer import MediaServerWriter
     from aperture_dagster.postgres.database import Database

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 
-from aperture_dagster.enrichment.queries import StoredLogo
+from aperture_dagster.enrichment.studios import StoredLogo
 from aperture_dagster.media_server.records import ServerStudio
 from aperture_dagster.publishing.disk.posters import draw_poster
 from aperture_dagster.publishing.server.studio_pictures import plan_pictures

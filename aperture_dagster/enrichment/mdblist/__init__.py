@@ -1,0 +1,1 @@
+"""MDBList: scores of many sites, keywords, and where titles stream."""

@@ -1,0 +1,1 @@
+"""OMDb: ratings of critics and of IMDb's voters, and awards."""

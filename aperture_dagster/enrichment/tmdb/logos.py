@@ -1,0 +1,86 @@
+"""TMDb's pictures as a source: the logos of the companies and networks behind the library's titles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from aperture_dagster.enrichment.populations import STUDIOS
+from aperture_dagster.enrichment.studios import note_stored, note_tried
+from aperture_dagster.files.private import write_file
+from aperture_dagster.http.errors import ServiceRefused
+from aperture_dagster.worklist.fetches import DueItem
+from aperture_dagster.worklist.services import MeteredService, Service
+from aperture_dagster.worklist.work_list import Attempt, WorkList, one_by_one
+
+if TYPE_CHECKING:
+    pass
+from aperture_dagster.enrichment.tmdb.images import TmdbImages
+
+# A changed logo has another path and is fetched at once; this is for files that went bad on the server.
+LOGO_TTL = timedelta(days=365)
+SUFFIXES = {"png": "png", "jpeg": "jpg"}
+
+
+def logos(service: MeteredService[TmdbImages], client: TmdbImages, folder: Path) -> WorkList:
+    """Return the work list of logos, which are stored in ``folder``."""
+
+    def ask(studio: DueItem) -> Attempt:
+        if studio.logo_path is None:
+            return Attempt(studio, "not_found")
+        try:
+            return Attempt(studio, "ok", answer=client.logo(studio.logo_path))
+        except ServiceRefused as error:
+            # Without a key there is none to refuse: picture stores answer 403 for pictures that do not exist.
+            return Attempt(studio, "error", detail=str(error))
+
+    def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
+        rows = []
+        for attempt in attempts:
+            picture, studio = attempt.answer, attempt.item
+            name = f"{studio.kind}-{studio.item}.{SUFFIXES[picture.facts.format]}"
+            write_file(folder / name, picture.content)
+            rows.append(
+                {
+                    "kind": studio.kind,
+                    "studio_id": studio.item,
+                    "stored_path": studio.logo_path,
+                    "file_name": name,
+                    "picture_kind": picture.facts.format,
+                    "sha256": picture.sha256,
+                    "bytes": len(picture.content),
+                }
+            )
+        return note_stored(connection, rows)
+
+    def note(connection: Connection, attempts: Sequence[Attempt]) -> None:
+        note_tried(connection, [attempt.item.key for attempt in attempts if attempt.outcome == "not_found"])
+
+    return WorkList(
+        source=TMDB_IMAGES,
+        ask=one_by_one(ask),
+        store=store,
+        note=note,
+        ttl=lambda attempt, now: LOGO_TTL,
+        cancel=client.cancel,
+        concurrency=service.concurrency,
+        what="logos",
+    )
+
+
+TMDB_IMAGES: Service[TmdbImages] = Service(
+    name="tmdb_images",
+    label="TMDb's pictures",
+    population=STUDIOS,
+    # Pictures need no key, but only TMDb says which there are.
+    connect=lambda settings, key, **options: TmdbImages(settings.tmdb_image_url, **options),
+    key=lambda settings: settings.tmdb_api_key,
+    key_setting="TMDB_API_KEY",
+    url=lambda settings: settings.tmdb_image_url,
+    without_key="there are no logos",
+    concurrency=4,
+)

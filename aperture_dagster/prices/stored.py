@@ -1,0 +1,86 @@
+"""What is stored: listed prices, offered models, and what costs are estimated from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from sqlalchemy import Connection
+
+from aperture_dagster.model import past
+from aperture_dagster.postgres.bulk import upsert
+from aperture_dagster.postgres.queries import execute, read_rows, read_value
+from aperture_dagster.prices.price_list import Key, OfferedModel
+from aperture_dagster.prices.tables import ai_offered_models, ai_prices
+
+# The day after a model was first filled still belongs to that: discovery follows in the night.
+AFTER_FILLING = timedelta(days=1)
+RATE_WINDOW = timedelta(days=28)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPrice:
+    """The price of a model in the price list, and when it was first read."""
+
+    price: Decimal
+    valid_from: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRate:
+    """Texts embedded lately with the model in use, and the days in which that happened."""
+
+    texts: int
+    days: float
+
+
+def listed_prices(connection: Connection) -> dict[Key, ListedPrice]:
+    """Read the price of each model as the price list had it the last time that it named the model."""
+    rows = read_rows(connection, "SELECT provider, model, price, valid_from FROM ai_prices")
+    return {(row["provider"], row["model"]): ListedPrice(row["price"], row["valid_from"]) for row in rows}
+
+
+def write_prices(connection: Connection, prices: Mapping[Key, Decimal], now: datetime) -> int:
+    """Store new and changed prices; return how many. Models that the list no longer has keep their last price."""
+    known = listed_prices(connection)
+    rows = [
+        {"provider": key[0], "model": key[1], "price": price, "valid_from": now}
+        for key, price in prices.items()
+        if key not in known or known[key].price != price
+    ]
+    return upsert(connection, ai_prices, rows).written
+
+
+def replace_offered(connection: Connection, endpoint: str, models: Iterable[OfferedModel]) -> None:
+    """Replace the offered models by those of an endpoint."""
+    rows = [{"endpoint": endpoint, "model": one.model, "is_remote": one.is_remote} for one in models]
+    upsert(connection, ai_offered_models, rows)
+    statement = "DELETE FROM ai_offered_models WHERE endpoint <> :endpoint OR model <> ALL(:models)"
+    execute(connection, statement, endpoint=endpoint, models=[row["model"] for row in rows])
+
+
+def read_offered(connection: Connection, endpoint: str) -> list[OfferedModel]:
+    """Read the models that an endpoint offered the last time; empty for another endpoint."""
+    statement = "SELECT model, is_remote FROM ai_offered_models WHERE endpoint = :endpoint ORDER BY model"
+    return [OfferedModel(**row) for row in read_rows(connection, statement, endpoint=endpoint)]
+
+
+def embedding_rate(connection: Connection, now: datetime) -> EmbeddingRate | None:
+    """Count the texts embedded lately with the model in use, of the library and of discovery.
+
+    The first fill of a model does not count. A text embedded twice counts once. None before any model is in use.
+    """
+    statement = """
+        SELECT model_key, activated_at FROM embedding_models WHERE activated_at IS NOT NULL
+        ORDER BY activated_at DESC LIMIT 1"""
+    models = read_rows(connection, statement)
+    if not models:
+        return None
+    since = max((past(models[0]["activated_at"], now) or now - RATE_WINDOW) + AFTER_FILLING, now - RATE_WINDOW)
+    texts = 0
+    for table in ("embeddings", "discovery_vectors"):
+        counted = f"SELECT count(*) FROM {table} WHERE model_key = :key AND updated_at > :since"
+        texts += read_value(connection, counted, key=models[0]["model_key"], since=since)
+    return EmbeddingRate(texts, max((now - since).total_seconds() / 86_400, 0.0))
