@@ -126,13 +126,10 @@ KNOWN = {
     "catalogue.sync lists rating_changes",
     "catalogue.sync lists ratings",
     "catalogue.watch_states reads ratings",
-    "enrichment.studios writes fetches",
-    "prices.stored lists discovery_vectors",
     "publishing.shown_copies writes item_versions",
     "ratings.in_force reads discovery_pool",
     "ratings.removals reads discovery_pool",
     "ratings.tokens writes discovery_lists",
-    "taste.vectors lists discovery_vectors",
 }
 """What is still to be taken out; nothing is added."""
 

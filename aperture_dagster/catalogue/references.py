@@ -19,7 +19,7 @@ from aperture_dagster.model.errors import OperatorError
 
 NEAREST = 5
 T = TypeVar("T")
-_MEDIA_TYPES: dict[str, MediaType] = {
+_BY_WORD: dict[str, MediaType] = {
     "movie": "movie",
     "film": "movie",
     "series": "series",
@@ -103,7 +103,7 @@ def parse_title_reference(text: str) -> TitleId | TitleName:
         with_year = _WITH_YEAR.fullmatch(text)
         return TitleName(text, with_year[1], int(with_year[2])) if with_year else TitleName(text)
     source, kind, value = (match[1] or "imdb").lower(), match[2], match[3].lower()
-    media_type = _MEDIA_TYPES.get(kind.lower()) if kind else None
+    media_type = _BY_WORD.get(kind.lower()) if kind else None
     is_valid = (_IMDB_ID if source == "imdb" else _NUMBER).fullmatch(value) is not None
     if not is_valid or (kind and media_type is None):
         raise OperatorError(

@@ -2,7 +2,8 @@
 
 import sqlalchemy as sa
 
-from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.model import MEDIA_TYPES
+from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
 
 item_ids = sa.Sequence("item_id_seq", metadata=metadata, data_type=sa.BigInteger)
 """Numbers of titles, episodes and their alternate versions."""

@@ -46,13 +46,13 @@ from aperture_dagster.instance.private import output_without_events
 from aperture_dagster.jobs import PUBLISHED, Group, Job
 from aperture_dagster.maintenance.status import describe_household
 from aperture_dagster.media_server.records import MediaType
-from aperture_dagster.model import Clock
+from aperture_dagster.model import MEDIA_TYPES, Clock
 from aperture_dagster.partitions import HISTORY, days_partitions, user_partitions
 from aperture_dagster.popularity.household import Overview, read_overview
 from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.popularity.shows import ShowLists, outdated_shows, shows_table
 from aperture_dagster.popularity.stored_picks import course_of_ranks
-from aperture_dagster.popularity.top_picks import MEDIA_TYPES, NOUNS, Made, Picker, missed_days, source_of
+from aperture_dagster.popularity.top_picks import NOUNS, Made, Picker, missed_days, source_of
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import content_version

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from aperture_dagster.catalogue.identity import MediaType
 from aperture_dagster.enrichment.listed import DiscoverFilters, SuggestedPage, SuggestedTitle
+from aperture_dagster.model import MEDIA_TYPES
 
-MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 ENGLISH = "en"
 # Where few people vote, fewer votes say as much.
 OTHER_LANGUAGES_SHARE = 0.2

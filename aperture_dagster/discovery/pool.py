@@ -12,17 +12,18 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
 from aperture_dagster.catalogue.items import complete_works, works_for
-from aperture_dagster.discovery.plan import MEDIA_TYPES, Key, KnownList
+from aperture_dagster.discovery.plan import Key, KnownList
 from aperture_dagster.discovery.tables import discovery_lists, discovery_pool
 from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
 from aperture_dagster.http.errors import ServiceError, ServicePaused, ServiceRefused
-from aperture_dagster.model import SKEW, Clock, is_future
+from aperture_dagster.model import MEDIA_TYPES, SKEW, Clock, is_future
 from aperture_dagster.postgres.bulk import as_json, storable, upsert
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.ratings.accounts import TraktAccounts, why_off
 from aperture_dagster.ratings.tokens import read_accounts, recommendations_of
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.vectors import delete_vectors
 from aperture_dagster.worklist import fetches
 from aperture_dagster.worklist.source import Population
 
@@ -163,8 +164,8 @@ def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]],
 
 def forget(connection: Connection, works: Sequence[int]) -> int:
     """Delete titles from the pool and from all lists made of it; return how many."""
-    for table in ("discovery_candidates", "discovery_vectors"):
-        execute(connection, f"DELETE FROM {table} WHERE work_id = ANY(:works)", works=list(works))
+    execute(connection, "DELETE FROM discovery_candidates WHERE work_id = ANY(:works)", works=list(works))
+    delete_vectors(connection, works, "discovery_vectors")
     fetches.forget(connection, POOL_SOURCE, works)
     return execute(connection, "DELETE FROM discovery_pool WHERE work_id = ANY(:works)", works=list(works)).rowcount
 

@@ -12,18 +12,10 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.access import certified_age
 from aperture_dagster.catalogue.identity import MediaType
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.discovery.plan import (
-    ENGLISH,
-    MEDIA_TYPES,
-    SIMILAR,
-    KnownList,
-    UserPlan,
-    least_votes,
-    queries_for,
-)
+from aperture_dagster.discovery.plan import ENGLISH, SIMILAR, KnownList, UserPlan, least_votes, queries_for
 from aperture_dagster.discovery.pool import owned_ids, owned_under_any_id, settled_ids, settled_titles
 from aperture_dagster.enrichment.listed import SuggestedTitle
-from aperture_dagster.model import clean_tags
+from aperture_dagster.model import MEDIA_TYPES, clean_tags
 from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.settings import Settings
 

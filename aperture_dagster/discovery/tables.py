@@ -6,7 +6,8 @@ They are works without copies, so that ratings, dismissals and requests stay wit
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.postgres.tables import HOLDS_USER, MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.model import MEDIA_TYPES
+from aperture_dagster.postgres.tables import HOLDS_USER, Moment, between, metadata, one_of
 
 REQUEST_STATES = ("sending", "pending", "approved", "declined", "failed", "completed", "available", "refused")
 
@@ -47,18 +48,6 @@ discovery_pool = sa.Table(
     one_of("media_type", MEDIA_TYPES),
     sa.UniqueConstraint("media_type", "tmdb_id"),
     comment="Titles that are not in the library and were suggested to somebody, with details from TMDb.",
-)
-
-discovery_vectors = sa.Table(
-    "discovery_vectors",
-    metadata,
-    sa.Column("model_key", sa.Text, sa.ForeignKey("embedding_models.model_key"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("text_hash", sa.Text, nullable=False),
-    sa.Column("vector", sa.LargeBinary, nullable=False, comment="float16, little-endian"),
-    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
-    info={"derived": True},
-    comment="One vector per model and title of the pool, made by the recipe of the library's.",
 )
 
 discovery_lists = sa.Table(

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster.postgres.queries import execute, read_rows
+from aperture_dagster.worklist.fetches import make_due
 from aperture_dagster.worklist.source import Source
 
 
@@ -59,10 +60,10 @@ def ask_for_changed_logos(
     """
     _update_studios(connection, "stored_path = NULL, tried_path = NULL, file_name = NULL", lost)
     statement = """
-        UPDATE fetches f SET due_at = :now FROM studio_logos s WHERE f.source = :source AND f.kind = s.kind
-        AND f.item = s.studio_id AND f.outcome IN ('ok', 'not_found') AND f.due_at > :now
-        AND s.logo_path IS NOT NULL AND s.logo_path IS DISTINCT FROM s.tried_path"""
-    execute(connection, statement, source=source.name, now=now)
+        SELECT kind, studio_id FROM studio_logos
+        WHERE logo_path IS NOT NULL AND logo_path IS DISTINCT FROM tried_path"""
+    changed = [(row.kind, row.studio_id) for row in execute(connection, statement)]
+    make_due(connection, source, changed, now=now)
 
 
 def note_tried(connection: Connection, studios: Iterable[tuple[str, int]]) -> None:

@@ -6,7 +6,8 @@ The table of a title source has a row per work and the source's name in ``info["
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.model import MEDIA_TYPES
+from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
 
 STUDIO_KINDS = ("company", "network")
 

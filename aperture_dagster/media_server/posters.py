@@ -22,7 +22,7 @@ WIDTH = 240
 """Pixels: three for each of a page, as on the densest screens."""
 LARGEST_BYTES = 1_000_000
 KEPT_BYTES = 10_000_000
-MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
+CONTENT_TYPES = ("image/jpeg", "image/png", "image/webp")
 """No SVG, which can hold scripts."""
 MISSING_SECONDS = 3600.0
 """How long a title without a poster is not asked for again."""
@@ -107,7 +107,7 @@ class Posters:
         )
         answer = self._open().transport.send(request)
         media_type = answer.content_type.partition(";")[0].strip()
-        return Picture(answer.body, media_type) if media_type in MEDIA_TYPES else None
+        return Picture(answer.body, media_type) if media_type in CONTENT_TYPES else None
 
     def _open(self) -> MediaServerReader:
         with self._opening:

@@ -2,7 +2,8 @@
 
 import sqlalchemy as sa
 
-from aperture_dagster.postgres.tables import IS_USER, MEDIA_TYPES, Moment, metadata, one_of
+from aperture_dagster.model import MEDIA_TYPES
+from aperture_dagster.postgres.tables import IS_USER, Moment, metadata, one_of
 
 dismissals = sa.Table(
     "dismissals",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.model import MEDIA_TYPES
+from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
 
 TOP_PICKS_SOURCES = ("local", "mdblist", "tmdb", "hybrid")
 top_picks = sa.Table(

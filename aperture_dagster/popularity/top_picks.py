@@ -15,7 +15,7 @@ from aperture_dagster.enrichment.mdblist.source import MDBLIST
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import Cancelled, ServiceError
 from aperture_dagster.media_server.records import MediaType
-from aperture_dagster.model import sentence
+from aperture_dagster.model import MEDIA_TYPES, sentence
 from aperture_dagster.popularity.stored_picks import latest_top_picks_day, replace_top_picks, top_picks_sources
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.lists import TopPicksSource
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from aperture_dagster.popularity.pick_ranking import KnownTitles
 
-MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 NOUNS: dict[MediaType, str] = {"movie": "Films", "series": "Series"}
 SERVICES: dict[str, Service[Any]] = {"tmdb": TMDB, "mdblist": MDBLIST}
 # Enrichment can use a service for hours, and a list of yesterday is better than a run that waits for it.

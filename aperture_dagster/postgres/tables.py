@@ -4,8 +4,6 @@ from collections.abc import Collection
 
 from sqlalchemy import CheckConstraint, DateTime, MetaData, Table
 
-from aperture_dagster.model import MEDIA_TYPES as MEDIA_TYPES
-
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Index, Integer, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.postgres.tables import MEDIA_TYPES, PLACED, WHILE_LISTED, Moment, between, metadata, one_of
+from aperture_dagster.model import MEDIA_TYPES
+from aperture_dagster.postgres.tables import PLACED, WHILE_LISTED, Moment, between, metadata, one_of
 
 ENTRY_STATES = ("planned", "placed", "leaving")
 

@@ -15,10 +15,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from aperture_dagster.catalogue.identity import ProviderIds
 from aperture_dagster.catalogue.watch_states import SeenRating
 from aperture_dagster.media_server.records import MediaType
-from aperture_dagster.model import SKEW
+from aperture_dagster.model import MEDIA_TYPES, SKEW
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import array_of, content_version, execute, lock_until_commit, read_value
-from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
 from aperture_dagster.ratings.merge import LocalRating, SyncedRating, is_same_rating, whole_second, whole_step
 
 # Ratings; and Trakt: connected accounts, the last synced state of their ratings, and ratings that wait for it.

@@ -22,7 +22,7 @@ from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.catalogue.watch_states import lock_history
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.media_server.records import MediaType
-from aperture_dagster.model import Clock
+from aperture_dagster.model import MEDIA_TYPES, Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.client import Trakt
@@ -63,7 +63,6 @@ from aperture_dagster.ratings.server import lacks_ratings, rate_on_server
 from aperture_dagster.ratings.tokens import leased, sync_lease, write_activities
 from aperture_dagster.settings import Settings
 
-MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 # Trakt's own activities may miss a change.
 READ_EVERY = timedelta(days=1)
 PATIENCE_SECONDS = 300.0

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import Traits, read_traits, trait_shares
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from aperture_dagster.catalogue.people import User
     from aperture_dagster.settings import Settings
 
-MEDIA_TYPES = ("movie", "series")
 MOST_LIFTS = 8
 # Average titles of the library mixed into what somebody likes, so that a rare keyword seen once does not lead.
 USUAL_TITLES = 3.0

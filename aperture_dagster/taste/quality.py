@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aperture_dagster.settings import Settings
     from aperture_dagster.taste.ranking.evaluation import Comparison, Interval
 
-MEDIA_TYPES = {"movie": "films", "series": "series"}
+NOUNS = {"movie": "films", "series": "series"}
 
 
 def measure_quality(
@@ -60,7 +60,7 @@ def measure_quality(
     crowd = read_crowd(log, settings, shelves.items)
     configs = ranking_configs(settings)
     found: dict[str, tuple[Comparison, Interval]] = {}
-    for media_type, name in MEDIA_TYPES.items():
+    for media_type, name in NOUNS.items():
         world = worlds.get(media_type)
         if world is None or not world.users:
             continue

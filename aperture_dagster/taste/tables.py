@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.postgres.tables import MEDIA_TYPES, Moment, between, metadata, one_of
+from aperture_dagster.model import MEDIA_TYPES
+from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
 
 COMPUTED = ("taste_profiles", "recommendations")
 
@@ -28,6 +29,18 @@ embeddings = sa.Table(
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     info={"derived": True},
     comment="One vector per model and work, with the hash of its text.",
+)
+
+discovery_vectors = sa.Table(
+    "discovery_vectors",
+    metadata,
+    sa.Column("model_key", sa.Text, sa.ForeignKey("embedding_models.model_key"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("text_hash", sa.Text, nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False, comment="float16, little-endian"),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    info={"derived": True},
+    comment="One vector per model and title of the pool, made by the recipe of the library's.",
 )
 
 taste_profiles = sa.Table(

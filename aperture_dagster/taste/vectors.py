@@ -165,6 +165,11 @@ def model_table(connection: Connection) -> list[dict[str, Any]]:
     return read_rows(connection, statement)
 
 
+def delete_vectors(connection: Connection, works: Sequence[int], vectors: VectorTable) -> None:
+    """Delete the vectors of these works, of every model."""
+    execute(connection, f"DELETE FROM {vectors} WHERE work_id = ANY(:works)", works=list(works))
+
+
 def missing_vectors(connection: Connection, model_key: str) -> int:
     """Count the works of the library that have no vector of the model."""
     statement = f"""

@@ -195,6 +195,18 @@ def ask_again(connection: Connection, works: Sequence[int]) -> None:
     execute(connection, statement, works=list(works), kinds=list(MEDIA_TYPES))
 
 
+def make_due(connection: Connection, source: Source, items: Iterable[tuple[str, int]], *, now: datetime) -> None:
+    """Make items, given by kind and number, due now at a source. Failed attempts keep their retry time."""
+    numbers: dict[str, list[int]] = {}
+    for kind, item in items:
+        numbers.setdefault(kind, []).append(item)
+    statement = """
+        UPDATE fetches SET due_at = :now WHERE source = :source AND kind = :kind AND item = ANY(:items)
+        AND outcome IN ('ok', 'not_found') AND due_at > :now"""
+    for kind in sorted(numbers):
+        execute(connection, statement, source=source.name, kind=kind, items=sorted(numbers[kind]), now=now)
+
+
 def forget(connection: Connection, source: str, items: Sequence[int]) -> None:
     """Take items off the list of a source, by the source's name, whatever kind they are of."""
     statement = "DELETE FROM fetches WHERE source = :source AND item = ANY(:items)"

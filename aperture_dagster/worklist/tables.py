@@ -2,7 +2,8 @@
 
 import sqlalchemy as sa
 
-from aperture_dagster.postgres.tables import MEDIA_TYPES, NAMES_USERS, Moment, between, metadata, one_of
+from aperture_dagster.model import MEDIA_TYPES
+from aperture_dagster.postgres.tables import NAMES_USERS, Moment, between, metadata, one_of
 
 KINDS = (*MEDIA_TYPES, "collection", "company", "network")
 """Of items that services are asked about."""

@@ -20,7 +20,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.lists import watched_recommendations
-from aperture_dagster.taste.quality import MEDIA_TYPES, measure_quality, verdict
+from aperture_dagster.taste.quality import NOUNS, measure_quality, verdict
 from aperture_dagster.taste.vectors import active_model, missing_vectors, model_table
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def beats_popularity(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRes
     made = latest_materialization(context)
     values = {name: entry.value for name, entry in (made.metadata.items() if made else ())}
     worse, unclear = [], []
-    for name in MEDIA_TYPES.values():
+    for name in NOUNS.values():
         if f"{name}_ratio_high" not in values:
             unclear.append(name)
         elif float(str(values[f"{name}_ratio_high"])) < 1.0:

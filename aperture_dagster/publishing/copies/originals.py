@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aperture_dagster.catalogue.watch_states import PageResult, write_states
 from aperture_dagster.media_server.records import ItemState
+from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.postgres.queries import array_of, execute
-from aperture_dagster.postgres.tables import MEDIA_TYPES
 from aperture_dagster.publishing.disk.names import entry_id, entry_id_of, is_list_folder, list_folder
 from aperture_dagster.publishing.shown_copies import note_shown, write_copies
 from aperture_dagster.ratings.outbox import take_server_ratings

@@ -12,13 +12,13 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.people import User, read_users, server_identity, who_takes_part
 from aperture_dagster.media_server.jellyfin import HomeScreen
 from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
+from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.popularity.watch_again import watch_again
 from aperture_dagster.postgres.queries import array_of, read_rows
 from aperture_dagster.publishing.disk.queries import listed_works, next_episodes
 from aperture_dagster.settings import Settings
 
 LENGTH = 24
-MEDIA_TYPES = ("movie", "series")
 UNTOUCHED: Mapping[str, Any] = {"PlayedPercentage": 0.0, "PlayCount": 0, "IsFavorite": False, "Played": False}
 
 

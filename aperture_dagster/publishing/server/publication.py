@@ -13,6 +13,7 @@ from aperture_dagster.catalogue.access import within_limit
 from aperture_dagster.catalogue.people import User, read_users, who_takes_part
 from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.members.choices import Choices, read_choices
+from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.postgres.identity import ensure_owner
 from aperture_dagster.postgres.queries import database_time
 from aperture_dagster.publishing.copies.moving import StateMover
@@ -59,7 +60,6 @@ FORMS: dict[Literal["library", "collection", "playlist"], str] = {
 # Of each series that a user is in the middle of.
 NEXT_EPISODES = 10
 LIST_KINDS: tuple[ListKind, ...] = ("collection", "playlist")
-MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 TYPE_NAMES: dict[MediaType, str] = {"movie": "Movies", "series": "Series"}
 
 

@@ -137,7 +137,7 @@ def _of_type(content: dict[str, Any], name: str, kind: type) -> Any:
 
 
 # Media types that a client can upload.
-_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
+_CONTENT_TYPES = ("image/png", "image/jpeg", "image/webp")
 # Formats that a client can ask for (``ImageFormat``), by the name of the library that converts them.
 _FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 _IMAGE_TYPES = (
@@ -249,7 +249,7 @@ class StudioEndpoints:
         """
         key = self._picture_key(item_id, image_type)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type not in _MEDIA_TYPES:
+        if media_type not in _CONTENT_TYPES:
             raise binding.invalid("content-type", media_type)
         self._state.pictures[key] = Picture(media_type, base64.b64decode(request.content, validate=True))
         return Response(status_code=204)
