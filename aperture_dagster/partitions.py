@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.catalogue.histories import read_log_of_plays
+from aperture_dagster.catalogue.history.log_of_plays import read_log_of_plays
 from aperture_dagster.settings import Settings
 
 USERS = "users"

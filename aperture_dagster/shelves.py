@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.history.states import recent_works
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.watch_states import recent_works
 from aperture_dagster.discovery.requests import STATES
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
@@ -169,7 +169,9 @@ def allowed_works(connection: Connection, viewer: User, settings: Settings, work
     statement = "SELECT work_id FROM present_titles WHERE work_id = ANY(CAST(:works AS bigint[]))"
     here = set(execute(connection, statement, works=array_of(works)).scalars())
     pool = {one.work_id for one in read_pool_titles(connection, works)} - here
-    has_limits = viewer.max_parental_rating is not None or viewer.access.blocked_tags or viewer.access.allowed_tags
+    has_limits = (
+        viewer.max_parental_rating is not None or viewer.visibility.blocked_tags or viewer.visibility.allowed_tags
+    )
     return (
         titles_in_sight(connection, viewer, here, with_hidden=True).keys()
         | _suitable(connection, viewer, settings, list(pool))

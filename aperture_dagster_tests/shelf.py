@@ -14,16 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
-from aperture_dagster.catalogue.items import choose_libraries, read_items
-from aperture_dagster.catalogue.people import write_users
-from aperture_dagster.catalogue.sync import (
-    CatalogueResult,
-    Coverage,
-    EpisodeSync,
-    RemovalRules,
-    TitleSync,
-    write_libraries,
-)
+from aperture_dagster.catalogue.stored_users import write_users
+from aperture_dagster.catalogue.sync.episodes import EpisodeSync
+from aperture_dagster.catalogue.sync.libraries import choose_libraries, read_items
+from aperture_dagster.catalogue.sync.merge import CatalogueResult, Coverage, RemovalRules, write_libraries
+from aperture_dagster.catalogue.sync.titles import TitleSync
 from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.postgres.cluster import ROLE
@@ -35,7 +30,7 @@ from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.holders import Holder, holder_factory, temporary_data_directory
 
 if TYPE_CHECKING:
-    from aperture_dagster.media_server.jellyfin import JellyfinReader
+    from aperture_dagster.media_server.jellyfin.reader import JellyfinReader
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 FILMS = ServerLibrary("films", "Films", "movies")
@@ -250,7 +245,7 @@ def empty(postgres: str, admin: Callable[..., Any]) -> Iterator[str]:
 @pytest.fixture
 def connect() -> Iterator[Callable[..., JellyfinReader]]:
     """Return a function that makes a real client of a running stand-in."""
-    from aperture_dagster.media_server.jellyfin import JellyfinReader
+    from aperture_dagster.media_server.jellyfin.reader import JellyfinReader
 
     made: list[JellyfinReader] = []
 

@@ -12,7 +12,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.errors import operator_errors
 from aperture_dagster.cli.references import find_title, find_user
 from aperture_dagster.cli.terminal import Console, Terminal, echo, echo_json, json_option

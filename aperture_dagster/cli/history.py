@@ -11,10 +11,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from aperture_dagster.catalogue.history_files import read_history_file
-from aperture_dagster.catalogue.past_plays import PastPlays, UserImport
-from aperture_dagster.catalogue.people import User, read_users
-from aperture_dagster.catalogue.watch_states import lock_history
+from aperture_dagster.catalogue.history.progress import lock_history
+from aperture_dagster.catalogue.history_import.files import read_history_file
+from aperture_dagster.catalogue.history_import.past_plays import PastPlays, UserImport
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.errors import operator_errors
 from aperture_dagster.cli.references import find_user
 from aperture_dagster.cli.terminal import Console, Terminal

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.items import works_for
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.queries import read_titles_to_name
 from aperture_dagster.catalogue.references import (
     KnownTitle,
@@ -18,6 +17,8 @@ from aperture_dagster.catalogue.references import (
     nearest_users,
     parse_title_reference,
 )
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.model.errors import OperatorError
 
 AMBIGUOUS, UNKNOWN = 2, 1

@@ -11,8 +11,9 @@ import click
 from rich.text import Text
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.people import who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.errors import operator_errors
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.instance.home import use_dagster_home

@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.people import who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.errors import operator_errors
 from aperture_dagster.cli.homes import home_option, settings_of_home
 from aperture_dagster.cli.references import find_user

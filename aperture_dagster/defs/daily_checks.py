@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.catalogue.people import new_partitions, users_of_partitions
-from aperture_dagster.catalogue.watch_states import stale_histories
+from aperture_dagster.catalogue.history.progress import stale_histories
+from aperture_dagster.catalogue.stored_users import new_partitions, users_of_partitions
 from aperture_dagster.defs.reporting import warn_unless
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.jobs import NIGHTLY_GRACE_HOURS

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
-from aperture_dagster.catalogue.people import User, users_of_partitions
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.enrichment import TMDB_METADATA, enriched_metadata

@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.automation import HOURLY_CRON, on_upstream_change
-from aperture_dagster.catalogue.histories import note_log_of_plays
-from aperture_dagster.catalogue.people import User, users_of_partitions
-from aperture_dagster.catalogue.watch_states import first_play
+from aperture_dagster.catalogue.history.log_of_plays import note_log_of_plays
+from aperture_dagster.catalogue.history.plays import first_play
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.catalogue import episodes, movies, series, users, watch_history
 from aperture_dagster.defs.daily_checks import fresh_for_every_user
 from aperture_dagster.defs.enrichment import enriched_metadata

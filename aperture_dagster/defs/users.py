@@ -7,7 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.catalogue.people import User, users_of_partitions
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.reporting import SHOWN_NAMES, log_totals, table
 from aperture_dagster.files.private import FileError
 from aperture_dagster.http.errors import (

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
-from aperture_dagster.catalogue.items import complete_works, works_for
+from aperture_dagster.catalogue.works import complete_works, works_for
 from aperture_dagster.discovery.plan import Key, KnownList
 from aperture_dagster.discovery.tables import discovery_lists, discovery_pool
 from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle

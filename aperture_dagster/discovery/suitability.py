@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.access import certified_age
 from aperture_dagster.catalogue.identity import MediaType
+from aperture_dagster.catalogue.parental import certified_age
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.plan import ENGLISH, SIMILAR, KnownList, UserPlan, least_votes, queries_for
 from aperture_dagster.discovery.pool import owned_ids, owned_under_any_id, settled_ids, settled_titles
@@ -163,7 +163,7 @@ def why_forbidden(title: PoolTitle, user: User, country: str) -> str | None:
             return "no age rating"
         if age > user.max_parental_rating:
             return "above the parental limit"
-    blocked, allowed = clean_tags(user.access.blocked_tags), clean_tags(user.access.allowed_tags)
+    blocked, allowed = clean_tags(user.visibility.blocked_tags), clean_tags(user.visibility.allowed_tags)
     if blocked or allowed:
         tags = clean_tags((*title.genres, *title.keywords))
         if blocked & tags:

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from aperture_dagster.catalogue.people import User, find_user
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import find_user
 from aperture_dagster.front_door.roster import FRESH, Roster
 from aperture_dagster.front_door.secrets import OPERATOR, read_secret
 from aperture_dagster.front_door.sessions import COOKIE, Sessions

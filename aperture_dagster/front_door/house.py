@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.catalogue.people import User, who_takes_part
 from aperture_dagster.catalogue.servers import MediaServers, known_server
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.discovery.seerr import why_not_configured
 from aperture_dagster.front_door.gate import Gate, Visitor, texts_for
 from aperture_dagster.front_door.lanes import Lane

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from aperture_dagster.catalogue.people import User, server_identity
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import server_identity
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import sign_in
 from aperture_dagster.front_door.choices import offer_to

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from aperture_dagster.catalogue.servers import has_left, ids_on_server, read_accounts
+from aperture_dagster.catalogue.server_users import has_left, ids_on_server, read_accounts
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.media_server.records import Page, ServerUser
+from aperture_dagster.media_server.records import ParsedPage, ServerUser
 from aperture_dagster.members.sessions import note_answer
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
@@ -42,7 +42,7 @@ class Answer:
 
     asked_at: datetime
     administrators: Mapping[str, bool]
-    page: Page[ServerUser]
+    page: ParsedPage[ServerUser]
 
     def is_out(self, user_id: str) -> bool:
         """Tell whether a user was disabled or deleted; a list that is not whole proves nothing about who is missing."""
@@ -108,7 +108,7 @@ class Roster:
         finally:
             answered.set()
 
-    def _apply(self, now: datetime, page: Page[ServerUser]) -> None:
+    def _apply(self, now: datetime, page: ParsedPage[ServerUser]) -> None:
         let_in = {user.user_id: user.is_administrator for user in page.records if not user.is_disabled}
         self._failed_at, self._answer = None, Answer(now, let_in, page)
         disabled = [user.user_id for user in page.records if user.is_disabled]

@@ -18,8 +18,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from aperture_dagster.alerts import Message, Notifier
-from aperture_dagster.catalogue.people import server_identity
 from aperture_dagster.catalogue.servers import open_accounts
+from aperture_dagster.catalogue.stored_users import server_identity
 from aperture_dagster.front_door.gate import AGAIN, LANGUAGE_COOKIE
 from aperture_dagster.front_door.house import TOO_OFTEN, House, Visit, read_form
 from aperture_dagster.front_door.sessions import (

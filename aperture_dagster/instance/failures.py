@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.catalogue.rules import RemovalRefused
+from aperture_dagster.catalogue.removals import RemovalRefused
 from aperture_dagster.http.errors import (
     NotFound,
     RequestRejected,

@@ -22,8 +22,10 @@ from aperture_dagster.catalogue.departures import (
     note_departures,
     read_departures,
 )
-from aperture_dagster.catalogue.people import User, read_users, users_named, who_takes_part
-from aperture_dagster.catalogue.servers import MediaServers, ids_on_server
+from aperture_dagster.catalogue.people import User, users_named, who_takes_part
+from aperture_dagster.catalogue.server_users import ids_on_server
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.instance.redact import redact_records
 from aperture_dagster.instance.redact_files import redact_files

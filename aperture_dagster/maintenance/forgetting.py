@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 
-from aperture_dagster.catalogue.people import User, hold_user, read_users, remove_user
-from aperture_dagster.catalogue.watch_states import lock_history
+from aperture_dagster.catalogue.history.progress import lock_history
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import hold_user, read_users, remove_user
 from aperture_dagster.files.private import write_file
 from aperture_dagster.maintenance.redaction import Redactor
 from aperture_dagster.members.choices import choices_of

@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.catalogue.people import User, who_takes_part
 from aperture_dagster.catalogue.server_trouble import Trouble
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.facts import read_fact, write_fact
 from aperture_dagster.model import FutureDates, counted, elapsed, listed
 from aperture_dagster.postgres.queries import execute, read_rows

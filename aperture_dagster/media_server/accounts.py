@@ -1,13 +1,12 @@
-"""Which server answers at an address, and signing in to it with the account of a user."""
+"""Sign in to the media server with the account of a user."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import (
@@ -17,47 +16,12 @@ from aperture_dagster.http.errors import (
     Redirected,
     RequestRejected,
     ServiceError,
-    ServiceRefused,
 )
 from aperture_dagster.http.home_network import Route
 from aperture_dagster.http.messages import Request, as_object, expect
-from aperture_dagster.media_server.items import parse_id, policy_of
-
-# Find out whether Jellyfin or Emby answers at an address. Both say so publicly, without a key.
-
-
-ServerType = Literal["jellyfin", "emby"]
-# Emby counts versions from 4; Jellyfin, which began as a fork of it, from 10.
-FIRST_JELLYFIN_MAJOR = 10
-PUBLIC_INFO = "/System/Info/Public"
-
-
-def detect_server_type(url: str, route: Route | None = None, **options: Any) -> ServerType:
-    """Return the type of the server at ``url``, from its ``/System/Info/Public``.
-
-    Returns "jellyfin" if in doubt; its client then reports what is wrong. Raises ServiceUnavailable if nothing answers.
-    """
-    options |= {"route": route, "address_setting": "APERTURE_MEDIA_SERVER_URL"}
-    with closing(ServiceClient("The media server", url, **options)) as server:
-        for path in (PUBLIC_INFO, f"/emby{PUBLIC_INFO}"):
-            try:
-                return _server_type(expect(server.transport.get_json(path), dict, path))
-            except (NotFound, RequestRejected):
-                continue
-            except (ServiceRefused, BadAnswer):
-                break
-    return "jellyfin"
-
-
-def _server_type(info: dict[str, Any]) -> ServerType:
-    # Only Jellyfin names its product here.
-    if info.get("ProductName"):
-        return "emby" if "emby" in str(info["ProductName"]).lower() else "jellyfin"
-    major = str(info.get("Version") or "").partition(".")[0]
-    if not info.get("Id") or (major.isdecimal() and int(major) >= FIRST_JELLYFIN_MAJOR):
-        return "jellyfin"
-    return "emby"
-
+from aperture_dagster.media_server.detection import ServerType
+from aperture_dagster.media_server.items import policy_of
+from aperture_dagster.media_server.values import parse_id
 
 # Facts about the API that shaped this module: a sign-in needs no key but a client that names itself, and replaces the
 # earlier one of the same device, so each has a device of its own; it stays in the server's list of devices until it is
@@ -66,7 +30,11 @@ def _server_type(info: dict[str, Any]) -> ServerType:
 
 
 CLIENT = "Aperture"
+
+
 VERSION = "1"
+
+
 SECONDS = 10.0
 
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from aperture_dagster.http.errors import BadAnswer
 from aperture_dagster.http.messages import expect
-from aperture_dagster.media_server.items import parse_id
-from aperture_dagster.media_server.records import Listing, Page
+from aperture_dagster.media_server.records import Listing, ParsedPage
+from aperture_dagster.media_server.values import parse_id
 
 Record = TypeVar("Record")
 # Makes a record from an item.
@@ -101,9 +101,9 @@ def read_listings(
         listing.unreadable_ids += part.unreadable_ids
 
 
-def parse_page(items: list[Any], parse: Parse[Record]) -> Page[Record]:
+def parse_page(items: list[Any], parse: Parse[Record]) -> ParsedPage[Record]:
     """Parse all items. Those that cannot be parsed become problems; virtual ones are left out."""
-    page: Page[Record] = Page(records=[])
+    page: ParsedPage[Record] = ParsedPage(records=[])
     for item in items:
         try:
             if expect(item, dict, "an item").get("LocationType") == "Virtual":

@@ -31,7 +31,7 @@ SILENT_SECONDS = 30.0
 MOST_MISSING = 5_000
 
 
-class Picture(NamedTuple):
+class Poster(NamedTuple):
     """A picture as the server sent it."""
 
     content: bytes
@@ -57,13 +57,13 @@ class Posters:
     ) -> None:
         self._open_server, self._now = open_server, now
         self._lock, self._opening = threading.Lock(), threading.Lock()
-        self._kept: OrderedDict[str, Picture] = OrderedDict()
+        self._kept: OrderedDict[str, Poster] = OrderedDict()
         self._missing: OrderedDict[str, float] = OrderedDict()
         self._silent_until = -SILENT_SECONDS
         self._opened = ExitStack()
         self._server: MediaServerReader | None = None
 
-    def kept(self, item: str) -> Picture | None:
+    def kept(self, item: str) -> Poster | None:
         """Return the poster of an item if it is in memory."""
         with self._lock:
             if item in self._kept:
@@ -74,7 +74,7 @@ class Posters:
         """Tell whether the server had no poster of an item, or did not answer, a moment ago."""
         return self._now() < max(self._silent_until, self._missing.get(item, self._silent_until))
 
-    def get(self, item: str) -> Picture | None:
+    def get(self, item: str) -> Poster | None:
         """Return the poster of an item by its id; None if the server has no poster or does not answer."""
         found = self.kept(item)
         if found is not None or self.is_missing(item):
@@ -100,14 +100,14 @@ class Posters:
                 self._kept.popitem(last=False)
         return found
 
-    def _fetch(self, item: str) -> Picture | None:
+    def _fetch(self, item: str) -> Poster | None:
         params = {"maxWidth": WIDTH, "quality": 85}
         request = Request(
             "GET", route("/Items/{}/Images/Primary", item), params=params, max_bytes=LARGEST_BYTES, repeatable=False
         )
         answer = self._open().transport.send(request)
         media_type = answer.content_type.partition(";")[0].strip()
-        return Picture(answer.body, media_type) if media_type in CONTENT_TYPES else None
+        return Poster(answer.body, media_type) if media_type in CONTENT_TYPES else None
 
     def _open(self) -> MediaServerReader:
         with self._opening:

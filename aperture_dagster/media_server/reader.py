@@ -7,21 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import attrgetter
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, NotFound
 from aperture_dagster.http.home_network import Route
 from aperture_dagster.http.messages import expect
+from aperture_dagster.media_server.activity_log import Activity, parse_activity
 from aperture_dagster.media_server.items import (
     ITEM_TYPES,
-    moment_of,
     parse_episode,
-    parse_id,
     parse_library,
     parse_state,
     parse_studio,
-    parse_text,
     parse_title,
     parse_user,
 )
@@ -38,7 +36,7 @@ from aperture_dagster.media_server.records import (
     ItemState,
     Listing,
     MediaType,
-    Page,
+    ParsedPage,
     ServerEpisode,
     ServerIdentity,
     ServerLibrary,
@@ -47,50 +45,33 @@ from aperture_dagster.media_server.records import (
     ServerUser,
     with_content,
 )
-
-# The server's activity log: who is about, and who has just watched something.
-
-
-# Jellyfin's name, which Emby once shared, and Emby's own.
-PLAY_ENDED = frozenset({"videoplaybackstopped", "playback.stop"})
-
-
-class Activity(NamedTuple):
-    """What a user did: the number of the log's entry, the moment by the server's clock, and whether a play ended."""
-
-    entry: str
-    user_id: str
-    at: datetime
-    is_end_of_play: bool
-
-
-def parse_activity(item: Mapping[str, Any]) -> Activity | None:
-    """Parse an entry of the log; None if it is about nobody.
-
-    Raises:
-        BadAnswer: it does not say when, or, of a play, whose.
-    """
-    is_play = (parse_text(item, "Type") or "").casefold() in PLAY_ENDED
-    if not is_play and not item.get("UserId"):
-        return None
-    at = moment_of(item, "Date")
-    if at is None:
-        raise BadAnswer("Date is missing")
-    return Activity(str(item.get("Id")), parse_id(item.get("UserId"), "UserId"), at, is_play)
-
+from aperture_dagster.media_server.values import parse_id
 
 Record = TypeVar("Record")
+
+
 Item = TypeVar("Item", ServerTitle, ServerEpisode)
+
 
 # User data costs a server more than everything else of an item.
 STATES_PER_PAGE = 200
+
+
 # Clocks differ and plays are reported late, so changes are read from a day before the newest that is known.
 STATE_OVERLAP = timedelta(days=1)
+
+
 # Of the activity log. Whoever is not among its newest 2,500 entries waits for the next reading of all histories.
 ENTRIES_PER_PAGE, MOST_PAGES_OF_LOG = 500, 5
+
+
 # More series than anybody follows.
 NEXT_UP = 500
+
+
 SINGLE_TYPES, ALL_TYPES = "Movie,Episode", "Movie,Series,Episode"
+
+
 FAVORITES, LIKES = "IsFavorite", "Likes"
 
 
@@ -161,11 +142,11 @@ class MediaServerReader(ServiceClient, ABC):
         return self.transport.get_json("/System/Info")
 
     @abstractmethod
-    def users(self) -> Page[ServerUser]:
+    def users(self) -> ParsedPage[ServerUser]:
         """Return all users, hidden and disabled ones included."""
 
     @abstractmethod
-    def user_page(self, parse: Parse[Record], key: Callable[[Record], str]) -> Page[Record]:
+    def user_page(self, parse: Parse[Record], key: Callable[[Record], str]) -> ParsedPage[Record]:
         """Return all users as ``parse`` reads them, and ``key`` tells them apart.
 
         Raises:

@@ -1,7 +1,7 @@
 """Plain records of what a media server holds, the same for Jellyfin and Emby.
 
-A reader skips items that it cannot parse and reports them: :class:`Page` carries both. :class:`Listing` shows whether a
-listing is *complete*; only a complete one may lead to removals.
+A reader skips items that it cannot parse and reports them: :class:`ParsedPage` carries both. :class:`Listing` shows
+whether a listing is *complete*; only a complete one may lead to removals.
 
 Records of which a library has many are tuples, because a frozen data class takes several times as long to create.
 """
@@ -284,7 +284,7 @@ class ServerList:
 
 
 @dataclass(slots=True)
-class Page(Generic[Record]):
+class ParsedPage(Generic[Record]):
     """A page of a listing, and the problems found in it.
 
     ``virtual_ids`` are items without a file, which are left out; ``foreign``: items of a type that was not requested.

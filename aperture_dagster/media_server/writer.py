@@ -23,16 +23,16 @@ from aperture_dagster.http.errors import (
     ServiceUnavailable,
 )
 from aperture_dagster.http.messages import Request, expect
-from aperture_dagster.media_server.changes import emby_options, jellyfin_options, merge_options, route, stored_name
-from aperture_dagster.media_server.items import parse_id, parse_integer, parse_number, parse_text, require_text
-from aperture_dagster.media_server.list_writer import (
-    ListWriter,
+from aperture_dagster.media_server.changes import route, stored_name
+from aperture_dagster.media_server.library_options import emby_options, jellyfin_options, merge_options
+from aperture_dagster.media_server.list_writer import ListWriter
+from aperture_dagster.media_server.listing import id_batches, only_types, parse_all, read_listing
+from aperture_dagster.media_server.published_items import (
     artwork_tags,
     parse_media_source,
     parse_published_item,
     parse_published_library,
 )
-from aperture_dagster.media_server.listing import id_batches, only_types, parse_all, read_listing
 from aperture_dagster.media_server.records import (
     Artwork,
     Listing,
@@ -42,6 +42,7 @@ from aperture_dagster.media_server.records import (
     PublishedItem,
     PublishedLibrary,
 )
+from aperture_dagster.media_server.values import parse_id, parse_integer, parse_number, parse_text, require_text
 
 ITEMS_PER_PAGE = 500
 LARGEST_PICTURE = 20_000_000

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.members.tables import member_choices
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.access import Copy, visible_copies, within_limit
+from aperture_dagster.catalogue.parental import within_limit
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.visibility import LibraryCopy, visible_copies
 from aperture_dagster.postgres.queries import array_of, execute
 
 
@@ -51,8 +52,8 @@ def titles_in_sight(
             usual[row.work_id] = row.item_id
             if within_limit(row.merged_rating or row.official_rating, user.max_parental_rating):
                 allowed.add(row.work_id)
-    copies = [Copy(row.work_id, row.item_id, row.library_id, tuple(row.tags), row.path) for row in rows]
-    shown = visible_copies(copies, user.access, usual)
+    copies = [LibraryCopy(row.work_id, row.item_id, row.library_id, tuple(row.tags), row.path) for row in rows]
+    shown = visible_copies(copies, user.visibility, usual)
     return {
         row.work_id: VisibleTitle(
             row.work_id, row.media_type, row.item_id, row.server_item_id, row.title, row.year, row.picture_tag

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from aperture_dagster.catalogue.people import User, users_of_partitions
-from aperture_dagster.catalogue.watch_states import plays_by_week
+from aperture_dagster.catalogue.history.plays import plays_by_week
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.model import titled
 from aperture_dagster.model.errors import MissingPrerequisite
 from aperture_dagster.postgres.database import Database

@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from aperture_dagster.catalogue.access import Copy, copies_in_sight, within_limit
+from aperture_dagster.catalogue.parental import within_limit
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.visibility import LibraryCopy, copies_in_sight
 from aperture_dagster.popularity.series import (
     Episode,
     Series,
@@ -122,7 +123,7 @@ class ShowLists:
 
     rules: WatchingRules
     library: dict[int, Series]
-    copies: list[Copy]
+    copies: list[LibraryCopy]
     now: datetime
 
     @classmethod
@@ -138,7 +139,7 @@ class ShowLists:
     def renew(self, connection: Connection, user: User) -> int:
         """Make and store the list of a user; return the rows written."""
         in_sight: dict[int, set[int]] = {}
-        for copy in copies_in_sight(self.copies, user.access):
+        for copy in copies_in_sight(self.copies, user.visibility):
             # A series may have been added since the others were read.
             one = self.library.get(copy.work_id)
             if one is not None and within_limit(one.official_rating, user.max_parental_rating):

@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.catalogue.watch_states import read_plays
+from aperture_dagster.catalogue.history.plays import read_plays
 from aperture_dagster.enrichment.listed import ListPage, WorkIds, works_listed
 from aperture_dagster.enrichment.mdblist.client import LARGEST_PAGE
 from aperture_dagster.enrichment.mdblist.source import MDBLIST

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import JSONB
 
+from aperture_dagster.catalogue.history.states import SeenRating
 from aperture_dagster.catalogue.identity import ProviderIds
-from aperture_dagster.catalogue.watch_states import SeenRating
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import MEDIA_TYPES, SKEW
 from aperture_dagster.postgres.bulk import upsert

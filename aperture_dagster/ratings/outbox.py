@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.history.progress import lock_history
+from aperture_dagster.catalogue.history.states import SeenRating
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.watch_states import SeenRating, lock_history
 from aperture_dagster.http.errors import RequestRejected, ServiceError, ServicePaused
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import SKEW, Clock, elapsed, is_future

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.watch_states import lock_history
+from aperture_dagster.catalogue.history.progress import lock_history
 from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.ratings.in_force import TRAKT, give_rating, ratings_in_force, read_base
 from aperture_dagster.ratings.merge import Edit, GuardedRemovals, HeldRemoval, Removal, whole_second

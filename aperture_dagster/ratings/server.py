@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.history.progress import lock_history
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.watch_states import lock_history
 from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.postgres.database import Database

@@ -14,12 +14,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.history.progress import lock_history
 from aperture_dagster.catalogue.identity import ProviderIds
-from aperture_dagster.catalogue.items import works_for, works_sharing_ids
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.catalogue.rules import RemovalRefused
+from aperture_dagster.catalogue.removals import RemovalRefused
 from aperture_dagster.catalogue.servers import MediaServers
-from aperture_dagster.catalogue.watch_states import lock_history
+from aperture_dagster.catalogue.works import works_for, works_sharing_ids
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.media_server.records import MediaType
 from aperture_dagster.model import MEDIA_TYPES, Clock

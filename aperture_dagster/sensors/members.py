@@ -9,9 +9,10 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.catalogue.histories import settled
-from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.history.activity import settled
+from aperture_dagster.catalogue.people import who_takes_part
 from aperture_dagster.catalogue.server_trouble import read_trouble
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.jobs import Job
 from aperture_dagster.members.said import said_hashes
 from aperture_dagster.model import Clock

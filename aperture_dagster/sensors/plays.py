@@ -7,10 +7,11 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.catalogue.histories import Seen
-from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.history.activity import PlaysCursor
+from aperture_dagster.catalogue.people import who_takes_part
 from aperture_dagster.catalogue.server_trouble import note_trouble
 from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.instance.failures import describe
 from aperture_dagster.jobs import Job
@@ -44,7 +45,7 @@ def build_plays_sensor(
             return dg.SkipReason("APERTURE_MEDIA_SERVER_URL is not set: there is no media server to look at.")
         if not following.users_with_a_list(context.instance):
             return dg.SkipReason("Nobody has a list yet that could follow.")
-        seen, now, trouble = Seen.parse(context.cursor), clock.now(), ""
+        seen, now, trouble = PlaysCursor.parse(context.cursor), clock.now(), ""
         try:
             with MediaServers(settings.model_copy(update=ONE_LOOK), database).open_without_database() as server:
                 active_at = seen.look(server, now=now)

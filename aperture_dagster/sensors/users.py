@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
-from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.instance.runs import ENDED, UNFINISHED, partitions_of_run
 from aperture_dagster.jobs import Job
 from aperture_dagster.model import Clock

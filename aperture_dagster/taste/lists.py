@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 
-from aperture_dagster.catalogue.access import Copy
+from aperture_dagster.catalogue.visibility import LibraryCopy
 from aperture_dagster.postgres.bulk import INTEGER, WriteCounts, driver_cursor, merge, read_packed, stage, upsert
 from aperture_dagster.postgres.queries import (
     array_of,
@@ -146,10 +146,10 @@ def trait_shares(connection: Connection) -> dict[tuple[str, str], dict[str, floa
     return found
 
 
-def read_copies(connection: Connection, media_type: str | None = None) -> list[Copy]:
+def read_copies(connection: Connection, media_type: str | None = None) -> list[LibraryCopy]:
     """Read every copy of every work in the library, or of those of one media type."""
     rows = execute(connection, COPIES, media_type=media_type)
-    return [Copy(work, item, library, tuple(tags), path) for work, item, library, tags, path in rows]
+    return [LibraryCopy(work, item, library, tuple(tags), path) for work, item, library, tags, path in rows]
 
 
 def read_edges(connection: Connection) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def measure_quality(
         added = read_added(connection)
         chosen = set(sample_of((user.user_id for user in people), MOST_USERS))
         asked = [user for user in people if user.user_id in chosen]
-        copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
+        copies = read_copies(connection) if any(user.visibility.is_limited for user in asked) else []
     if len(asked) < len(people):
         log.info(f"Judging the lists of {len(asked):,} of {len(people):,} users, the same ones every week.")
     _, hidden = in_sight(asked, shelves.items, copies)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.access import Copy, visible_copies, within_limit
+from aperture_dagster.catalogue.parental import within_limit
+from aperture_dagster.catalogue.visibility import LibraryCopy, visible_copies
 from aperture_dagster.members.hidden import hidden_titles
 from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster.postgres.queries import read_rows
@@ -55,7 +56,7 @@ def read_shelves(connection: Connection, model_key: str) -> Shelves:
 def in_sight(
     users: Sequence[User],
     items: pd.DataFrame,
-    copies: Sequence[Copy],
+    copies: Sequence[LibraryCopy],
     unwanted: Mapping[str, Collection[int]] = MappingProxyType({}),
 ) -> tuple[dict[str, Mapping[int, int]], dict[Hashable, NDArray[np.bool_]]]:
     """Return by user the works of which they may see a copy, with that copy, and a mask of the titles to leave out.
@@ -65,7 +66,8 @@ def in_sight(
     """
     usual: dict[int, int] = dict(zip(items["work_id"].tolist(), items["item_id"].tolist(), strict=True))
     visible: dict[str, Mapping[int, int]] = {
-        user.user_id: visible_copies(copies, user.access, usual) if user.access.is_limited else usual for user in users
+        user.user_id: visible_copies(copies, user.visibility, usual) if user.visibility.is_limited else usual
+        for user in users
     }
     return visible, {
         user.user_id: _excluded(user, items, visible[user.user_id], unwanted.get(user.user_id, ())) for user in users
@@ -81,7 +83,7 @@ def _excluded(
     import numpy as np
 
     mask = np.isin(items["work_id"], np.fromiter(unwanted, dtype=np.int64, count=len(unwanted)))
-    if user.access.is_limited:
+    if user.visibility.is_limited:
         mask |= ~np.isin(items["work_id"], np.fromiter(visible, dtype=np.int64, count=len(visible)))
     if user.max_parental_rating is not None:
         # A few dozen ratings are those of all titles.
@@ -220,7 +222,7 @@ class Recommendations:
             # The edges are not kept, so that they are not in memory together with what is learned.
             links = links_of(read_edges(connection), library.index, len(library.work_ids))
             histories = read_histories(connection, without=settings.ignored_ratings)
-            copies = read_copies(connection) if any(user.access.is_limited for user in users) else []
+            copies = read_copies(connection) if any(user.visibility.is_limited for user in users) else []
             unwanted = hidden_titles(connection)
         self._visible, excluded = in_sight(users, items, copies, unwanted)
         inputs = RankingInputs(

@@ -9,17 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aperture_dagster.catalogue.histories import HistoryReader
-from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.catalogue.rules import RemovalRefused
-from aperture_dagster.catalogue.sync import (
-    CatalogueResult,
-    Coverage,
-    EpisodeSync,
-    RemovalRules,
-    TitleSync,
-    write_libraries,
-)
+from aperture_dagster.catalogue.history.reader import HistoryReader
+from aperture_dagster.catalogue.removals import RemovalRefused
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.sync.episodes import EpisodeSync
+from aperture_dagster.catalogue.sync.merge import CatalogueResult, Coverage, RemovalRules, write_libraries
+from aperture_dagster.catalogue.sync.titles import TitleSync
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database

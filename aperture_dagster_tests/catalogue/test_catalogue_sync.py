@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.histories import HistoryReader
-from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.catalogue.history.reader import HistoryReader
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.model import Clock
 from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster.simulator.responses import FaultRule

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.histories import HistoryReader
-from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.catalogue.rules import RemovalRefused
-from aperture_dagster.catalogue.watch_states import read_mark
+from aperture_dagster.catalogue.history.progress import read_mark
+from aperture_dagster.catalogue.history.reader import HistoryReader
+from aperture_dagster.catalogue.removals import RemovalRefused
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.media_server.records import ItemState, Listing, ServerEpisode
 from aperture_dagster.model import Clock
 from aperture_dagster.publishing.copies.originals import record_states

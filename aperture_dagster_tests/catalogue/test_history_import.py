@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from aperture_dagster.catalogue import history_records
-from aperture_dagster.catalogue.history_records import read_records
+from aperture_dagster.catalogue.history_import import records
+from aperture_dagster.catalogue.history_import.records import read_records
 from aperture_dagster.cli.main import main
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.model.errors import OperatorError
@@ -266,10 +266,10 @@ def test_a_small_zip_that_unpacks_to_a_large_file_takes_little_memory_and_is_ref
 import resource, sys
 from pathlib import Path
 from zoneinfo import ZoneInfo
-from aperture_dagster.catalogue import history_records
-from aperture_dagster.catalogue.history_files import read_history_file
+from aperture_dagster.catalogue.history_import import records
+from aperture_dagster.catalogue.history_import.files import read_history_file
 from aperture_dagster.model.errors import OperatorError
-history_records.LARGEST_BYTES = 7_000_000
+records.LARGEST_BYTES = 7_000_000
 before, rows = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
 try:
     for row in read_history_file(Path(sys.argv[1]), ZoneInfo("UTC")):
@@ -301,25 +301,25 @@ def test_what_a_zip_could_hide_costs_a_sentence(run: Import, tmp_path: Path, mon
     line = tmp_path / "line.tsv"
     line.write_text("x" * 1_000_000)
     assert "line 1 does not end" in run(line, code=1)
-    monkeypatch.setattr(history_records, "LARGEST_ZIP", 10)
+    monkeypatch.setattr(records, "LARGEST_ZIP", 10)
     assert "Unpack it, and import its files" in run(many, code=1)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 65_536])
 def test_records_are_the_same_however_a_file_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int):
-    monkeypatch.setattr(history_records, "CHUNK", chunk)
+    monkeypatch.setattr(records, "CHUNK", chunk)
     path = tmp_path / "a.json"
-    records = [{"name": 'Amélie 千 \\ "data": [', "n": 12.5}, 12, -3.25e2, None, {}, [1, [2]], "x]", 123456]
+    written = [{"name": 'Amélie 千 \\ "data": [', "n": 12.5}, 12, -3.25e2, None, {}, [1, [2]], "x]", 123456]
     for text in (
-        json.dumps(records),
-        json.dumps(records, indent=3, ensure_ascii=False),
-        "\ufeff  " + json.dumps(records),
+        json.dumps(written),
+        json.dumps(written, indent=3, ensure_ascii=False),
+        "\ufeff  " + json.dumps(written),
     ):
         path.write_text(text, encoding="utf-8")
-        assert [one for _, one in read_records(path)] == records
-    answer = {"response": {"message": 'a "data": [1] b', "data": {"total": 2, "data": records}}, "after": [1]}
+        assert [one for _, one in read_records(path)] == written
+    answer = {"response": {"message": 'a "data": [1] b', "data": {"total": 2, "data": written}}, "after": [1]}
     path.write_text(json.dumps(answer))
-    assert [one for _, one in read_records(path)] == records
+    assert [one for _, one in read_records(path)] == written
     path.write_text("a\tb\r\n\r\n" + "\t".join("123456789") + "\r\n\n")
     assert [(where, one is None) for where, one in read_records(path)] == [
         ("a.json, line 1", True),

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aperture_dagster.catalogue.rules import Viewing, ViewState, viewing_between
+from aperture_dagster.catalogue.history.viewings import Viewing, ViewState, viewing_between
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 FAR_FUTURE = 700_000

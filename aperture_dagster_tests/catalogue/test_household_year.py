@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from aperture_dagster.catalogue.people import write_users
+from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.histories import read_histories

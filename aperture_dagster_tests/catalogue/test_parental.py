@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster.catalogue.access import AGES, AGES_IN, age_of, certified_age, within_limit
+from aperture_dagster.catalogue.parental import AGES, AGES_IN, age_of, certified_age, within_limit
 
 
 @pytest.mark.parametrize(

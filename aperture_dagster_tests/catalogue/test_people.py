@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.people import (
     MAX_KEY_LENGTH,
     User,
@@ -17,6 +16,7 @@ from aperture_dagster.catalogue.people import (
     participants,
     partition_key,
 )
+from aperture_dagster.catalogue.visibility import Visibility
 from aperture_dagster.simulator.worlds import LONG_NAME, ODD_USERS
 from aperture_dagster_tests.instances import instance_in_memory
 
@@ -77,7 +77,7 @@ def test_dagster_accepts_every_key():
 
 
 def a_user(name: str, *, is_disabled: bool = False, gone: bool = False) -> User:
-    return User(name, name, name, is_disabled, False, None, Access(), gone)
+    return User(name, name, name, is_disabled, False, None, Visibility(), gone)
 
 
 def participating(*users: User, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[str]:

@@ -6,16 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.catalogue.rules import (
-    LibraryLoss,
-    RemovalRefused,
-    Viewing,
-    ViewState,
-    check_history_loss,
-    check_removals,
-    next_watermark,
-    viewing_between,
-)
+from aperture_dagster.catalogue.history.viewings import Viewing, ViewState, next_watermark, viewing_between
+from aperture_dagster.catalogue.removals import LibraryLoss, RemovalRefused, check_history_loss, check_removals
 
 NOW = datetime(2026, 5, 1, 20, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.people import read_users, write_users
-from aperture_dagster.catalogue.servers import MediaServers, check_names, has_left
+from aperture_dagster.catalogue.server_users import check_names, has_left
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users, write_users
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import ServiceNotConfigured, ServiceRefused
 from aperture_dagster.model import Clock

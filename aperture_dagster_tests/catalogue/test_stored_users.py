@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.people import (
-    SKEW,
+from aperture_dagster.catalogue.people import partition_key
+from aperture_dagster.catalogue.stored_users import (
     new_partitions,
-    partition_key,
     read_users,
     remember_server,
     users_differ,
     users_of_partitions,
     write_users,
 )
+from aperture_dagster.model import SKEW
 from aperture_dagster.simulator.worlds import ODD_USERS
 from aperture_dagster_tests.shelf import NOW, Shelf, user_row
 

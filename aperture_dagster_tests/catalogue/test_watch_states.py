@@ -6,16 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.catalogue.people import write_users
-from aperture_dagster.catalogue.watch_states import (
-    SyncMark,
-    latest_plays,
-    marked_items,
-    read_mark,
-    read_plays,
-    stale_histories,
-    write_mark,
-)
+from aperture_dagster.catalogue.history.marks import marked_items
+from aperture_dagster.catalogue.history.plays import latest_plays, read_plays
+from aperture_dagster.catalogue.history.progress import SyncMark, read_mark, stale_histories, write_mark
+from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.media_server.records import ServerEpisode
 from aperture_dagster.postgres.connection import close_engine
 from aperture_dagster_tests.catalogue.viewers import DAY, furnish, histories, history_of, mark, marked

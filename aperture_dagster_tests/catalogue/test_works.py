@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import insert, select
 
 from aperture_dagster.catalogue.identity import ProviderIds
-from aperture_dagster.catalogue.items import works_for
 from aperture_dagster.catalogue.tables import titles, works
+from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import read_value
 

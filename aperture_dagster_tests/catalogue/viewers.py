@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from aperture_dagster.catalogue.watch_states import marked_items
+from aperture_dagster.catalogue.history.marks import marked_items
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster_tests.shelf import Shelf, film, played

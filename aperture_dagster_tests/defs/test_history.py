@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from aperture_dagster.catalogue.histories import HistoryRead
-from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.catalogue.watch_states import SyncMark
+from aperture_dagster.catalogue.history.progress import SyncMark
+from aperture_dagster.catalogue.history.reader import HistoryRead
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.defs.catalogue.history import _outcome
 from aperture_dagster.model import Clock
 from aperture_dagster.ratings.outbox import rate_here

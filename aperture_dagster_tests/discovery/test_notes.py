@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from aperture_dagster.catalogue.identity import ProviderIds
-from aperture_dagster.catalogue.items import works_for
+from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.discovery.suggestions import (
     WEEK,
     StoredRequest,

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import insert
 
 from aperture_dagster.catalogue.identity import ProviderIds
-from aperture_dagster.catalogue.items import works_for
+from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.discovery.pool import DETAILS, write_details
 from aperture_dagster.discovery.suggestions import read_pool_edges
 from aperture_dagster.discovery.tables import discovery_pool

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.discovery.requests import NoSeerrUser, RequestDesk
 from aperture_dagster.discovery.seerr import RequestQuota, SeerrRequest, SeerrTitle, SeerrUser
 from aperture_dagster.discovery.suggestions import Wish, read_requests

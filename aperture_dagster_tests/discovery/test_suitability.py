@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.visibility import Visibility
 from aperture_dagster.discovery.suitability import IN_CINEMAS, PoolTitle, why_for_nobody, why_forbidden
 from aperture_dagster.settings import load_settings
 
@@ -90,6 +90,6 @@ def test_what_is_in_cinemas_may_be_suggested_where_the_operator_says_so() -> Non
 def test_each_rule_of_a_user_leaves_out_its_titles_and_no_others(
     fields: dict[str, Any], rules: dict[str, Any], why: str | None
 ) -> None:
-    access = Access(blocked_tags=rules.get("blocked_tags", ()), allowed_tags=rules.get("allowed_tags", ()))
+    access = Visibility(blocked_tags=rules.get("blocked_tags", ()), allowed_tags=rules.get("allowed_tags", ()))
     user = User("1", "Ann", "Ann", False, False, rules.get("limit"), access, gone=False)
     assert why_forbidden(replace(FILM, **fields), user, "DE") == why

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
     dismiss_title,

@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.accounts import TraktAccounts

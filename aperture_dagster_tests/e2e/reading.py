@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from aperture_dagster.catalogue.histories import HistoryRead, HistoryReader
-from aperture_dagster.catalogue.people import partition_key, read_users, who_takes_part, write_users
-from aperture_dagster.catalogue.servers import MediaServers, ids_on_server, user_rows
+from aperture_dagster.catalogue.history.reader import HistoryRead, HistoryReader
+from aperture_dagster.catalogue.people import partition_key, who_takes_part
+from aperture_dagster.catalogue.server_users import ids_on_server, user_rows
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users, write_users
 from aperture_dagster.partitions import USERS
 from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster_tests.household import Household

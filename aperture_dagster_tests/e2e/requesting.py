@@ -12,8 +12,9 @@ from click.testing import Result
 from sqlalchemy import insert
 
 from aperture_dagster.catalogue.identity import ProviderIds
-from aperture_dagster.catalogue.items import works_for
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.discovery.tables import discovery_candidates, discovery_pool
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState

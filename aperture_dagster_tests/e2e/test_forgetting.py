@@ -16,7 +16,8 @@ import dagster as dg
 import pytest
 from sqlalchemy import make_url
 
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.instance import forgetting
 from aperture_dagster.maintenance.forgetting import NOTE, user_columns

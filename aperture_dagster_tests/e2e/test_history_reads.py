@@ -11,8 +11,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.catalogue import histories
-from aperture_dagster.catalogue import watch_states as stored
+from aperture_dagster.catalogue.history import progress, reader
 from aperture_dagster.media_server.records import in_batches
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.state import SimulatorState
@@ -62,7 +61,7 @@ class Viewer:
 def viewer(household: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Viewer]:
     clock = SetClock(NOON)
     world = World("a home", titles(1, 12), [WorldUser(USER)])
-    monkeypatch.setattr(stored, "FULL_SYNC_EVERY", timedelta(days=30))
+    monkeypatch.setattr(progress, "FULL_SYNC_EVERY", timedelta(days=30))
     with household(world, {"clock": clock}, page_size=PAGE) as (simulator, home):
         read_server(home)
         yield Viewer(simulator.state, home, clock)
@@ -91,7 +90,7 @@ def test_a_quick_look_that_fails_between_pages_is_made_up_for_by_the_next(viewer
     viewer.read(days=0)
     viewer.watch(*range(2, 10), days=1)
     # So few states would all be read before the first is written.
-    monkeypatch.setattr(histories, "in_batches", partial(in_batches, size=1))
+    monkeypatch.setattr(reader, "in_batches", partial(in_batches, size=1))
     viewer.state.add_fault(FaultRule("jellyfin", "userId=", status=500, after=1))
     viewer.clock.moment = NOON + timedelta(days=20)
     assert not viewer.home.run("sync_watch_history", users=[USER]).success

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.media_server.jellyfin import JellyfinWriter
+from aperture_dagster.media_server.jellyfin.writer import JellyfinWriter
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.media_server.jellyfin import JellyfinWriter
+from aperture_dagster.media_server.jellyfin.writer import JellyfinWriter
 from aperture_dagster.simulator.world import Play, World, WorldUser
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night, publishing
 from aperture_dagster_tests.e2e.reading import read_histories, read_server

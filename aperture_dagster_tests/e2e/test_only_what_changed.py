@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import Connection, text
 
-from aperture_dagster.catalogue.people import users_of_partitions
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste import changes
 from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster import partitions
-from aperture_dagster.catalogue.histories import note_log_of_plays
+from aperture_dagster.catalogue.history.log_of_plays import note_log_of_plays
 from aperture_dagster.defs import popularity
 from aperture_dagster.partitions import days_partitions, range_tags
 from aperture_dagster.settings import load_settings

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.catalogue.access import certified_age, within_limit
+from aperture_dagster.catalogue.parental import certified_age, within_limit
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.discovery.suggestions import candidate_table, why_suggested
 from aperture_dagster.enrichment.omdb.source import OMDB

@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from aperture_dagster.catalogue.people import remember_server
+from aperture_dagster.catalogue.stored_users import remember_server
 from aperture_dagster.front_door.app import FrontDoor
 from aperture_dagster.front_door.house import House
 from aperture_dagster.settings import Settings

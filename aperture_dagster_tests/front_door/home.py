@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from aperture_dagster.catalogue.people import write_users
+from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster_tests.shelf import NOW, Shelf, film, user_row
 

@@ -20,7 +20,7 @@ from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.home_rows import HomeRows
 from aperture_dagster.front_door.secrets import read_secret, secret_file
 from aperture_dagster.http.errors import ServiceRefused
-from aperture_dagster.media_server.jellyfin import HomeScreen
+from aperture_dagster.media_server.jellyfin.home_screen import HomeScreen
 from aperture_dagster.model import Clock
 from aperture_dagster.publishing.server.home_rows import ROWS
 from aperture_dagster.publishing.server.publication import why_not_published

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from aperture_dagster.catalogue.people import remember_server
+from aperture_dagster.catalogue.stored_users import remember_server
 from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House, safe_path

@@ -19,9 +19,9 @@ from aperture_dagster.enrichment.omdb import client as omdb
 from aperture_dagster.enrichment.tmdb import suggestions, titles
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.http.messages import parse_json
-from aperture_dagster.media_server import items, list_writer
+from aperture_dagster.media_server import items, published_items
+from aperture_dagster.media_server.activity_log import parse_activity
 from aperture_dagster.media_server.listing import only_types, parse_page
-from aperture_dagster.media_server.reader import parse_activity
 from aperture_dagster.prices.price_list import PriceListRejected, parse_price_list
 from aperture_dagster_tests.fuzz import ANYTHING, FEW, broken, why_not_storable
 from aperture_dagster_tests.recordings.recording import load
@@ -67,9 +67,9 @@ MEDIA_SERVER: dict[str, tuple[Parser, str]] = {
     "the tags of an item": (items.parse_tags, "Movie"),
     "a studio": (items.parse_studio, "Movie"),
     "an entry of the log": (parse_activity, "play"),
-    "a published film": (list_writer.parse_published_item, "Movie"),
-    "a list": (only_types("BoxSet", list_writer.parse_list), "BoxSet"),
-    "pictures": (list_writer.artwork_tags, "Movie"),
+    "a published film": (published_items.parse_published_item, "Movie"),
+    "a list": (only_types("BoxSet", published_items.parse_list), "BoxSet"),
+    "pictures": (published_items.artwork_tags, "Movie"),
 }
 
 
@@ -100,7 +100,7 @@ def test_broken_files_of_a_film_are_read_or_refused(data: st.DataObject) -> None
     source = data.draw(broken(_one_of(data, sources)))
     assume(isinstance(source, dict))
     try:
-        found = list_writer.parse_media_source(source)
+        found = published_items.parse_media_source(source)
     except ServiceError:
         return
     assert why_not_storable((found.size, found.bitrate, found.width)) is None

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aperture_dagster.catalogue.histories import LOG_OF_PLAYS, read_log_of_plays
+from aperture_dagster.catalogue.history.log_of_plays import read_log_of_plays
+from aperture_dagster.files.private import LOG_OF_PLAYS
 from aperture_dagster.publishing.disk.nfo import TitleFacts, film_nfo, read_marker, read_title, says_rating
 from aperture_dagster.taste.crowd_table import ARRAYS, CrowdHeader, CrowdTable, build_table, read_table, write_table
 from aperture_dagster.taste.movielens import CrowdError, read_films, read_ids

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from aperture_dagster.catalogue.people import read_users
-from aperture_dagster.catalogue.watch_states import plays_by_week
+from aperture_dagster.catalogue.history.plays import plays_by_week
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.maintenance import forget_past_picks
 from aperture_dagster.maintenance.status import picks_watched
 from aperture_dagster.popularity.household import read_overview, weeks_until

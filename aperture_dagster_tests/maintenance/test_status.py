@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import DateTime
 
-from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.visibility import Visibility
 from aperture_dagster.discovery.pool import lists_read, read_lists, write_list
 from aperture_dagster.enrichment.listed import SuggestedPage
 from aperture_dagster.maintenance.clock import NOT_OURS, PLANNED, future_dates
@@ -41,7 +41,7 @@ WELL = Status(
           JobState("send_requests", True, "canceled")],
     checks=[CheckState("movies.have_provider_ids", is_warning=True, sentence="12 have none.")],
 )  # fmt: skip
-USER = User("1", "ann", "Ann", False, False, None, Access(), gone=False)
+USER = User("1", "ann", "Ann", False, False, None, Visibility(), gone=False)
 NEW = replace(ANN, name="new", films=0, series=0, listed_at=None, first_seen_at=NOW - timedelta(minutes=59))
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.http.errors import BadAnswer
-from aperture_dagster.media_server.accounts import detect_server_type
-from aperture_dagster.media_server.emby import EmbyReader, EmbyWriter
+from aperture_dagster.media_server.detection import detect_server_type
+from aperture_dagster.media_server.emby.reader import EmbyReader
+from aperture_dagster.media_server.emby.writer import EmbyWriter
 from aperture_dagster.media_server.items import parse_title
-from aperture_dagster.media_server.jellyfin import JellyfinReader
+from aperture_dagster.media_server.jellyfin.reader import JellyfinReader
 from aperture_dagster.media_server.records import Listing
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings

@@ -10,21 +10,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from aperture_dagster.catalogue.access import Access
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.references import match_users
+from aperture_dagster.catalogue.visibility import Visibility
 from aperture_dagster.http.errors import BadAnswer, ServiceRefused
-from aperture_dagster.media_server.items import (
-    parse_episode,
-    parse_id,
-    parse_moment,
-    parse_state,
-    parse_title,
-    parse_user,
-)
-from aperture_dagster.media_server.jellyfin import JellyfinReader
+from aperture_dagster.media_server.items import parse_episode, parse_state, parse_title, parse_user
+from aperture_dagster.media_server.jellyfin.reader import JellyfinReader
 from aperture_dagster.media_server.listing import parse_page
 from aperture_dagster.media_server.records import ItemState, Listing, ServerLibrary, ServerTitle
+from aperture_dagster.media_server.values import parse_id, parse_moment
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -379,5 +373,5 @@ def test_other_ids_are_kept_as_they_are(given: str):
 
 
 def test_a_user_is_found_by_an_id_copied_from_the_server():
-    ann = User(ID, "ann", "Ann", False, False, None, Access(), gone=False)
+    ann = User(ID, "ann", "Ann", False, False, None, Visibility(), gone=False)
     assert match_users("01234567-89AB-CDEF-0123-456789ABCDEF", [ann]) == [ann]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.http.errors import Conflict, PathNotVisible, RequestRejected, ServiceUnavailable
-from aperture_dagster.media_server.changes import merge_options
+from aperture_dagster.media_server.library_options import merge_options
 from aperture_dagster.media_server.records import PublishedLibrary
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.simulator.responses import FaultRule

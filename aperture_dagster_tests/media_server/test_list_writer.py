@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.http.errors import BadAnswer, Conflict, NotFound, RequestRejected, ServiceUnavailable
-from aperture_dagster.media_server.jellyfin import JellyfinReader, JellyfinWriter
+from aperture_dagster.media_server.jellyfin.reader import JellyfinReader
+from aperture_dagster.media_server.jellyfin.writer import JellyfinWriter
 from aperture_dagster.media_server.listing import IDS_PER_QUERY
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.simulator.responses import FaultRule

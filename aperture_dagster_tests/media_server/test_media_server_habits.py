@@ -11,10 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from aperture_dagster.http.home_network import Route
-from aperture_dagster.media_server.emby import EmbyReader, parse_emby_user
+from aperture_dagster.media_server.activity_log import parse_activity
+from aperture_dagster.media_server.emby.reader import EmbyReader, parse_emby_user
 from aperture_dagster.media_server.items import parse_user
-from aperture_dagster.media_server.jellyfin import JellyfinReader
-from aperture_dagster.media_server.reader import MediaServerReader, parse_activity
+from aperture_dagster.media_server.jellyfin.reader import JellyfinReader
+from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.media_server.records import Listing, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.simulator.catalogue import item_number
 from aperture_dagster.simulator.jellyfin.items import SERIES_COUNTED

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from aperture_dagster.http.errors import BadAnswer, RequestRejected, UnknownServerVersion
-from aperture_dagster.media_server.emby import EmbyReader, EmbyWriter
-from aperture_dagster.media_server.jellyfin import JellyfinReader, JellyfinWriter
+from aperture_dagster.media_server.emby.reader import EmbyReader
+from aperture_dagster.media_server.emby.writer import EmbyWriter
+from aperture_dagster.media_server.jellyfin.reader import JellyfinReader
+from aperture_dagster.media_server.jellyfin.writer import JellyfinWriter
 from aperture_dagster.simulator.opinions import png
 from aperture_dagster_tests.media_server.writers import ROOT, SERVERS, film_ids, service, user_id, views_of, writing
 from aperture_dagster_tests.services import Answer, Scripted

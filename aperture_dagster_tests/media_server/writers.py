@@ -7,9 +7,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from aperture_dagster.media_server.emby import EmbyReader, EmbyWriter
-from aperture_dagster.media_server.items import parse_id
-from aperture_dagster.media_server.jellyfin import JellyfinReader, JellyfinWriter
+from aperture_dagster.media_server.emby.reader import EmbyReader
+from aperture_dagster.media_server.emby.writer import EmbyWriter
+from aperture_dagster.media_server.jellyfin.reader import JellyfinReader
+from aperture_dagster.media_server.jellyfin.writer import JellyfinWriter
+from aperture_dagster.media_server.values import parse_id
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings

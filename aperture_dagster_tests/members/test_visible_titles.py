@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from aperture_dagster.catalogue.access import Access
-from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.visibility import Visibility
 from aperture_dagster.discovery.suggestions import dismiss_title
 from aperture_dagster.members.visible_titles import titles_in_sight
 from aperture_dagster_tests.catalogue.viewers import furnish
@@ -26,8 +26,8 @@ def test_each_work_is_seen_once_by_its_first_copy_that_the_member_may_see(shelf:
     furnish(shelf)
     assert seen(shelf, "film-1", "film-2") == ["film-1", "film-2"]
     shelf.films(film(1, tags=("private",)), complete=set())
-    assert seen(shelf, "film-1", access=Access(blocked_tags=("private",))) == ["film-100"]
-    assert seen(shelf, "film-1", "film-2", access=Access(all_libraries=False)) == []
+    assert seen(shelf, "film-1", visibility=Visibility(blocked_tags=("private",))) == ["film-100"]
+    assert seen(shelf, "film-1", "film-2", visibility=Visibility(all_libraries=False)) == []
 
 
 def test_a_limit_and_what_was_hidden_hold_at_once(shelf: Shelf):

@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from aperture_dagster.alerts import Notifier
-from aperture_dagster.catalogue.people import read_users
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.members.choices import Choices, choices_of, write_choices
 from aperture_dagster.model import Clock
 from aperture_dagster.newsletter import LetterNotSent, Newsletters, mail_url, why_no_newsletter

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.files import locks
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model import Clock

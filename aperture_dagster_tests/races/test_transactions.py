@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.identity import ProviderIds
-from aperture_dagster.catalogue.items import works_for
-from aperture_dagster.catalogue.people import write_users
+from aperture_dagster.catalogue.stored_users import write_users
+from aperture_dagster.catalogue.works import works_for
 from aperture_dagster.discovery.pool import DETAILS, write_details
 from aperture_dagster.discovery.suggestions import StoredRequest, begin_request, dismiss_title, replace_candidates
 from aperture_dagster.enrichment.tmdb.source import TMDB

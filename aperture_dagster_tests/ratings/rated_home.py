@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.media_server.records import ItemState, ServerTitle
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.copies.originals import record_states

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.watch_states import SeenRating, lock_history
+from aperture_dagster.catalogue.history.progress import lock_history
+from aperture_dagster.catalogue.history.states import SeenRating
 from aperture_dagster.postgres.queries import database_time, read_value
 from aperture_dagster.ratings.in_force import (
     OWN,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.rules import RemovalRefused
+from aperture_dagster.catalogue.removals import RemovalRefused
 from aperture_dagster.ratings.removals import accept_removals, held_by_user, held_removals, undo_removals
 from aperture_dagster.ratings.sync import RatingsReport
 from aperture_dagster_tests.ratings.rated_home import RatedHome

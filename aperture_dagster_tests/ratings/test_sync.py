@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aperture_dagster.catalogue.people import write_users
+from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.ratings.sync import RatingsSync
 from aperture_dagster.simulator.responses import FaultRule

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from aperture_dagster.catalogue.people import write_users
+from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, read_rows
 from aperture_dagster.ratings.accounts import TraktAccounts

@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from aperture_dagster.discovery.seerr import RequestRefused, Seerr
 from aperture_dagster.http.errors import NotFound, ServiceError, ServiceRefused
-from aperture_dagster.media_server.jellyfin import JellyfinReader, JellyfinWriter
+from aperture_dagster.media_server.jellyfin.reader import JellyfinReader
+from aperture_dagster.media_server.jellyfin.writer import JellyfinWriter
 from aperture_dagster.media_server.records import ItemState, Listing, ServerLibrary
 from aperture_dagster.simulator.opinions import jpeg
 from aperture_dagster.simulator.server import Simulator, running

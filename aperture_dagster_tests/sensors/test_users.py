@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.catalogue.people import partition_key, write_users
+from aperture_dagster.catalogue.people import partition_key
+from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, USERS, range_tags
 from aperture_dagster.postgres.database import Database

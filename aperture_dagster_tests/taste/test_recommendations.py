@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aperture_dagster.catalogue.access import Access
-from aperture_dagster.catalogue.people import User, read_users
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.visibility import Visibility
 from aperture_dagster.discovery.suggestions import dismiss_title
 from aperture_dagster.enrichment.enriched import write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
@@ -38,10 +39,13 @@ def ranked(shelf: Shelf, make_settings: Callable[..., Settings]) -> Lists:
         write_vectors(connection, "m", works, list(map(str, works)), vectors)
         activate_model(connection, "m")
 
-    def rank(access: Access | None = None, resting: Collection[int] = (), *, reasons: bool = False) -> list[str]:
+    def rank(access: Visibility | None = None, resting: Collection[int] = (), *, reasons: bool = False) -> list[str]:
         with shelf.open() as connection:
             ann, bob = sorted(read_users(connection), key=lambda user: user.name)
-        people: list[tuple[User, Collection[int]]] = [(replace(ann, access=access or ann.access), resting), (bob, ())]
+        people: list[tuple[User, Collection[int]]] = [
+            (replace(ann, visibility=access or ann.visibility), resting),
+            (bob, ()),
+        ]
         made = Recommendations(
             logging.getLogger("test"), shelf.database, make_settings(), people, model_key="m", as_of=NOW
         )
@@ -55,7 +59,7 @@ def ranked(shelf: Shelf, make_settings: Callable[..., Settings]) -> Lists:
 def test_a_limited_user_gets_what_they_may_see_also_beside_one_without_limits(ranked: Lists):
     for reasons in (False, True):
         assert any(int(one.removeprefix("film-")) % 2 for one in ranked(reasons=reasons))
-        found = ranked(Access(blocked_tags=("private",)), reasons=reasons)
+        found = ranked(Visibility(blocked_tags=("private",)), reasons=reasons)
         assert found and all(int(one.removeprefix("film-")) % 2 == 0 for one in found)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from aperture_dagster.catalogue.sync import Coverage, RemovalRules, TitleSync, write_libraries
+from aperture_dagster.catalogue.sync.merge import Coverage, RemovalRules, write_libraries
+from aperture_dagster.catalogue.sync.titles import TitleSync
 from aperture_dagster.enrichment.omdb.source import OMDB
 from aperture_dagster.http.errors import BadAnswer, QuotaSpent, ServicePaused, ServiceRefused
 from aperture_dagster.postgres.database import Database

@@ -49,7 +49,7 @@ import aperture_dagster.partitions
 import aperture_dagster.publishing.server.polling
 import aperture_dagster.ratings.client
 import aperture_dagster.sensors.outage
-from aperture_dagster.catalogue.people import users_of_partitions
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.ratings import SYNC_JOB
 from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots, unlock_run
 from aperture_dagster.model import Clock

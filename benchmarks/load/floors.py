@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from aperture_dagster.enrichment.tmdb.client import APPENDED
-from aperture_dagster.media_server.jellyfin import JellyfinReader
+from aperture_dagster.media_server.jellyfin.reader import JellyfinReader
 from aperture_dagster.media_server.reader import STATES_PER_PAGE
 from aperture_dagster.postgres.connection import open_engine
 from aperture_dagster.postgres.queries import read_rows

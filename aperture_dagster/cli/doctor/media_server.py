@@ -7,11 +7,12 @@ import difflib
 from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 
-from aperture_dagster.catalogue.access import hidden_from
-from aperture_dagster.catalogue.items import choose_libraries
-from aperture_dagster.catalogue.people import User, as_listed, read_users, users_named, who_takes_part
+from aperture_dagster.catalogue.people import User, as_listed, users_named, who_takes_part
 from aperture_dagster.catalogue.references import nearest_users
 from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users
+from aperture_dagster.catalogue.sync.libraries import choose_libraries
+from aperture_dagster.catalogue.visibility import hidden_from
 from aperture_dagster.cli.doctor.database import describe_apart
 from aperture_dagster.cli.doctor.finding import Finding
 from aperture_dagster.http.errors import ServiceError

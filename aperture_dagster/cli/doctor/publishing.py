@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.people import who_takes_part
 from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.doctor.finding import Finding
-from aperture_dagster.media_server.jellyfin import HomeScreen
+from aperture_dagster.media_server.jellyfin.home_screen import HomeScreen
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database

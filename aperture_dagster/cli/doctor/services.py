@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from aperture_dagster.alerts import Notifier
-from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.catalogue.people import User, who_takes_part
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.cli.doctor.finding import Finding
 from aperture_dagster.discovery.seerr import SEERR, comparable_id, why_not_configured
 from aperture_dagster.enrichment.sources import TitleSource

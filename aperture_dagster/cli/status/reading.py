@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.departures import describe_departures
-from aperture_dagster.catalogue.people import read_users, server_identity, who_takes_part
+from aperture_dagster.catalogue.people import who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
 from aperture_dagster.catalogue.server_trouble import read_trouble
+from aperture_dagster.catalogue.stored_users import read_users, server_identity
 from aperture_dagster.cli.show import how_to_begin
 from aperture_dagster.http.redaction import redact
 from aperture_dagster.maintenance import size_of_database

@@ -5,10 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.catalogue.items import ItemsRead, ItemType, choose_libraries, read_items
-from aperture_dagster.catalogue.people import partition_key, read_users, users_differ, who_takes_part, write_users
+from aperture_dagster.catalogue.people import partition_key, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size, newest_titles
-from aperture_dagster.catalogue.servers import MediaServers, check_names, ids_on_server, read_users_once, user_rows
+from aperture_dagster.catalogue.server_users import check_names, ids_on_server, read_users_once, user_rows
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users, users_differ, write_users
+from aperture_dagster.catalogue.sync.libraries import ItemsRead, ItemType, choose_libraries, read_items
 from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable, warn_unless
 from aperture_dagster.http.errors import BadAnswer
 from aperture_dagster.instance.failures import cause_of, operator_errors

@@ -4,11 +4,16 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from aperture_dagster.catalogue.histories import HistoryRead, HistoryReader, may_have_watched
-from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.catalogue.history.activity import may_have_watched
+from aperture_dagster.catalogue.history.marks import count_marked_items
+from aperture_dagster.catalogue.history.plays import latest_plays
+from aperture_dagster.catalogue.history.progress import read_mark
+from aperture_dagster.catalogue.history.reader import HistoryRead, HistoryReader
+from aperture_dagster.catalogue.people import User, who_takes_part
 from aperture_dagster.catalogue.queries import catalogue_size
-from aperture_dagster.catalogue.servers import MediaServers, has_left, read_activity_once
-from aperture_dagster.catalogue.watch_states import count_marked_items, latest_plays, read_mark
+from aperture_dagster.catalogue.server_users import has_left, read_activity_once
+from aperture_dagster.catalogue.servers import MediaServers
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.defs.catalogue.assets import episodes, media_server, movies, series, users
 from aperture_dagster.defs.reporting import problems_table
 from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset

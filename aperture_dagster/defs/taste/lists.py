@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
-from aperture_dagster.catalogue.people import User, users_of_partitions
+from aperture_dagster.catalogue.people import User
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.catalogue import episodes, movies, series, users, watch_history
 from aperture_dagster.defs.enrichment import SOURCE_ASSETS, TMDB_METADATA, enriched_metadata
 from aperture_dagster.defs.ratings import trakt_ratings

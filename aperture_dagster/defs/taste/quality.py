@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from aperture_dagster.catalogue.people import users_of_partitions
+from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.catalogue import movies, series, users, watch_history
 from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.enrichment import enriched_metadata

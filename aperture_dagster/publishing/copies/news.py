@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from aperture_dagster.catalogue.rules import SAME_POSITION
+from aperture_dagster.catalogue.history.viewings import SAME_POSITION
 from aperture_dagster.media_server.records import ItemState
 from aperture_dagster.model import past
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from aperture_dagster.catalogue.watch_states import PageResult, write_states
+from aperture_dagster.catalogue.history.states import PageResult, write_states
 from aperture_dagster.media_server.records import ItemState
 from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.postgres.queries import array_of, execute

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aperture_dagster.catalogue.access import Access, copies_in_sight
+from aperture_dagster.catalogue.visibility import Visibility, copies_in_sight
 from aperture_dagster.media_server.records import Artwork, MediaSource
 from aperture_dagster.publishing.disk.listed import ListedTitle, ListSpec, Number, Original, OriginalEpisode
 from aperture_dagster.publishing.disk.nfo import TitleFacts
@@ -88,7 +88,7 @@ class _Raw:
 
 def gather(
     specs: Sequence[ListSpec],
-    access: Mapping[str, Access],
+    access: Mapping[str, Visibility],
     database: Database,
     server: MediaServerWriter,
     now: datetime,
@@ -161,7 +161,7 @@ def _works(connection: Connection, spec: ListSpec, played: Collection[int], now:
     return works + list(enumerate((one for one in played if one not in listed), start=last + 1))
 
 
-def _visible(spec: ListSpec, raw: _Raw, access: Mapping[str, Access]) -> dict[int, list[ShownCopy]]:
+def _visible(spec: ListSpec, raw: _Raw, access: Mapping[str, Visibility]) -> dict[int, list[ShownCopy]]:
     """The copies of each listed work that every viewer may see."""
     rules = (access[user_id] for user_id in spec.viewers if user_id in access)
     limited = [rule for rule in rules if rule.is_limited]

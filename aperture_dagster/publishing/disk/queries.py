@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aperture_dagster.catalogue.access import Copy
+from aperture_dagster.catalogue.visibility import LibraryCopy
 from aperture_dagster.model import SKEW, titled
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
@@ -164,7 +164,7 @@ def title_facts(connection: Connection, work_ids: Collection[int]) -> dict[int, 
 class ShownCopy(NamedTuple):
     """A copy of a work on the media server: its id, its official rating and the name of its library there."""
 
-    copy: Copy
+    copy: LibraryCopy
     server_item_id: str
     official_rating: str | None
     library: str
@@ -178,7 +178,7 @@ def copies_of(connection: Connection, work_ids: Collection[int]) -> dict[int, li
         WHERE work_id = ANY(:works) ORDER BY work_id, item_id"""
     found: dict[int, list[ShownCopy]] = {}
     for row in execute(connection, statement, works=list(work_ids)):
-        copy = Copy(row.work_id, row.item_id, row.library_id, tuple(row.tags), row.path)
+        copy = LibraryCopy(row.work_id, row.item_id, row.library_id, tuple(row.tags), row.path)
         shown = ShownCopy(copy, row.server_item_id, row.official_rating, row.library)
         found.setdefault(row.work_id, []).append(shown)
     return found

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.people import User, read_users, server_identity, who_takes_part
-from aperture_dagster.media_server.jellyfin import HomeScreen
+from aperture_dagster.catalogue.people import User, who_takes_part
+from aperture_dagster.catalogue.stored_users import read_users, server_identity
+from aperture_dagster.media_server.jellyfin.home_screen import HomeScreen
 from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
 from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.popularity.watch_again import watch_again

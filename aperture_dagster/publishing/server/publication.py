@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.catalogue.access import within_limit
-from aperture_dagster.catalogue.people import User, read_users, who_takes_part
+from aperture_dagster.catalogue.parental import within_limit
+from aperture_dagster.catalogue.people import User, who_takes_part
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.members.choices import Choices, read_choices
 from aperture_dagster.model import MEDIA_TYPES
@@ -244,7 +245,7 @@ class Publication(PublishingHome):
                 keys = self.manifest.unread()
             specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
             specs = [spec for spec in specs if keys is None or spec.list_key in keys]
-            access = {user.user_id: user.access for user in self.users}
+            access = {user.user_id: user.visibility for user in self.users}
             now = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone))
             gathered = gather(specs, access, self._database, self._server, now, playing=self._server.reader.playing())
             want.specs, want.gathered = specs, gathered

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from aperture_dagster.catalogue.people import read_users, who_takes_part
+from aperture_dagster.catalogue.people import who_takes_part
+from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.media_server.jellyfin import HomeScreen
+from aperture_dagster.media_server.jellyfin.home_screen import HomeScreen
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import ReadOnlyDatabase

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.access import Access
+from aperture_dagster.catalogue.visibility import Visibility
 from aperture_dagster.media_server.records import MediaSource, OriginalFiles
 from aperture_dagster.popularity.stored_picks import replace_top_picks
 from aperture_dagster.publishing.disk.gather import gather
@@ -77,7 +77,7 @@ def touched(server_id: str, days_ago: float, position: float = 0.0, **facts: Any
 
 
 def titles(
-    shelf: Shelf, server: Any, spec: ListSpec, access: Mapping[str, Access] | None = None, *, days: float = 0
+    shelf: Shelf, server: Any, spec: ListSpec, access: Mapping[str, Visibility] | None = None, *, days: float = 0
 ) -> list[str]:
     """The titles of a list, as of some days from now."""
     found = gather([spec], access or {}, shelf.database, server, NOW + days * DAY)
@@ -111,7 +111,7 @@ def test_a_dry_run_remembers_nothing(shelf: Shelf, server: Server):
 def test_a_shared_list_has_only_what_each_of_its_viewers_may_see(shelf: Shelf, server: Server):
     shelf.films(film(2, tags=("violent",)), film(3, tags=("noisy",)), complete=set())
     pick(shelf, NOW.date(), "film-1", "film-2", "film-3")
-    limits = {"ann": Access(blocked_tags=("violent",)), "bob": Access(blocked_tags=("noisy",))}
+    limits = {"ann": Visibility(blocked_tags=("violent",)), "bob": Visibility(blocked_tags=("noisy",))}
     assert titles(shelf, server, EVERYBODYS, limits) == ["Film 1"]
     assert titles(shelf, server, EVERYBODYS, {"ann": limits["ann"]}) == ["Film 1", "Film 3"]
 

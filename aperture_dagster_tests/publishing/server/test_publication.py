@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.catalogue.people import partition_key, write_users
-from aperture_dagster.catalogue.servers import ids_on_server, user_rows
+from aperture_dagster.catalogue.people import partition_key
+from aperture_dagster.catalogue.server_users import ids_on_server, user_rows
+from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.model import Clock
 from aperture_dagster.publishing.server import polling
 from aperture_dagster.publishing.server.publication import Publication

@@ -1,30 +1,27 @@
-"""Read Emby 4.8 and newer, and write to it."""
+"""Read from Emby 4.8 and newer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected
-from aperture_dagster.http.messages import Request, expect
-from aperture_dagster.media_server.changes import COLLECTION_TYPES, route
-from aperture_dagster.media_server.items import parse_id, parse_library, parse_text, parse_texts, parse_user, policy_of
+from aperture_dagster.http.errors import BadAnswer, NotFound
+from aperture_dagster.http.messages import expect
+from aperture_dagster.media_server.items import parse_library, parse_user, policy_of
 from aperture_dagster.media_server.listing import Parse, parse_all, read_listing
 from aperture_dagster.media_server.reader import STATE_OVERLAP, MediaServerReader, Record
 from aperture_dagster.media_server.records import (
     ItemState,
     Listing,
-    MediaType,
-    Page,
-    PublishedLibrary,
+    ParsedPage,
     ServerLibrary,
     ServerUser,
 )
-from aperture_dagster.media_server.writer import MediaServerWriter
+from aperture_dagster.media_server.values import parse_id, parse_text, parse_texts
 
 # Facts about the API that shaped this module:
 #
@@ -70,7 +67,7 @@ class EmbyReader(MediaServerReader):
         self.transport.base_url += PREFIX
         return self.transport.get_json("/System/Info")
 
-    def users(self) -> Page[ServerUser]:
+    def users(self) -> ParsedPage[ServerUser]:
         """Return all users, with the library ids of :meth:`libraries` and the paths of excluded folders."""
         page = self.user_page(parse_emby_user, attrgetter("user_id"))
         libraries = [] if all(user.all_libraries for user in page.records) else self._libraries_with_guids()
@@ -104,7 +101,7 @@ class EmbyReader(MediaServerReader):
                     paths[f"{guid}_{folder.get('Id')}"] = path
         return paths
 
-    def user_page(self, parse: Parse[Record], key: Callable[[Record], str]) -> Page[Record]:
+    def user_page(self, parse: Parse[Record], key: Callable[[Record], str]) -> ParsedPage[Record]:
         """Return all users; see :meth:`MediaServerReader.user_page`."""
 
         def fetch(start: int, overlap: int) -> Any:
@@ -115,7 +112,7 @@ class EmbyReader(MediaServerReader):
         without_id = len(listing.problems) - len(listing.unreadable_ids)
         if listing.shifted or listing.seen + without_id < (listing.total or 0):
             raise BadAnswer(f"{what} changed while it was read.")
-        return Page(users, listing.problems, listing.total, listing.unreadable_ids)
+        return ParsedPage(users, listing.problems, listing.total, listing.unreadable_ids)
 
     def library_objects(self) -> list[Any]:
         """Return all libraries as Emby sends them."""
@@ -157,81 +154,3 @@ def parse_emby_user(item: dict[str, Any]) -> ServerUser:
 def parse_library_with_guid(item: dict[str, Any]) -> tuple[ServerLibrary, str | None]:
     """Parse a library; return it with its id in users' policies, if it has one."""
     return parse_library(item), parse_id(item["Guid"], "Guid") if item.get("Guid") is not None else None
-
-
-# Write to Emby 4.8 and newer.
-#
-# Facts about the API that shaped this module:
-#
-# - A library has three ids: one for listings, one for the calls that change it, and its Guid in users' policies. A
-#   policy with another id is accepted, and grants nothing.
-# - A library without ``ContentType`` is one of mixed content.
-# - Parts of the options are not accepted, or reset the others.
-# - There is no ``GET /Items/{id}``: a whole item is shown only as a user sees it.
-
-
-class EmbyWriter(MediaServerWriter):
-    """An Emby server."""
-
-    product = "emby"
-    _policy_id, _call_id = "Guid", "Id"
-    _known_versions = "Known are 4.8 and newer versions of 4."
-    _rating_fields = ("OfficialRating",)
-    _refresh_query: ClassVar = {"Recursive": "true"}
-
-    @staticmethod
-    def _knows(version: tuple[int, ...]) -> bool:
-        return (4, 8) <= version < (5,)
-
-    def _whole_item(self, item_id: str, user_id: str | None) -> dict[str, Any] | None:
-        """Return an item as its owner or else an administrator sees it."""
-        try:
-            item = self._get(route("/Users/{}/Items/{}", user_id or self._administrator(), item_id))
-        except NotFound:
-            return None
-        return expect(item, dict, "an item of Emby")
-
-    def _administrator(self) -> str:
-        for user_id, user in self.user_objects().items():
-            policy = policy_of(user)
-            if policy.get("IsAdministrator") is True and policy.get("IsDisabled") is not True:
-                return user_id
-        raise BadAnswer("Emby lists no administrator")
-
-    def _creation(self, name: str, media_type: MediaType, options: dict[str, Any], path: str, *, scan: bool) -> Request:
-        # Older versions read the query, newer ones the body.
-        query = {"Name": name, "CollectionType": COLLECTION_TYPES[media_type], "RefreshLibrary": str(scan).lower()}
-        if "," not in path:
-            query["Paths"] = path
-        body = {
-            "Name": name,
-            "CollectionType": COLLECTION_TYPES[media_type],
-            "RefreshLibrary": scan,
-            "Paths": [path],
-            "LibraryOptions": options,
-        }
-        return self._request("POST", "/Library/VirtualFolders", query, json=body, repeatable=False, patient=True)
-
-    def _deletion(self, library: PublishedLibrary, *, scan: bool) -> Request:
-        body = {"Id": library.call_id, "RefreshLibrary": scan}
-        path = "/Library/VirtualFolders/Delete"
-        return self._request("POST", path, json=body, repeatable=True, patient=True)
-
-    def _configuration_request(self, user_id: str, configuration: dict[str, Any]) -> Request:
-        return self._request("POST", route("/Users/{}/Configuration", user_id), json=configuration, repeatable=True)
-
-    def set_user_data(self, user_id: str, item_id: str, data: Mapping[str, Any]) -> None:
-        """Raise RequestRejected."""
-        raise RequestRejected("Emby shares what was watched between copies itself, so none was written.")
-
-    def forget_play(self, user_id: str, item_id: str) -> None:
-        """Raise RequestRejected."""
-        raise RequestRejected("Emby shares what was watched between copies itself, so none was taken off them.")
-
-    def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
-        """Raise RequestRejected."""
-        raise RequestRejected("Emby keeps no ratings from 0 to 10, so none was written.")
-
-    def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str]) -> Request:
-        query = {"Name": name, "Ids": ",".join(item_ids) or None, "MediaType": "Video", "UserId": user_id}
-        return self._request("POST", "/Playlists", query, repeatable=False, patient=True)

@@ -7,29 +7,27 @@ that differ, and marks items that a complete listing lacks as removed, unless th
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Table
 
-from aperture_dagster.catalogue.identity import Incoming, Known, ProviderIds, assign_identities
-from aperture_dagster.catalogue.rules import REMOVAL_LIMIT, LibraryLoss, RemovalRefused, check_removals
-from aperture_dagster.catalogue.tables import episodes, libraries, titles, works
-from aperture_dagster.media_server.records import MediaType, ServerLibrary
+from aperture_dagster.catalogue.removals import REMOVAL_LIMIT, LibraryLoss, RemovalRefused, check_removals
+from aperture_dagster.catalogue.sync.moved_items import move_history
+from aperture_dagster.catalogue.tables import libraries
+from aperture_dagster.media_server.records import ServerLibrary
 from aperture_dagster.postgres.bulk import WriteCounts, as_copied, copy_rows, merge, upsert
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_value
 from aperture_dagster.postgres.tables import written_columns
-from aperture_dagster.worklist.fetches import ask_again
 
 # Condition on a row ``t`` that is not listed: it is certainly missing. Needs a join with ``seen_ids``.
 MISSING = "(t.library_id = ANY(:complete) AND seen_ids.id IS NULL)"
-# Tables of what users said about works, with the condition that rows ``o`` and ``s`` of a user and work are one.
-_SAID = {"ratings": "(o.source, o.item_id) = (s.source, s.item_id)", "dismissals": "TRUE", "more_like_this": "TRUE"}
+
+
 # Select the row that a version ``v`` has because it used to be an item.
-_FORMER_ITEM = "SELECT 1 FROM {table} o WHERE o.item_id = v.item_id OR o.server_item_id = v.server_item_id"
+FORMER_ITEM = "SELECT 1 FROM {table} o WHERE o.item_id = v.item_id OR o.server_item_id = v.server_item_id"
 
 
 @dataclass(slots=True)
@@ -163,7 +161,7 @@ class CatalogueSync:
                 "WHERE s.item_id = t.item_id AND t.removed_at IS NOT NULL"
             )
             _write_versions(connection)
-            _move_history(connection)
+            move_history(connection)
             self._remove_missing(coverage, rules, result)
         return result
 
@@ -203,161 +201,6 @@ class CatalogueSync:
             UPDATE {table} t SET removed_at = now(), updated_at = now() FROM missing_items m
             WHERE m.item_id = t.item_id AND (m.library_id = ANY(:libraries) OR m.follows)"""
         result.removed += execute(connection, statement, libraries=list(removable)).rowcount
-
-
-class TitleSync(CatalogueSync):
-    """A sync of films or of series."""
-
-    TABLE = titles
-    ASSIGNED = ("item_id", "work_id")
-
-    def __init__(self, connection: Connection, media_type: MediaType) -> None:
-        """Create the staging table for films or for series."""
-        super().__init__(
-            connection,
-            "films" if media_type == "movie" else "series",
-            f"t.media_type = '{media_type}'",
-            same_for_all={"media_type": media_type},
-        )
-        self._media_type = media_type
-
-    def _identify(self, coverage: Coverage) -> int:
-        connection = self._connection
-        ids = "t.tmdb_id, t.imdb_id, t.tvdb_id"
-        statement = (
-            f"SELECT t.server_item_id, {ids}, t.path, t.library_id, t.title FROM incoming_items t ORDER BY t.ctid"
-        )
-        incoming = [
-            Incoming(server_item_id, ProviderIds(tmdb_id, imdb_id, tvdb_id), path, library_id, title)
-            for server_item_id, tmdb_id, imdb_id, tvdb_id, path, library_id, title in execute(
-                connection, statement
-            ).all()
-        ]
-        # Include versions, which may be listed as items now because another file became the primary one.
-        statement = f"""
-            SELECT t.item_id, t.work_id, t.server_item_id, {ids}, t.path, t.library_id, t.title, {MISSING} AS missing,
-            t.removed_at IS NOT NULL AS removed FROM titles t
-            LEFT JOIN (SELECT DISTINCT id FROM seen_ids) seen_ids ON seen_ids.id = t.server_item_id WHERE {self._scope}
-            UNION ALL
-            SELECT v.item_id, t.work_id, v.server_item_id, {ids}, NULL, t.library_id, t.title, FALSE, FALSE
-            FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id
-            WHERE {self._scope} AND NOT EXISTS ({_FORMER_ITEM.format(table="titles")}) ORDER BY removed, item_id"""
-        known = [
-            Known(item_id, work_id, server_id, ProviderIds(tmdb_id, imdb_id, tvdb_id), path, library_id, title, missing)
-            for item_id, work_id, server_id, tmdb_id, imdb_id, tvdb_id, path, library_id, title, missing, _ in execute(
-                connection, statement, complete=coverage.certain_libraries()
-            ).all()
-        ]
-        statement = f"SELECT t.work_id, {ids} FROM works t WHERE {self._scope}"
-        works_known = {
-            work_id: ProviderIds(tmdb_id, imdb_id, tvdb_id)
-            for work_id, tmdb_id, imdb_id, tvdb_id in execute(connection, statement).all()
-        }
-        identities = assign_identities(
-            incoming,
-            known,
-            works_known,
-            new_item_id=_next_number(connection, "item_id_seq"),
-            new_work_id=_next_number(connection, "works_work_id_seq"),
-        )
-        changed = [
-            {
-                "work_id": work_id,
-                "media_type": self._media_type,
-                "tmdb_id": ids.tmdb_id,
-                "imdb_id": ids.imdb_id,
-                "tvdb_id": ids.tvdb_id,
-            }
-            for work_id, ids in identities.works.items()
-        ]
-        upsert(connection, works, changed, columns=("work_id", "media_type", "tmdb_id", "imdb_id", "tvdb_id"))
-        # Answers fetched under the old ids may be wrong.
-        ask_again(connection, list(identities.works))
-        connection.exec_driver_sql(
-            "CREATE TEMPORARY TABLE assigned (server_item_id text, item_id bigint, work_id bigint) ON COMMIT DROP"
-        )
-        assigned = ((a.server_item_id, a.item_id, a.work_id) for a in identities.assignments)
-        copy_rows(connection, "assigned", ("server_item_id", "item_id", "work_id"), assigned)
-        connection.exec_driver_sql(
-            "CREATE TEMPORARY TABLE staged_items ON COMMIT DROP AS "
-            "SELECT a.item_id, a.work_id, i.* FROM incoming_items i JOIN assigned a USING (server_item_id)"
-        )
-        return identities.recognised
-
-
-class EpisodeSync(CatalogueSync):
-    """A sync of episodes, without those whose series is not in the catalogue.
-
-    An episode with a new server id is recognised within its series by its path, then by season and number.
-    """
-
-    TABLE = episodes
-    ASSIGNED = ("item_id", "series_item_id", "work_id")
-    STAGED_ONLY: ClassVar[dict[str, str]] = {"version_ids": "text[]", "series_server_id": "text"}
-    ATTRIBUTES: ClassVar[dict[str, str]] = {"series_server_id": "series_item_id"}
-    # The guard was already applied to the series.
-    FOLLOWS = "EXISTS (SELECT 1 FROM titles s WHERE s.item_id = t.series_item_id AND s.removed_at IS NOT NULL)"
-
-    def __init__(self, connection: Connection) -> None:
-        """Create the staging table."""
-        super().__init__(connection, "episodes")
-
-    def _identify(self, coverage: Coverage) -> int:
-        connection = self._connection
-        statement = """
-            CREATE TEMPORARY TABLE staged_items ON COMMIT DROP AS
-            SELECT NULL::bigint AS item_id, s.item_id AS series_item_id, s.work_id, i.* FROM incoming_items i
-            JOIN present_titles s ON s.server_item_id = i.series_server_id AND s.media_type = 'series'"""
-        execute(connection, statement)
-        connection.exec_driver_sql(
-            "INSERT INTO seen_ids SELECT server_item_id, false FROM incoming_items i "
-            "WHERE NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.server_item_id = i.server_item_id)"
-        )
-        connection.exec_driver_sql("ANALYZE staged_items, seen_ids")
-        same_number = """{0}.series_item_id = s.series_item_id
-            AND coalesce({0}.season = s.season AND {0}.number = s.number, {0}.title = s.title)"""
-        # Match by server id, unless both number and path show that the server gave the id to another episode.
-        statement = f"""
-            UPDATE staged_items s SET item_id = e.item_id FROM episodes e WHERE e.server_item_id = s.server_item_id
-            AND (e.path IS NOT DISTINCT FROM s.path OR {same_number.format("e")})"""
-        execute(connection, statement)
-        # Match versions that are listed as items now because another file became the primary one.
-        statement = f"""
-            UPDATE staged_items s SET item_id = v.item_id FROM item_versions v
-            JOIN episodes p ON p.item_id = v.primary_item_id WHERE v.server_item_id = s.server_item_id
-            AND s.item_id IS NULL AND {same_number.format("p")}
-            AND NOT EXISTS ({_FORMER_ITEM.format(table="episodes")})"""
-        execute(connection, statement)
-        statement = f"""
-            CREATE TEMPORARY TABLE unmatched ON COMMIT DROP AS SELECT t.item_id, t.series_item_id, t.season, t.number,
-            t.path, t.library_id, t.removed_at IS NULL AS present, {MISSING} AS missing FROM episodes t
-            LEFT JOIN (SELECT DISTINCT id FROM seen_ids) seen_ids ON seen_ids.id = t.server_item_id
-            WHERE NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.item_id = t.item_id)"""
-        execute(connection, statement, complete=coverage.certain_libraries())
-        # The same path is the same file even if its library was not listed completely; anything else could be a copy.
-        recognised = self._recognise(("series_item_id", "library_id", "path"))
-        recognised += self._recognise(("series_item_id", "path"), only_missing=True)
-        recognised += self._recognise(("series_item_id", "season", "number"), only_missing=True)
-        connection.exec_driver_sql("UPDATE staged_items SET item_id = nextval('item_id_seq') WHERE item_id IS NULL")
-        return recognised
-
-    def _recognise(self, key: tuple[str, ...], *, only_missing: bool = False) -> int:
-        """Match new items with unmatched rows that have the same ``key``; several are paired in order."""
-        known = " AND ".join(f"{name} IS NOT NULL" for name in key)
-        pair = ", ".join(key)
-        statement = f"""
-            UPDATE staged_items s SET item_id = found.item_id FROM (
-              SELECT n.server_item_id, u.item_id FROM (
-                SELECT server_item_id, {pair}, row_number() OVER (PARTITION BY {pair} ORDER BY server_item_id) AS nth
-                FROM staged_items WHERE item_id IS NULL AND {known}) n
-              JOIN (
-                SELECT item_id, {pair}, row_number() OVER (PARTITION BY {pair} ORDER BY NOT present, item_id) AS nth
-                FROM unmatched WHERE {known}{" AND missing" if only_missing else ""}) u USING ({pair}, nth)
-            ) found WHERE found.server_item_id = s.server_item_id"""
-        found = execute(self._connection, statement).rowcount
-        execute(self._connection, "DELETE FROM unmatched u USING staged_items s WHERE s.item_id = u.item_id")
-        execute(self._connection, "ANALYZE unmatched, staged_items")
-        return found
 
 
 def _create_seen_ids(connection: Connection, coverage: Coverage) -> None:
@@ -404,41 +247,3 @@ def _write_versions(connection: Connection) -> None:
         ON CONFLICT (server_item_id) DO UPDATE SET item_id = excluded.item_id,
         primary_item_id = excluded.primary_item_id"""
     execute(connection, statement)
-
-
-def _move_history(connection: Connection) -> None:
-    """Move the history of items that now belong to another work, including their episodes and versions.
-
-    What users said about a work that had no ids goes with it.
-    """
-    statement = """
-        INSERT INTO moved (item_id, work_id)
-        SELECT e.item_id, m.work_id FROM moved m JOIN episodes e ON e.series_item_id = m.item_id
-        UNION ALL
-        SELECT v.item_id, s.work_id FROM staged_items s JOIN item_versions v ON v.primary_item_id = s.item_id"""
-    execute(connection, statement)
-    if read_value(connection, "SELECT count(*) FROM moved"):
-        for table in ("episodes", "watch_state", "plays", "ratings", "rating_changes"):
-            connection.exec_driver_sql(
-                f"UPDATE {table} h SET work_id = m.work_id FROM moved m "
-                "WHERE m.item_id = h.item_id AND m.work_id <> h.work_id"
-            )
-        # A work without ids was this title before it was identified. Any other may have been another title.
-        statement = """
-            SELECT DISTINCT w.work_id AS old, m.work_id AS new FROM moved m JOIN works w ON w.work_id = m.left_work_id
-            WHERE num_nonnulls(w.tmdb_id, w.imdb_id, w.tvdb_id) = 0
-            AND NOT EXISTS (SELECT 1 FROM titles t WHERE t.work_id = w.work_id)"""
-        for old, new in execute(connection, statement).all():
-            for table, is_same in _SAID.items():
-                statement = f"""
-                    UPDATE {table} s SET work_id = :new WHERE work_id = :old AND NOT EXISTS (
-                      SELECT 1 FROM {table} o WHERE (o.user_id, o.work_id) = (s.user_id, :new) AND {is_same})"""
-                execute(connection, statement, old=old, new=new)
-
-
-def _next_number(connection: Connection, sequence: str) -> Callable[[], int]:
-    """Return a function that draws numbers from a sequence, in blocks."""
-    statement = "SELECT nextval(CAST(:sequence AS regclass)) FROM generate_series(1, 500)"
-    blocks = (execute(connection, statement, sequence=sequence).scalars().all() for _ in itertools.count())
-    numbers = itertools.chain.from_iterable(blocks)
-    return lambda: next(numbers)

@@ -19,21 +19,39 @@ from aperture_dagster.model.errors import OperatorError
 
 LARGEST_BYTES = 256_000_000
 """Of a file, unpacked: 100,000 plays are some 100 MB."""
+
+
 LARGEST_ZIP = 32_000_000
+
+
 MOST_FILES = 1_000
+
+
 LONGEST_RECORD = 200_000
 """Characters of a record, or of a line; they have one or two thousand."""
+
+
 CHUNK = 65_536
+
+
 # The two layouts of Trakt's export: watched-history-1.json, and watched/history-1.json.
 _IN_ZIP = re.compile(r"(watched-history|history|ratings-(movies|shows))(-\d+)?\.json")
+
+
 # The columns of the backups of Playback Reporting.
 _PLAYBACK_REPORTING = (
     "DateCreated", "UserId", "ItemId", "ItemType", "ItemName", "PlaybackMethod", "ClientName", "DeviceName",
     "PlayDuration",
 )  # fmt: skip
+
+
 # Where Tautulli's rows begin, within its answer.
 _TAUTULLI = re.compile(r'(?<!\\)"data"\s*:\s*\[')
+
+
 _ENDS = (",", "]", " ", "\n", "\r", "\t")
+
+
 _BETWEEN = re.compile(r"\s*")
 
 

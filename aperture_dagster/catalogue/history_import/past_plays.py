@@ -11,18 +11,25 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.history_files import NOT_FINISHED, WITHOUT_DATE, PastRow, SkippedRow
+from aperture_dagster.catalogue.history.plays import SAME_PLAY, forget_echoes
+from aperture_dagster.catalogue.history.progress import lock_history
+from aperture_dagster.catalogue.history_import.files import NOT_FINISHED, WITHOUT_DATE, PastRow, SkippedRow
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.queries import read_titles_to_name
 from aperture_dagster.catalogue.references import KnownTitle, match_users, simplify
-from aperture_dagster.catalogue.watch_states import SAME_PLAY, forget_echoes, lock_history
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit
 
 FINISHED_SHARE = 0.8
 """Share of a title's length from which it counts as watched to the end, 0-1."""
+
+
 EARLIEST_YEAR = 1980
+
+
 EXAMPLES = 5
+
+
 MOST_REASONS = 50
 
 

@@ -13,19 +13,32 @@ from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from aperture_dagster.catalogue.history_records import read_records
+from aperture_dagster.catalogue.history_import.records import read_records
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.bulk import storable
 
 Source = Literal["trakt", "playback_reporting", "tautulli"]
 
+
 KNOWN_FILES = "a Trakt export, a backup of Playback Reporting or a history of Tautulli"
+
+
 LONGEST_REASON = 200
+
+
 NOT_FINISHED = "not watched to the end"
+
+
 WITHOUT_DATE = "without a date"
+
+
 _EPISODE_NAME = re.compile(r"(.*) - s(\d+)e(\d+) - .*", re.DOTALL)
+
+
 _GUID = re.compile(r"(?:agents\.)?(imdb|tmdb|themoviedb|tvdb|thetvdb)://(tt\d+|\d+)")
+
+
 _READABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError)
 
 
@@ -105,9 +118,6 @@ def _row(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow | str:
     raise ValueError("it is of an unknown kind")
 
 
-# Trakt: entries as its API has them.
-
-
 def _of_trakt(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow | str:
     media_type: MediaType = "movie" if "movie" in record else "series"
     title, episode = record["movie" if media_type == "movie" else "show"], record.get("episode")
@@ -129,9 +139,6 @@ def _of_trakt(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow | str:
     return PastRow("trakt", None, media_type, *names, _moment(record["watched_at"], zone), season=season, number=number)
 
 
-# Playback Reporting: the lines of its backups.
-
-
 def _of_playback_reporting(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow | str:
     kind, title, season, number = record["ItemType"], _text(record["ItemName"]) or "", None, None
     if kind == "Episode":
@@ -147,9 +154,6 @@ def _of_playback_reporting(record: Mapping[str, Any], zone: ZoneInfo) -> PastRow
         _moment(record["DateCreated"], zone), season, number, seconds=int(record["PlayDuration"]),
         item_id=_text(record["ItemId"]),
     )  # fmt: skip
-
-
-# Tautulli: rows as `get_history` of its API returns them.
 
 
 def _of_tautulli(record: Mapping[str, Any]) -> PastRow | str:

@@ -1,4 +1,4 @@
-"""Read Jellyfin 10.9 to 12, and write to it."""
+"""Read from Jellyfin 10.9 to 12."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from aperture_dagster.http.errors import BadAnswer, NotFound, RequestRejected, ServiceFailed
-from aperture_dagster.http.messages import Request, as_object, expect
-from aperture_dagster.media_server import items
-from aperture_dagster.media_server.changes import COLLECTION_TYPES, route
-from aperture_dagster.media_server.items import parse_number, parse_tags, parse_text, parse_user, parse_versions
+from aperture_dagster.http.errors import NotFound
+from aperture_dagster.http.messages import expect
+from aperture_dagster.media_server import values
+from aperture_dagster.media_server.items import parse_tags, parse_user, parse_versions
 from aperture_dagster.media_server.listing import Parse, id_batches, parse_page, read_listings
 from aperture_dagster.media_server.reader import (
     FAVORITES,
@@ -27,18 +26,16 @@ from aperture_dagster.media_server.reader import (
 from aperture_dagster.media_server.records import (
     ItemState,
     Listing,
-    MediaType,
-    Page,
-    PublishedLibrary,
+    ParsedPage,
     ServerLibrary,
     ServerUser,
     with_content,
 )
-from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.model import clean_tags
 
 if TYPE_CHECKING:
-    from aperture_dagster.http.transport import Transport
+    pass
+
 
 # Facts about the API that shaped this module:
 #
@@ -85,7 +82,7 @@ class JellyfinReader(MediaServerReader):
             return {}, {"ApiKey": api_key}
         return {"Authorization": f'MediaBrowser Token="{api_key}"'}, {}
 
-    def users(self) -> Page[ServerUser]:
+    def users(self) -> ParsedPage[ServerUser]:
         """Return all users. Jellyfin knows no e-mail addresses."""
         page = self.user_page(parse_user, attrgetter("user_id"))
         if any(user.blocked_tags or user.allowed_tags for user in page.records):
@@ -116,7 +113,7 @@ class JellyfinReader(MediaServerReader):
         ids = [library.library_id for library in self.libraries() if library.library_id]
         return dict.fromkeys(ids, ()) | self._by_id(ids, "Tags", parse_tags)
 
-    def user_page(self, parse: Parse[Record], key: Callable[[Record], str]) -> Page[Record]:
+    def user_page(self, parse: Parse[Record], key: Callable[[Record], str]) -> ParsedPage[Record]:
         """Return all users; the list has no pages."""
         return parse_page(expect(self.transport.get_json("/Users"), list, "Jellyfin's list of users"), parse)
 
@@ -136,7 +133,7 @@ class JellyfinReader(MediaServerReader):
 
         def parse_and_note(item: dict[str, Any]) -> Item:
             record = parse(item)
-            if (items.parse_integer(item, "MediaSourceCount") or 1) > 1:
+            if (values.parse_integer(item, "MediaSourceCount") or 1) > 1:
                 with_versions.append(record.server_item_id)
             return record
 
@@ -202,8 +199,8 @@ class JellyfinReader(MediaServerReader):
 
 def parse_device(item: dict[str, Any]) -> tuple[str, datetime] | None:
     """Return whose a device is, and when it last asked for anything; None if it does not say."""
-    at = items.moment_of(item, "DateLastActivity")
-    return None if at is None or not item.get("LastUserId") else (items.parse_id(item["LastUserId"], "LastUserId"), at)
+    at = values.moment_of(item, "DateLastActivity")
+    return None if at is None or not item.get("LastUserId") else (values.parse_id(item["LastUserId"], "LastUserId"), at)
 
 
 def apply_library_tags(user: ServerUser, tags: Mapping[str, tuple[str, ...]]) -> ServerUser:
@@ -214,168 +211,3 @@ def apply_library_tags(user: ServerUser, tags: Mapping[str, tuple[str, ...]]) ->
         visible = tags.keys() if user.all_libraries else user.library_ids
         user = replace(user, all_libraries=False, library_ids=tuple(sorted(set(visible) - hidden)))
     return replace(user, open_library_ids=tuple(sorted(one for one, own in tags.items() if allowed & clean_tags(own))))
-
-
-# Write to Jellyfin 10.9 to 12.
-#
-# Facts about the API that shaped this module (jellyfin/jellyfin v10.9.11 to v12.0-rc5):
-#
-# - ``GET /Items/{id}`` fails without a user, and an API key has none, so whole items are read by ``GET /Items?ids=``
-#   with every field that an update writes (``UserLibraryController.GetItem``, ``ItemUpdateController.UpdateItem``).
-# - Paths in the query of a creation are split at commas; those in its body are not.
-# - Before 12.1, a folder counts as part of another one if its path *contains* that one's path.
-# - Entries of a playlist can be removed with an API key from 10.11 on.
-# - ``Rating: null`` leaves a rating as it is; only ``DELETE /UserItems/{id}/Rating`` removes it. A user's token may
-#   write to its own user instead of ``userId`` (jellyfin/jellyfin#15733).
-# - ``POST`` and ``DELETE /UserPlayedItems`` make the user active, ``POST /UserItems/{id}/UserData`` does not. It leaves
-#   a date of a play that is left out, or null, as it is.
-# - ``DisplayOrder`` Default exists since 10.10, and 10.11.0 to 10.11.4 ignored it (jellyfin/jellyfin#15179).
-
-
-# What an update of an item writes. Fields that it leaves alone when they are missing, such as people, are not read.
-WHOLE_ITEM = (
-    "CustomRating,DateCreated,Genres,OriginalTitle,Overview,ProductionLocations,ProviderIds,Settings,SortName,Studios,"
-    "Taglines,Tags"
-)
-
-
-class JellyfinWriter(MediaServerWriter):
-    """A Jellyfin server."""
-
-    product = "jellyfin"
-    _known_versions = "Known are 10.9 to 12."
-    _policy_needs: ClassVar = ("AuthenticationProviderId", "PasswordResetProviderId")
-
-    @staticmethod
-    def _knows(version: tuple[int, ...]) -> bool:
-        return (10, 9) <= version[:2] <= (10, 11) or version[:1] == (12,)
-
-    @staticmethod
-    def _spell(query: Mapping[str, Any]) -> dict[str, Any]:
-        return {name[0].lower() + name[1:]: value for name, value in query.items()}
-
-    def _whole_item(self, item_id: str, user_id: str | None) -> dict[str, Any] | None:
-        what = "Jellyfin's list of items"
-        items = expect(self._items({"Ids": item_id, "Fields": WHOLE_ITEM}).get("Items"), list, what)
-        return expect(items[0], dict, what) if items else None
-
-    def _creation_options(self, *, enabled: bool) -> dict[str, Any]:
-        return {"Enabled": enabled, "SeasonZeroDisplayName": "Specials"}
-
-    def _creation(self, name: str, media_type: MediaType, options: dict[str, Any], path: str, *, scan: bool) -> Request:
-        query = {
-            "Name": name,
-            "CollectionType": COLLECTION_TYPES[media_type],
-            "RefreshLibrary": str(scan).lower(),
-        }
-        return self._request(
-            "POST", "/Library/VirtualFolders", query, json={"LibraryOptions": options}, repeatable=False, patient=True
-        )
-
-    def _deletion(self, library: PublishedLibrary, *, scan: bool) -> Request:
-        query = {"Name": library.name, "RefreshLibrary": str(scan).lower()}
-        return self._request("DELETE", "/Library/VirtualFolders", query, patient=True)
-
-    def _paths_conflict(self, one: str, other: str) -> bool:
-        if super()._paths_conflict(one, other):
-            return True
-        one, other = (path.replace("\\", "/").rstrip("/") for path in (one, other))
-        return self.version[:2] < (12, 1) and (f"{other}/" in f"{one}/" or f"{one}/" in f"{other}/")
-
-    def _configuration_request(self, user_id: str, configuration: dict[str, Any]) -> Request:
-        query = {"UserId": user_id}
-        return self._request("POST", "/Users/Configuration", query, json=configuration, repeatable=True)
-
-    def set_user_data(self, user_id: str, item_id: str, data: Mapping[str, Any]) -> None:
-        """Change some fields of a user's data of an item; see :meth:`MediaServerWriter.set_user_data`."""
-        path = route("/UserItems/{}/UserData", item_id)
-        request = self._request("POST", path, {"UserId": user_id}, json=dict(data), repeatable=True)
-        self._write("user_data", f"change {', '.join(data)} of {item_id} for user {user_id}", request)
-
-    def forget_play(self, user_id: str, item_id: str) -> None:
-        """Take a user's plays off an item; see :meth:`MediaServerWriter.forget_play`."""
-        path = route("/UserPlayedItems/{}", item_id)
-        request = self._request("DELETE", path, {"UserId": user_id}, repeatable=True)
-        self._write("user_data", f"take the plays of user {user_id} off {item_id}", request)
-
-    def _artwork_paths(self, item_id: str) -> Mapping[str, str]:
-        what = "Jellyfin's list of images"
-        infos = [expect(one, dict, what) for one in expect(self._get(route("/Items/{}/Images", item_id)), list, what)]
-        first = {parse_text(one, "ImageType"): parse_text(one, "Path") for one in reversed(infos)}
-        return {kind: path for kind, path in first.items() if kind is not None and path is not None}
-
-    def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
-        """Set or remove a user's rating of an item; see :meth:`MediaServerWriter.set_rating`."""
-        query = {"UserId": user_id}
-        if rating is None:
-            request = self._request("DELETE", route("/UserItems/{}/Rating", item_id), query, repeatable=True)
-        else:
-            path = route("/UserItems/{}/UserData", item_id)
-            request = self._request("POST", path, query, json={"Rating": float(rating)}, repeatable=True)
-        what = "remove the rating" if rating is None else f"set the rating {rating:g}"
-        self._write("rating", f"{what} of {item_id} by user {user_id}", request)
-        if self.dry_run:
-            return
-        found = self._get(route("/UserItems/{}/UserData", item_id), query)
-        shown = parse_number(expect(found, dict, "Jellyfin's user data"), "Rating")
-        if shown != rating:
-            raise BadAnswer(
-                f"Jellyfin shows {shown or 'no rating'} instead of {rating or 'none'} for user {user_id} after it was "
-                "written. Use an API key of the dashboard, not the token of a user."
-            )
-
-    def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str]) -> Request:
-        # Left out, IsPublic is true.
-        body = {
-            "Name": name, "Ids": list(item_ids), "UserId": user_id, "MediaType": "Video", "Users": [],
-            "IsPublic": False,
-        }  # fmt: skip
-        return self._request("POST", "/Playlists", json=body, repeatable=False, patient=True)
-
-
-# Rows on the home screen of Jellyfin, through the HTTP interface of the plugin Home Screen Sections.
-#
-# Facts about it that shaped this module (2.5 on Jellyfin 10.11): a registration lasts until the server restarts, and
-# the same id replaces it; it needs no key. Whenever a home screen is drawn, the server itself requests each row's
-# titles from the address that was registered, and shows what it gets.
-
-
-PluginState = Literal["ready", "starting", "absent"]
-
-
-class HomeScreen:
-    """The plugin of a server, over the server's transport."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def state(self) -> PluginState:
-        """Return whether rows can be registered. Raises ServiceError if the server does not answer."""
-        try:
-            answer = self._transport.send(Request("GET", "/HomeScreen/Ready", accept=(503,), repeatable=False))
-        except NotFound:
-            return "absent"
-        return "starting" if answer.status == 503 else "ready"
-
-    def register(self, row_id: str, text: str, endpoint: str) -> None:
-        """Register a row, or replace the one with this id.
-
-        Args:
-            row_id: unique on the server, without spaces.
-            text: the heading, which every user sees.
-            endpoint: address from which the server will request the titles; not repeated in any message.
-        """
-        self._transport.hide(endpoint)
-        body = {"id": row_id, "displayText": text, "limit": 1, "route": None, "additionalData": row_id}
-        body |= {"resultsEndpoint": endpoint}
-        self._transport.send(Request("POST", "/HomeScreen/RegisterSection", json=body, repeatable=True))
-
-    def shown(self, row_id: str, user_id: str) -> list[str]:
-        """Return the names of the titles that a user is shown in a row; none of a row that is not registered."""
-        request = Request("GET", f"/HomeScreen/Section/{row_id}", params={"userId": user_id}, repeatable=False)
-        try:
-            found = as_object(self._transport.send(request).json())
-        except (NotFound, RequestRejected, ServiceFailed):
-            return []
-        items: Any = found.get("Items") or []
-        return [str(one.get("Name")) for one in items if isinstance(one, dict)]

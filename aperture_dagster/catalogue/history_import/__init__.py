@@ -1,0 +1,1 @@
+"""Earlier plays and ratings from files that other programs exported."""

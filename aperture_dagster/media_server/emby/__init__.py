@@ -1,0 +1,1 @@
+"""Emby: its reader and its writer."""

@@ -1,0 +1,1 @@
+"""Jellyfin: its reader, its writer, and rows on its home screen."""
