@@ -229,7 +229,7 @@ MAKERS = {
         "defs/resources.py", "cli/doctor/media_server.py", "cli/doctor/publishing.py", "cli/publish.py",
         "cli/ratings.py",
         # Looks of schedules and sensors, which give up sooner.
-        "defs/publishing/__init__.py", "sensors/plays.py", "catalogue/servers.py",
+        "defs/publishing/__init__.py", "sensors/plays.py", "catalogue/server_users.py", "catalogue/servers.py",
         # One request a night about who left, and what is still there of somebody who is forgotten.
         "instance/forgetting.py",
         # Whether the server still lets in who is signed in.
