@@ -52,8 +52,9 @@ def _stop_connections(database: Database) -> None:
     with create_engine(database._engine().url, poolclass=NullPool).connect() as other:
         execute(
             other,
+            # Not the server's own, such as autovacuum: nobody else may end these.
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            "WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()",
         )
 
 
