@@ -197,6 +197,12 @@ def test_a_dismissal_is_undone_under_whichever_id_it_was_made(suggested: Bench, 
         assert undo_dismissal(connection, "Alma", SERIES) == 1
 
 
+def test_undoing_a_dismissal_leaves_a_film_hidden_that_has_the_number_of_the_series(suggested: Bench):
+    dismissed("Alma", work_id=99, tmdb_id=11, media_type="movie")(suggested)
+    with suggested.database.transaction() as connection:
+        assert undo_dismissal(connection, "Alma", SERIES) == 0
+
+
 def test_a_title_that_stays_on_a_list_keeps_the_day_on_which_it_came(suggested: Bench):
     row = {"media_type": "movie", "rank": 1, "score": 0.9, "components": {}, "because": [], "user_id": "Bruno"}
     with suggested.database.transaction() as connection:

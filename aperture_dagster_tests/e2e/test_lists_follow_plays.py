@@ -337,3 +337,20 @@ def test_what_was_said_while_the_media_server_is_down_is_followed_afterwards(vie
         note_trouble(connection, None)
     assert viewers.asked_for() == []
     assert viewers.asked_for() == [(ADA, ADA)]
+
+
+def test_whoever_waits_for_a_run_is_not_forgotten_when_nothing_more_is_said(viewers: Viewers):
+    home = viewers.home
+    viewers.listen()
+    viewers.look()
+    user = home.value("SELECT user_id FROM users WHERE name = :name", name=ADA)
+    work = home.value("SELECT min(work_id) FROM titles")
+    tags = {RANGE_START_TAG: ADA, RANGE_END_TAG: BELA}
+    run = add_run(home.instance, "sync_watch_history", "STARTED", **tags)
+    with home.database.transaction() as connection:
+        want_more(connection, user, work, "A film", now=viewers.clock.moment)
+    assert viewers.look().skip_message == NOTHING_SAID, "they may go on"
+    for _ in range(2):
+        assert "reading histories" in viewers.look().skip_message
+    home.instance.report_run_failed(run)
+    assert viewers.asked_for() == [(ADA, ADA)]

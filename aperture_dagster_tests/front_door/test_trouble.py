@@ -83,6 +83,26 @@ def test_what_passes_is_no_longer_said_although_nothing_is_restarted_and_no_job_
         assert not said(door.browser().get("/sign-in").text)
 
 
+def test_a_page_that_says_so_is_made_anew_so_that_the_next_visit_asks_the_server(
+    open_door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(troubles, "ASK_SECONDS", 1000.0)
+    with open_door(http_attempts=1) as door:
+        counters = door.simulator.state.counters
+        ben = door.signed_in("Ben")
+        fault = door.simulator.state.add_fault(FaultRule("jellyfin", "/System/Info", status=503))
+        with pytest.raises(ServiceError):
+            connect(door.settings)
+        before = counters.total("jellyfin")
+        assert said(ben.get("/").text) == {SILENT}
+        wait_for(lambda: counters.total("jellyfin") > before, "the server was not asked")
+        # From now on nothing changes in the database, as on a quiet evening.
+        wait_for(lambda: ben.get("/").text == ben.get("/").text, "the page changes all the time")
+        door.simulator.state.remove_fault(fault)
+        monkeypatch.setattr(troubles, "ASK_SECONDS", 0.0)
+        wait_for(lambda: not said(ben.get("/").text), "it is still said")
+
+
 def test_a_dry_run_and_a_single_failed_request_say_nothing(open_door: Callable[..., Any]):
     with open_door(http_attempts=1) as door:
         door.simulator.state.add_fault(FaultRule("jellyfin", "/System/Info", status=403, times=1))
