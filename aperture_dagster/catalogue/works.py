@@ -19,8 +19,8 @@ ID_NAMES = ("tmdb_id", "imdb_id", "tvdb_id")
 def works_for(connection: Connection, media_type: MediaType, ids: Sequence[ProviderIds]) -> list[int | None]:
     """Find the work of each set of ids, or create it; None if the ids point to different works, or there are none.
 
-    A work without copies gains the ids that it lacks; those of the library's works come from the library alone. Takes
-    the lock of the catalogue until the end of the transaction.
+    A work without copies gains the ids that it lacks; a work in the library has the library's ids only. Takes the
+    catalogue's lock until the end of the transaction.
     """
     # A sync of the catalogue must not create the same work meanwhile.
     lock_until_commit(connection, "catalogue")

@@ -1,4 +1,4 @@
-"""The home that a command works in: the operator's own, or that of a demo."""
+"""The home that a command works in: the operator's own, or a demo's."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _demo_homes(home: str | None, settings: Settings) -> list[Path]:
 
 
 def load_settings_of(home: str | None) -> Settings:
-    """Load the settings with another home, which also becomes that of this process and its children."""
+    """Load the settings with another home, which this process and its children then use, too."""
     if home is not None:
         # First, since an installed package reads its settings from there.
         os.environ[PREFIX + "HOME"] = str(Path(home).expanduser().resolve())

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 from aperture_dagster.taste.embedder import FASTEMBED_MODEL, Embedder, FastEmbedEmbedder, StaticEmbedder
 from aperture_dagster.taste.endpoint import OpenAiEmbedder, endpoint_client
 

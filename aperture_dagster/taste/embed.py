@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -15,9 +15,6 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.taste.embedder import Embedder
 from aperture_dagster.taste.ranking.text import RECIPE, title_text
-
-if TYPE_CHECKING:
-    pass
 from aperture_dagster.taste.vectors import (
     VectorTable,
     activate_model,

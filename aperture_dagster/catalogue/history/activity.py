@@ -24,7 +24,7 @@ ACTIVITY_LAG = timedelta(minutes=5)
 LOOK_BACK = timedelta(hours=2)
 
 
-# Entries of the log may become visible in another order than that of their dates.
+# Log entries may become visible out of the order of their dates.
 OVERLAP = timedelta(minutes=5)
 
 
@@ -142,8 +142,8 @@ class PlaysCursor:
     ) -> None:
         """Add users to ``waiting`` who have marked a favourite, liked something, or taken that back.
 
-        No server reports marks, so those of active users are counted; while nobody is active, nothing is requested. The
-        first count of a user is not news.
+        No server reports marks, so the marks of active users are counted. While nobody is active, nothing is requested.
+        A user's first count is not news.
 
         Args:
             server: the media server.
@@ -194,8 +194,8 @@ OF_USERS = ("waiting", "active", "clients", "marks")
 def settled(known: dict[str, tuple[str, str]], states: Mapping[str, str]) -> dict[str, str]:
     """Return, by user, the change of a state that differs from the one last reported and was the same in the last look.
 
-    ``known`` holds for each user the state that was reported and that of the last look, and is updated. The first look
-    reports nobody. A change that is taken back is reported, too, if there was a look in between.
+    ``known`` maps each user to the state that was last reported and the state at the last look; it is updated. The
+    first look reports nobody. A change that is taken back is also reported if there was a look in between.
     """
     is_first = not known
     found: dict[str, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -12,9 +12,6 @@ from aperture_dagster.postgres.queries import (
     execute,
     read_value,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 class Marks(NamedTuple):
@@ -58,8 +55,8 @@ def marked_items(connection: Connection, user_id: str) -> dict[str, Marks]:
 def copies_of_unmarked(connection: Connection, user_id: str, states: Sequence[ItemState]) -> list[ItemState]:
     """Return the states of other copies of films and episodes, without the marks that their user takes back.
 
-    These are what ``states`` lack of what is stored. A copy whose id is that of another item now is left out: nobody
-    can ask for it.
+    The user takes back every stored mark that ``states`` lack. A copy whose id now belongs to another item is left out,
+    since it can no longer be requested.
     """
     # The view is read once, for all items of the user: joined row by row, each row would read all episodes again, which
     # is what the planner chooses for a user whom its statistics do not know yet.

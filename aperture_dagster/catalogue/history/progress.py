@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -14,10 +14,6 @@ from aperture_dagster.postgres.queries import (
     lock_until_commit,
     read_rows,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 FULL_SYNC_EVERY = timedelta(hours=24)
 

@@ -165,7 +165,7 @@ class HistoryReader:
     def _copies(self, user: User, states: Sequence[ItemState], known: Mapping[str, Marks]) -> list[ItemState]:
         """Return the states of other copies of what lacks a mark in these states that it has in the database.
 
-        Those that the server does not show to the user any more would keep the mark for ever.
+        Copies that the server no longer shows to the user would keep the mark forever.
         """
         unmarked = [
             state

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from aperture_dagster.catalogue.history.plays import forget_echoes
+from aperture_dagster.catalogue.history.progress import lock_history
 from aperture_dagster.catalogue.history.viewings import Viewing, ViewState, viewing_between
 from aperture_dagster.catalogue.tables import plays, watch_state
 from aperture_dagster.media_server.records import ItemState
@@ -20,15 +22,10 @@ from aperture_dagster.postgres.queries import (
     read_rows,
 )
 
-if TYPE_CHECKING:
-    pass
-from aperture_dagster.catalogue.history.plays import forget_echoes
-from aperture_dagster.catalogue.history.progress import lock_history
-
 
 @dataclass(frozen=True, slots=True)
 class SeenRating:
-    """The rating of one item as the media server reports it; ``rating`` is None if there is none.
+    """The rating of one item as the media server reports it; ``rating`` is None for an unrated item.
 
     ``is_published``: the item is a published copy, whose ratings do not stay there.
     """

@@ -82,7 +82,7 @@ def next_watermark(
     """Return the date from which the next look has to read.
 
     That is the newest date which is not in the future: a single future date must not hide all later plays. It does not
-    move past ``unmatched`` dates, those of plays whose item is not known yet: a film may be watched on the evening it
+    move past ``unmatched``, the dates of plays whose item is not known yet: a film may be watched on the evening it
     was added, before the catalogue is read at night. Items of a library that is never read stay unknown, so a play
     holds the mark for :data:`UNMATCHED_PATIENCE` only.
     """

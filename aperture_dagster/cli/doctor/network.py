@@ -27,7 +27,7 @@ def examine_certificates(settings: Settings, clock: Clock) -> Iterator[Finding]:
             begins, ends = certificate_dates(address)
             # Some live for hours only, and are renewed as often.
             is_late = ends - clock.now() < min(ENDS_SOON, (ends - begins) / 5)
-            message = f"that of {address} ends on {ends:%d %b %Y, %H:%M} UTC"
+            message = f"the certificate of {address} ends on {ends:%d %b %Y, %H:%M} UTC"
             todo = ", and is not trusted from then on: renew it there, or on the reverse proxy in front of it"
             yield Finding("certificates", "warning" if is_late else "ok", message + todo * is_late)
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from aperture_dagster.enrichment.listed import ListedTitle, ListPage
 from aperture_dagster.http import errors
 from aperture_dagster.http.messages import as_object, expect, objects, one_line, unique
 from aperture_dagster.media_server.records import MediaType
-
-if TYPE_CHECKING:
-    pass
 
 Provider = Literal["imdb", "tmdb"]
 Id = TypeVar("Id", bound=int | str)

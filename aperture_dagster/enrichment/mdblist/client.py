@@ -9,7 +9,7 @@ Facts about the API that shaped this module:
 - A spent quota is 429, or 200 with an error in the body; there is also a limit over some minutes, reported as 429.
 - Letterboxd's value is out of 10 in batches and out of 5 elsewhere.
 - A page of a list costs one request of the quota, too, and holds up to 1,000 entries. Films and series are apart; an
-  entry's ``id`` is its TMDb id, and its ``rank`` stays that of the list when another order is requested.
+  entry's ``id`` is its TMDb id, and its ``rank`` is its place in the list's own order, whatever order is requested.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class MdbList(ServiceClient):
         Args:
             media_type: of the titles.
             name: the list's number, or ``user/slug``.
-            sort: an order of MDBList with its direction, such as ``score.desc``; None: that of the list.
+            sort: an order of MDBList with its direction, such as ``score.desc``; None: the list's own order.
             offset: entries before the page.
             limit: entries of the page, at most 1,000.
 

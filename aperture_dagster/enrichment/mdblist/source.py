@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from aperture_dagster.enrichment.mdblist.answers import MdbListAnswer
+from aperture_dagster.enrichment.mdblist.client import BatchTooLarge, MdbList
 from aperture_dagster.enrichment.merge import Gives, gives
 from aperture_dagster.enrichment.source import TitleSource, store_titles
 from aperture_dagster.http.errors import RequestRejected
@@ -16,11 +17,6 @@ from aperture_dagster.worklist.fetches import DueItem
 from aperture_dagster.worklist.health import batch_size, remember_batch_size
 from aperture_dagster.worklist.services import MeteredService
 from aperture_dagster.worklist.work_list import Attempt, WorkList
-
-if TYPE_CHECKING:
-    pass
-from aperture_dagster.enrichment.mdblist.answers import MdbListAnswer
-from aperture_dagster.enrichment.mdblist.client import BatchTooLarge, MdbList
 
 TTL = timedelta(days=7)
 # Titles per request; reduced when MDBList refuses it.

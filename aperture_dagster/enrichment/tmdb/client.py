@@ -10,7 +10,7 @@ Facts about the API that shaped this module:
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from aperture_dagster.enrichment.listed import DiscoverFilters, ListedTitle, ListPage, SuggestedPage
 from aperture_dagster.enrichment.tmdb.suggestions import POOL_APPENDED, discover_params, parse_entries, parse_pool_title
@@ -19,9 +19,6 @@ from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, NotFound, ServiceRefused
 from aperture_dagster.http.messages import Answer, expect, objects
 from aperture_dagster.media_server.records import MediaType
-
-if TYPE_CHECKING:
-    pass
 
 PATHS: dict[MediaType, str] = {"movie": "/movie", "series": "/tv"}
 ListName = Literal["popular", "trending", "top_rated"]
@@ -114,7 +111,7 @@ class Tmdb(ServiceClient):
         }
 
     def listed(self, media_type: MediaType, name: ListName, page: int = 1) -> ListPage:
-        """Request a page (from 1 on, 20 titles each) of one of TMDb's own lists; trending is that of the week.
+        """Request a page (from 1 on, 20 titles each) of one of TMDb's own lists; trending covers the week.
 
         Raises:
             BadAnswer: the answer is not a page of a list.

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 from aperture_dagster.enrichment.populations import STUDIOS
 from aperture_dagster.enrichment.studios import note_stored, note_tried
+from aperture_dagster.enrichment.tmdb.images import TmdbImages
 from aperture_dagster.files.private import write_file
 from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.worklist.fetches import DueItem
 from aperture_dagster.worklist.services import MeteredService, Service
 from aperture_dagster.worklist.work_list import Attempt, WorkList, one_by_one
-
-if TYPE_CHECKING:
-    pass
-from aperture_dagster.enrichment.tmdb.images import TmdbImages
 
 # A changed logo has another path and is fetched at once; this is for files that went bad on the server.
 LOGO_TTL = timedelta(days=365)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -12,6 +12,7 @@ from aperture_dagster.enrichment.answers import write_collections
 from aperture_dagster.enrichment.merge import Gives, gives
 from aperture_dagster.enrichment.populations import COLLECTIONS
 from aperture_dagster.enrichment.source import TitleSource, store_titles
+from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.http.errors import NotFound
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.due import ttl_for
@@ -19,10 +20,6 @@ from aperture_dagster.worklist.fetches import DueItem
 from aperture_dagster.worklist.services import MeteredService
 from aperture_dagster.worklist.source import Source
 from aperture_dagster.worklist.work_list import Attempt, WorkList, one_by_one, outcome_of
-
-if TYPE_CHECKING:
-    pass
-from aperture_dagster.enrichment.tmdb.client import Tmdb
 
 TTL = timedelta(days=30)
 # Votes and episodes of a title younger than a year still change.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from aperture_dagster.http.errors import NotFound
 from aperture_dagster.http.messages import expect
@@ -32,10 +32,6 @@ from aperture_dagster.media_server.records import (
     with_content,
 )
 from aperture_dagster.model import clean_tags
-
-if TYPE_CHECKING:
-    pass
-
 
 # Facts about the API that shaped this module:
 #

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from aperture_dagster.http.errors import BadAnswer
 from aperture_dagster.http.messages import Request, expect
@@ -15,10 +15,6 @@ from aperture_dagster.media_server.records import (
 )
 from aperture_dagster.media_server.values import parse_number, parse_text
 from aperture_dagster.media_server.writer import MediaServerWriter
-
-if TYPE_CHECKING:
-    pass
-
 
 # Facts about the API that shaped this module (jellyfin/jellyfin v10.9.11 to v12.0-rc5):
 #

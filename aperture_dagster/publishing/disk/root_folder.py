@@ -6,14 +6,10 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aperture_dagster.files.open_folder import FOLDER_MODE, Marker, NotAFolder, OpenFolder
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.publishing.disk.paths import IGNORED_FOLDERS
-
-if TYPE_CHECKING:
-    pass
 
 # Media servers ignore names that begin with a dot.
 MARKER = Marker(".aperture-published", "Marks the folder of libraries that aperture-dagster publishes. Do not delete.")

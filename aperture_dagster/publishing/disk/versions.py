@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from aperture_dagster.media_server.records import MediaSource
-
-if TYPE_CHECKING:
-    pass
 
 # These are folders, not files. An image of a disc is a file.
 DISC_FOLDERS = frozenset({"dvd", "bluray", "hddvd"})

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from aperture_dagster.model import counted, duration, listed
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.publishing.disk.desired import DesiredEntry
-
-if TYPE_CHECKING:
-    pass
 
 
 class PublishingError(OperatorError):
