@@ -31,6 +31,7 @@ from protocol import (
     embed,
     households_of,
     mean_result,
+    paired,
     rank,
     read_folder,
     sameness,
@@ -239,6 +240,5 @@ def judge_cells(verdict: Verdict, cells: Mapping[Cell, Judged], released: Mappin
             continue
         verdict.least(f"NDCG@10, {cell}", judged.ours.ndcg, round(FLOOR * float(before.mean()), 4))
         if len(before) == judged.ours.users:
-            each = judged.ours.ndcgs - before
-            margin = 1.96 * each.std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else 0.0
-            verdict.least(f"beside the last release, {cell}: difference and its margin", each.mean() + margin, 0.0)
+            mean, margin = paired(judged.ours.ndcgs, before)
+            verdict.least(f"beside the last release, {cell}: difference and its margin", mean + margin, 0.0)

@@ -27,7 +27,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from peers import PEERS, Matrix, Parameters, Peer
+from peers import PEERS, Matrix, Parameters, Peer, grid
 from protocol import (
     ALONE,
     CONFIG,
@@ -52,13 +52,14 @@ from protocol import (
     Setting,
     alone_together,
     before,
-    crowd_of,
     difference,
     edges_of,
     households_of,
     load,
     mean_result,
+    paired,
     product_database,
+    rank,
     read_folder,
     sameness,
     tmdb_lists,
@@ -167,11 +168,10 @@ class Column:
 
     home: Setting
     known: str
-    crowd: bool = False
 
     def __str__(self) -> str:
         """Return its name."""
-        return f"{self.home.name}, {self.known}{', 1-200 as crowd' if self.crowd else ''}"
+        return f"{self.home.name}, {self.known}{', 1-200 as crowd' if self.home.crowd else ''}"
 
 
 def preferences_of(world: World, people: Sequence[Any], *, liked_only: bool) -> Matrix:
@@ -203,7 +203,7 @@ def rank_by(world: World, column: Column, score: Peer, given: Parameters, draw: 
     options = dict(given)
     liked_only = options.pop("liked_only", False)
     lists: Lists = {}
-    outside = list(OTHERS) if column.crowd else []
+    outside = list(OTHERS) if column.home.crowd else []
     for members in households_of(column.home.users, column.home.household, draw):
         people = [*members, *outside]
         asked = [place for place, user in enumerate(members) if user in world.hits]
@@ -233,14 +233,12 @@ def rank_by_latest_votes(world: World, users: Sequence[Any], *, years: int) -> L
 
 def rank_ours(world: World, column: Column, draw: int = 0) -> Lists:
     """Return the production lists."""
-    lists: Lists = {}
-    crowd = crowd_of(world) if column.crowd else None
-    known = world if column.known == "ratings" else without_ratings(world)
-    if column.home.household == 1 and crowd is None:
-        return rank_household(known, list(column.home.users), alone_together(CONFIG))
-    for members in households_of(column.home.users, column.home.household, draw):
-        lists |= rank_household(known, members, CONFIG, crowd=crowd)
-    return lists
+    home, ratings = column.home, column.known == "ratings"
+    if home.household == 1 and not home.crowd:
+        # The same lists as those of 200 households, at once.
+        known = world if ratings else without_ratings(world)
+        return rank_household(known, list(home.users), alone_together(CONFIG))
+    return rank(world, home, draw, ratings=ratings)
 
 
 def qualifying(world: World, home: Setting) -> list[Any]:
@@ -251,10 +249,9 @@ def qualifying(world: World, home: Setting) -> list[Any]:
 def measure(world: World, column: Column, lists: Iterator[Lists]) -> tuple[Result, float]:
     """Return the figures of some draws, and what share of all places 20 films take."""
     users = qualifying(world, column.home)
-    drawn = list(lists)
-    return mean_result([judge(world, each, users) for each in drawn]), float(
-        np.mean([sameness(each) for each in drawn])
-    )
+    drawn = [(judge(world, own, users), sameness(own)) for own in lists]
+    results, same = zip(*drawn, strict=True)
+    return mean_result(results), float(np.mean(same))
 
 
 def choices(known: str, options: Sequence[Parameters]) -> Iterator[Parameters]:
@@ -267,30 +264,24 @@ def choices(known: str, options: Sequence[Parameters]) -> Iterator[Parameters]:
 def tune(world: World) -> dict[tuple[str, str, str], Parameters]:
     """Choose the parameters of all on users 1-200, and print them."""
     chosen: dict[tuple[str, str, str], Parameters] = {}
+
+    def choose(key: tuple[str, str, str], options: Iterable[Parameters], ranked: Callable[[Parameters], Lists]) -> None:
+        tried = ((given, judge(world, ranked(given), users).ndcg) for given in options)
+        chosen[key], score = max(tried, key=lambda pair: pair[1])
+        print(f"    {key!r}: {chosen[key]!r},  # {score:.4f}", flush=True)
+
+    users = qualifying(world, replace(SERVER, users=OTHERS))
     for home, known in itertools.product((SERVER, HOUSEHOLDS), KNOWN_OF_USERS):
         here = replace(home, users=OTHERS, draws=1)
-        users, column = qualifying(world, here), Column(here, known)
+        column = Column(here, known)
         for peer in PEERS:
-            tried = [
-                (judge(world, rank_by(world, column, peer, given), users).ndcg, given)
-                for given in choices(known, peer.grid)
-            ]
-            score, best = max(tried, key=lambda pair: pair[0])
-            chosen[peer.name, home.name, known] = best
-            print(f"    ({peer.name!r}, {home.name!r}, {known!r}): {best!r},  # {score:.4f}", flush=True)
-    users = qualifying(world, replace(SERVER, users=OTHERS))
+            ranked = functools.partial(rank_by, world, column, peer)
+            choose((peer.name, home.name, known), choices(known, peer.grid), ranked)
     for known in KNOWN_OF_USERS:
-        tried = [
-            (judge(world, rank_by_content(world, users, **given), users).ndcg, given)
-            for given in choices(known, [{"weight": weight} for weight in CONTENT_VOTES])
-        ]
-        score, best = max(tried, key=lambda pair: pair[0])
-        chosen["content + votes", "", known] = best
-        print(f"    ('content + votes', '', {known!r}): {best!r},  # {score:.4f}")
-    tried = [(judge(world, rank_by_latest_votes(world, users, years=years), users).ndcg, years) for years in YEARS]
-    score, years = max(tried)
-    chosen["votes of the last years", "", ""] = {"years": years}
-    print(f"    ('votes of the last years', '', ''): {{'years': {years}}},  # {score:.4f}")
+        options = choices(known, grid(weight=CONTENT_VOTES))
+        choose(("content + votes", "", known), options, lambda given: rank_by_content(world, users, **given))
+    by_years = functools.partial(rank_by_latest_votes, world, users)
+    choose(("votes of the last years", "", ""), grid(years=YEARS), lambda given: by_years(**given))
     return chosen
 
 
@@ -299,20 +290,20 @@ def contest(world: World, column: Column, chosen: Mapping[tuple[str, str, str], 
     users = qualifying(world, column.home)
     found: dict[str, tuple[Result, float]] = {}
     plain = replace(world, edges=None)
-    is_alone = column.home.household == 1 and not column.crowd
-    draws = range(1 if column.home.household == 1 else column.home.draws)
+    is_alone = column.home.household == 1 and not column.home.crowd
+    draws = range(column.home.draws)
     found["ours"] = measure(world, column, (rank_ours(plain, column, draw) for draw in draws))
-    if not column.crowd:
+    if not column.home.crowd:
         listed = (rank_ours(world, column, draw) for draw in draws)
         found["ours, recommended lists"] = measure(world, column, listed)
     found["most voted"] = measure(world, column, iter([by_votes(world, users)]))
-    years = chosen["votes of the last years", "", ""]["years"]
-    found["votes of the last years"] = measure(world, column, iter([rank_by_latest_votes(world, users, years=years)]))
+    latest = rank_by_latest_votes(world, users, **chosen["votes of the last years", "", ""])
+    found["votes of the last years"] = measure(world, column, iter([latest]))
     content = chosen["content + votes", "", column.known]
     found["content + votes"] = measure(world, column, iter([rank_by_content(world, users, **content)]))
     if not is_alone:
         # A crowd makes a large home of a small one.
-        tuned = SERVER if column.crowd else column.home
+        tuned = SERVER if column.home.crowd else column.home
         for peer in PEERS:
             given = chosen[peer.name, tuned.name, column.known]
             found[peer.name] = measure(world, column, (rank_by(world, column, peer, given, draw) for draw in draws))
@@ -369,11 +360,10 @@ def single_cuts(
     for share in MOMENTS:
         past = cut_at(world, histories, as_utc(str(moments[int(share * len(moments))])))
         users = qualifying(past, column.home)
-        years = chosen["votes of the last years", "", ""]["years"]
         lists = {
             "ours": rank_ours(past, column),
             "most voted": by_votes(past, users),
-            "votes of the last years": rank_by_latest_votes(past, users, years=years),
+            "votes of the last years": rank_by_latest_votes(past, users, **chosen["votes of the last years", "", ""]),
         }
         for peer in PEERS:
             lists[peer.name] = rank_by(past, column, peer, chosen[peer.name, SERVER.name, "ratings"])
@@ -401,9 +391,8 @@ def judge_column(verdict: Verdict, column: str, found: Mapping[str, tuple[Result
     ours = found["ours"][0]
     others = {name: result for name, (result, _) in found.items() if not name.startswith("ours")}
     name, best = max(others.items(), key=lambda pair: pair[1].ndcg)
-    each = ours.ndcgs - best.ndcgs
-    margin = 1.96 * each.std(ddof=1) / np.sqrt(len(each))
-    verdict.least(f"ours beside {name}, {column}: difference and its margin", float(each.mean() + margin), 0.0)
+    mean, margin = paired(ours.ndcgs, best.ndcgs)
+    verdict.least(f"ours beside {name}, {column}: difference and its margin", mean + margin, 0.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -422,7 +411,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = tune(world) if options.tune else CHOSEN
     verdict = Verdict()
     columns = [Column(home, known) for home in HOMES for known in KNOWN_OF_USERS]
-    columns += [Column(home, known, crowd=True) for home in (SERVER, ALONE) for known in KNOWN_OF_USERS]
+    columns += [Column(replace(home, crowd=True), known) for home in (SERVER, ALONE) for known in KNOWN_OF_USERS]
     for column in columns:
         found = contest(world, column, chosen)
         show(str(column), found)

@@ -238,10 +238,15 @@ def earlier_crowd_of(world: World, user: int) -> Crowd:
     return Crowd(crowd.sources[known], crowd.targets[known], crowd.strengths[known], crowd.people)
 
 
+def paired(ours: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean difference of figures of the same users, and half of its 95 % interval (normal)."""
+    each = ours - other
+    return float(each.mean()), float(1.96 * each.std(ddof=1) / np.sqrt(len(each)))
+
+
 def difference(ours: Result, other: Result) -> str:
-    """Return the mean difference of the NDCG@10 of the same users, with its 95 % interval (normal, paired)."""
-    each = ours.ndcgs - other.ndcgs
-    mean, margin = each.mean(), 1.96 * each.std(ddof=1) / np.sqrt(len(each))
+    """Return the mean difference of the NDCG@10 of the same users, with its 95 % interval."""
+    mean, margin = paired(ours.ndcgs, other.ndcgs)
     return f"{mean:+.4f} [{mean - margin:+.4f}, {mean + margin:+.4f}]"
 
 
