@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
 import dagster as dg
 
@@ -15,6 +16,13 @@ from aperture_dagster.partitions import contiguous_ranges, range_tags, user_part
 from aperture_dagster.settings import Settings
 
 HISTORY, LIST = "watch_history", "recommendations"
+
+
+class Cursor(Protocol):
+    """What a sensor has seen so far, which ``str`` writes."""
+
+    waiting: dict[str, str]
+    """By user id, what no run was requested for yet."""
 
 
 class FollowingRuns:
@@ -33,6 +41,31 @@ class FollowingRuns:
     def users_with_a_list(self, instance: dg.DagsterInstance) -> set[str]:
         """Return the partitions of users who have a list that could follow."""
         return instance.get_materialized_partitions(dg.AssetKey(LIST))
+
+    def follow(
+        self,
+        instance: dg.DagsterInstance,
+        cursor: Cursor,
+        users: Mapping[str, str],
+        *,
+        now: datetime,
+        nothing: str,
+        trouble: str = "",
+    ) -> dg.SensorResult:
+        """Return the result of a look: the runs that are due, or why there are none, and the cursor.
+
+        Args:
+            instance: Dagster's.
+            cursor: of the sensor; those for whom a run is requested no longer wait.
+            users: the partition of each user who takes part, by user id.
+            now: as for :meth:`take_due`.
+            nothing: what to say when nobody waits.
+            trouble: what else to say when no run is requested.
+        """
+        requests = self.take_due(instance, cursor.waiting, users, now=now)
+        waits = "Waiting for a first list, or for a run that is reading histories."
+        reason = None if requests else (waits if cursor.waiting else nothing) + trouble
+        return dg.SensorResult(run_requests=requests, skip_reason=reason, cursor=str(cursor))
 
     def take_due(
         self, instance: dg.DagsterInstance, waiting: dict[str, str], users: Mapping[str, str], *, now: datetime

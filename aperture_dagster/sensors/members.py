@@ -74,10 +74,6 @@ def build_members_sensor(
             return dg.SkipReason(f"Lists follow when the media server can be used again: {trouble.sentence}")
         users = {user.user_id: user.partition_key for user in members}
         heard.waiting |= settled(heard.said, {user_id: said.get(user_id, "") for user_id in users})
-        requests = following.take_due(context.instance, heard.waiting, users, now=now)
-        reason = "Nobody has said anything new."
-        if heard.waiting:
-            reason = "Waiting for a first list, or for a run that is reading histories."
-        return dg.SensorResult(run_requests=requests, skip_reason=None if requests else reason, cursor=str(heard))
+        return following.follow(context.instance, heard, users, now=now, nothing="Nobody has said anything new.")
 
     return members_sensor

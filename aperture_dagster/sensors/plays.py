@@ -62,12 +62,7 @@ def build_plays_sensor(
             with database.transaction() as connection:
                 note_trouble(connection, error)
             return dg.SkipReason(f"Could not look who watched something: {describe(error, settings)}")
-        requests = following.take_due(context.instance, seen.waiting, users, now=now)
-        reason = "Nobody has watched or marked anything."
-        if seen.waiting:
-            reason = "Waiting for a first list, or for a run that is reading histories."
-        return dg.SensorResult(
-            run_requests=requests, skip_reason=None if requests else reason + trouble, cursor=str(seen)
-        )
+        nothing = "Nobody has watched or marked anything."
+        return following.follow(context.instance, seen, users, now=now, nothing=nothing, trouble=trouble)
 
     return plays_sensor
