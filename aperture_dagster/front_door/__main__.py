@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -104,8 +102,6 @@ def run(*, host: str, port: int | None, path_prefix: str, demo: bool, uvicorn_lo
     _log_with_time()
     with webserver(options) as create_operate:
         app = create_app(place, settings, create_operate)
-        # uvicorn stops, and then raises the signal that it was stopped by: to be told to end is no failure.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         serve(app, Proxies(settings), host=place.host, port=place.port, log_level=uvicorn_log_level)
 
 

@@ -12,6 +12,8 @@ import gc
 import ipaddress
 import logging
 import resource
+import signal
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -230,7 +232,7 @@ def leave_loaded_modules_alone() -> None:
 
 
 def serve(app: ASGIApp, proxies: Proxies | None = None, **options: Any) -> None:
-    """Run uvicorn with limits until a signal arrives.
+    """Run uvicorn with limits until a signal arrives; SIGTERM ends the process with 0. For the main thread only.
 
     Args:
         app: the application.
@@ -247,4 +249,6 @@ def serve(app: ASGIApp, proxies: Proxies | None = None, **options: Any) -> None:
     # uvicorn's own would trust what its environment says.
     served: ASGIApp = FairShare(app) if proxies is None else Forwarding(FairShare(app), proxies)
     leave_loaded_modules_alone()
+    # Once it has stopped, uvicorn raises the signal again. Stopping when told to is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(served, http=Protocol, proxy_headers=False, timeout_graceful_shutdown=STOP_SECONDS, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +35,12 @@ def hasty(settings: Settings, database_url: str) -> Iterator[Served]:
     """The front door with less patience."""
     with served(settings, server__HEAD_SECONDS=1.5, house__BODY_SECONDS=1.5) as opened:
         yield opened
+
+
+def test_a_server_that_is_told_to_end_has_not_failed(door: Served):
+    with door.connect() as silent:
+        door.process.send_signal(signal.SIGTERM)
+        assert door.process.wait(60) == 0 and not is_open(silent)
 
 
 @pytest.mark.parametrize("addresses", [1, 40])

@@ -82,6 +82,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         said, _ = process.communicate()
         assert "nothing runs but a page that says what to set" in said and all(one in said for one in NAMED[:2])
         assert not home.exists(), "not even the home was made"
+        assert process.returncode == 0, "to be told to end is no failure"
     finally:
         process.kill()
 
