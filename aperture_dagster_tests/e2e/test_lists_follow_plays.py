@@ -148,6 +148,10 @@ def test_a_look_is_one_request_and_loses_no_play_to_a_failure_or_a_run_that_read
     assert viewers.asked_for() == [(BELA, BELA)] and viewers.trouble() is None
     assert viewers.asked_for() == []
     tags = {RANGE_START_TAG: ADA, RANGE_END_TAG: BELA}
+    publishing = add_run(viewers.home.instance, "sync_watching_libraries", "STARTED", **tags)
+    viewers.watch(BELA)
+    assert viewers.asked_for() == [(BELA, BELA)], "a run that reads no history and makes no list is not waited for"
+    viewers.home.instance.report_run_failed(publishing)
     run = add_run(viewers.home.instance, "sync_watch_history", "STARTED", **tags)
     viewers.watch(ADA)
     assert "reading histories" in viewers.look().skip_message
