@@ -37,14 +37,14 @@ from aperture_dagster.front_door.secrets import OPERATOR, secret_file
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.backup.folder import in_container
-from aperture_dagster.postgres.cluster import short_path
+from aperture_dagster.postgres.cluster import Cluster, short_path
 from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.home import checkout, env_file
 from aperture_dagster.settings.types import is_loopback_only
 from aperture_dagster.up.files import UpFiles, read_state, up_is_running
-from aperture_dagster.up.plan import Limits, Part, Plan, Ui
+from aperture_dagster.up.plan import EmbeddedDatabase, Limits, Part, Plan, Ui
 from aperture_dagster.up.signals import AWAITED
 
 LOOPS = {
@@ -104,7 +104,7 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
             if finding.state != "ok":
                 echo(f"! {finding.what}: {finding.message}")
         _release_databases(settings)
-        plan = _plan(settings.home_path, _ui(host, port, given), lock, folder, first)
+        plan = _plan(settings, _ui(host, port, given), lock, folder, first)
         for name, seconds in LOOPS.items():
             os.environ.setdefault(name, str(seconds))
         sys.stdout.flush()
@@ -228,7 +228,7 @@ def _end_dead_runs(settings: Settings) -> None:
 
 
 def _release_databases(settings: Settings) -> None:
-    """Stop using the embedded database: the supervisor could not stop it; the parts start it, and the last stops it."""
+    """Stop using the embedded database before this process is replaced; the parts start it again."""
     if settings.database_url is None:
         close_engine(product_database_url(settings))
         release_embedded_server(settings.home_path / "postgres")
@@ -267,9 +267,9 @@ def _has_other_settings(folder: Path) -> bool:
     return folder != env_file().parent and any(os.environ.get(name) != value for name, value in found.items())
 
 
-def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequence[Part]) -> Plan:
+def _plan(settings: Settings, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequence[Part]) -> Plan:
     """Plan the parts that ``dagster dev`` has, with one code server for all and no process in front of it."""
-    files = UpFiles.of_home(home)
+    files = UpFiles.of_home(settings.home_path)
     code_socket = str(short_path(files.folder) / "code.sock")
     server = {"socket": code_socket, "location_name": LOCATION}
     # JSON is valid YAML.
@@ -292,8 +292,17 @@ def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequenc
         ],
         lock=lock,
         state=str(files.state),
-        key=str(secret_file(load_settings(), OPERATOR)),
+        key=str(secret_file(settings, OPERATOR)),
         ui=ui,
         folder=str(folder or files.folder) if needs_folder else None,
         limits=Limits(stop_seconds=CONTAINER_STOP_SECONDS) if in_container() else Limits(),
+        database=_embedded_database(settings),
     )
+
+
+def _embedded_database(settings: Settings) -> EmbeddedDatabase | None:
+    """Return the embedded database of a home; None if it is configured to use another server."""
+    if settings.database_url is not None:
+        return None
+    cluster = Cluster(settings.home_path / "postgres")
+    return EmbeddedDatabase(str(cluster.data), str(cluster.life))

@@ -88,6 +88,24 @@ def release_embedded_server(data_directory: Path) -> None:
             locks.release(in_use)
 
 
+def stop_unused_server(data_directory: Path) -> None:
+    """Stop the server if no process uses it, because its last user was killed and could not stop it.
+
+    Raises:
+        OSError: the lock files cannot be opened.
+    """
+    cluster = Cluster(data_directory)
+    with _administration(cluster):
+        # A process that uses the server, such as another command on this home, stops it when it ends.
+        users = locks.acquire(cluster.users, wait=False)
+        if users is None:
+            return
+        try:
+            _stop(cluster)
+        finally:
+            locks.release(users)
+
+
 def restart_on_connect(engine: Engine, data_directory: Path) -> None:
     """Make an engine restart the embedded server when a new connection fails, because the server was killed."""
 

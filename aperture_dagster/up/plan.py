@@ -76,6 +76,19 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class EmbeddedDatabase:
+    """The embedded database of the home.
+
+    Attributes:
+        folder: its data directory.
+        server_lock: lock file that is held as long as its server runs.
+    """
+
+    folder: str
+    server_lock: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What the supervisor runs, and where.
 
@@ -85,7 +98,8 @@ class Plan:
         state: file that tells other commands what runs.
         key: file with the key for the operator's pages, by which the web server can be asked what works.
         ui: where the web server listens.
-        folder: working folder of the parts; None is that of the supervisor.
+        folder: working folder of the parts; None for the supervisor's own.
+        database: to be stopped at the end if the parts could not; None if the database is on another server.
     """
 
     parts: Sequence[Part]
@@ -95,6 +109,7 @@ class Plan:
     ui: Ui
     folder: str | None = None
     limits: Limits = field(default_factory=Limits)
+    database: EmbeddedDatabase | None = None
 
     def command(self) -> list[str]:
         """Return the command that runs this plan."""
@@ -104,5 +119,12 @@ class Plan:
     def parse(cls, text: str) -> Plan:
         """Read a plan back from the argument of the command."""
         given = json.loads(text)
-        parts, limits = [Part(**part) for part in given["parts"]], Limits(**given["limits"])
-        return cls(**given | {"parts": parts, "limits": limits, "ui": Ui(**given["ui"])})
+        return cls(
+            **given
+            | {
+                "parts": [Part(**part) for part in given["parts"]],
+                "ui": Ui(**given["ui"]),
+                "limits": Limits(**given["limits"]),
+                "database": EmbeddedDatabase(**given["database"]) if given["database"] else None,
+            }
+        )

@@ -7,8 +7,9 @@ It runs for months with nothing to do, so it imports no more than the standard l
 arrives or a part prints something. ``aperture up`` checks everything first, then replaces itself with
 ``python -m aperture_dagster.up.supervisor PLAN``.
 
-The embedded database is not a part: whichever part finds it dead starts it again
-(:mod:`aperture_dagster.postgres.embedded`).
+The embedded database is not a part: whichever part finds it dead starts it again, and the last part that ends stops it
+(:mod:`aperture_dagster.postgres.embedded`). If that one was killed, the supervisor has it stopped
+(:mod:`aperture_dagster.up.database`).
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ import json
 import os
 import selectors
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from aperture_dagster.files import locks
 from aperture_dagster.up.plan import Plan
 from aperture_dagster.up.processes import COLOURS, PartProcess, describe_exit
 from aperture_dagster.up.signals import AWAITED, STOPPING
 
+DATABASE_STOPPER = "aperture_dagster.up.database"
 STARTING_POLL_SECONDS = 0.2
 PATIENT_STOP_SECONDS = 5.0
 """How long the end may take before a line says what it waits for."""
@@ -62,6 +66,7 @@ class Supervisor:
         self._stop()
         self._pass_on_output()
         self._write_state()
+        self._stop_database()
         if broken:
             say(f"Stopped. This could not be kept running: {', '.join(broken)}. The exit code is {BROKEN}.")
         return BROKEN if broken else 0
@@ -177,6 +182,31 @@ class Supervisor:
                 if signal.SIGINT in self._wait(0.05) and is_patient:
                     is_patient = False
                     say(f"Killing {_names(left)}.")
+
+    def _stop_database(self) -> None:
+        """Stop the embedded database if it outlived all parts, since the last one that used it was killed.
+
+        Ctrl-C does not wait for that; it goes on nevertheless.
+        """
+        database = self.plan.database
+        if database is None or not locks.is_held(Path(database.server_lock)):
+            return
+        try:
+            stopper = subprocess.Popen(
+                [sys.executable, "-P", "-m", DATABASE_STOPPER, database.folder],
+                cwd=self.plan.folder,
+                stdin=subprocess.DEVNULL,
+                # The home stays locked until it has ended.
+                pass_fds=(self.plan.lock,),
+                process_group=0,
+            )
+        except OSError as error:
+            say(f"The embedded database could not be stopped: {error}")
+            return
+        deadline = time.monotonic() + self.plan.limits.stop_seconds
+        while stopper.poll() is None and time.monotonic() < deadline:
+            if signal.SIGINT in self._wait(0.05):
+                break
 
 
 def _names(parts: Iterable[PartProcess]) -> str:

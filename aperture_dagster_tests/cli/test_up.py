@@ -20,7 +20,7 @@ from aperture_dagster.cli.up import _check_the_rest, _lock_home
 from aperture_dagster.files import locks
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.backup import folder as folder_module
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.up.files import UpFiles
 from aperture_dagster.up.plan import Ui
@@ -76,7 +76,7 @@ def test_an_env_file_of_another_home_has_no_effect_on_the_parts(
 
     def working_folder(started_in: Path) -> str | None:
         monkeypatch.chdir(started_in)
-        return up_module._plan(home, Ui("127.0.0.1", 3000), 0, None, []).folder
+        return up_module._plan(load_settings(), Ui("127.0.0.1", 3000), 0, None, []).folder
 
     assert working_folder(elsewhere) == str(UpFiles.of_home(home).folder)
     assert working_folder(home) is None and working_folder(tmp_path) is None

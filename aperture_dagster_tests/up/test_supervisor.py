@@ -18,10 +18,13 @@ import psutil
 import pytest
 
 from aperture_dagster.files import locks
+from aperture_dagster.postgres.cluster import Cluster
+from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.up.files import read_state
-from aperture_dagster.up.plan import Limits, Part, Plan, Ui
+from aperture_dagster.up.plan import EmbeddedDatabase, Limits, Part, Plan, Ui
 from aperture_dagster.up.processes import LONGEST_LINE, RUNNER, Output, PartProcess
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.holders import Holder, run
 from aperture_dagster_tests.processes import all_gone, processes_of
 
 PART = """
@@ -34,6 +37,9 @@ if "broken" in options:
     sys.exit("no such \x1b[31mthing\x1b[0m")
 while "chatty" in options:
     print("words of", name)
+if "uses" in options:
+    from aperture_dagster.postgres.embedded import start_embedded_server
+    start_embedded_server(pathlib.Path(options[options.index("uses") + 1]))
 if "serves" in options:
     server = socket.socket(socket.AF_UNIX)
     (folder / "socket").unlink(missing_ok=True)
@@ -62,6 +68,8 @@ assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])
 """
 SET_CHILD_SUBREAPER = 36
+# Seconds. Nothing here takes longer, not even on a busy machine, unless something is broken.
+LIMIT = 30
 QUICK = Limits(pause_seconds=0.05)
 
 
@@ -125,7 +133,7 @@ class Supervised:
 
     def wait_until(self, condition: Callable[[], Any], otherwise: str) -> None:
         """Wait until something is true."""
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + LIMIT
         while not condition():
             assert time.monotonic() < deadline, f"{otherwise}:\n{self.said}"
             time.sleep(0.02)
@@ -167,7 +175,7 @@ class Supervised:
 
     def end(self) -> tuple[int, str]:
         """Wait for the end of the supervisor, which leaves nothing behind; return its exit code and what it said."""
-        code = self.process.wait(timeout=240)
+        code = self.process.wait(timeout=LIMIT)
         assert not processes_of(self.folder), "also not what a part has started"
         return code, self.said
 
@@ -184,7 +192,12 @@ def start(tmp_path: Path, orphans: None) -> Iterator[Start]:
     (tmp_path / "part_of_test.py").write_text(PART)
 
     def started(
-        limits: Limits = QUICK, *, prefix: list[str] | None = None, wait: bool = True, **parts: str
+        limits: Limits = QUICK,
+        *,
+        prefix: list[str] | None = None,
+        wait: bool = True,
+        database: EmbeddedDatabase | None = None,
+        **parts: str,
     ) -> Supervised:
         planned = [
             Part(
@@ -198,7 +211,7 @@ def start(tmp_path: Path, orphans: None) -> Iterator[Start]:
             tmp_path,
             lambda lock: Plan(
                 planned, lock, str(tmp_path / "up.json"), str(tmp_path / "key"), Ui("127.0.0.1", 3000), str(tmp_path),
-                limits,
+                limits, database,
             ),
             prefix,
         )  # fmt: skip
@@ -258,7 +271,7 @@ def test_a_part_that_dies_is_started_again_while_its_runs_and_others_go_on_and_a
     up.process.wait()
     assert locks.is_held(up.lock_file), "the daemon is still stopping"
     (tmp_path / "go").touch()
-    assert all_gone(tmp_path)
+    assert all_gone(tmp_path, seconds=LIMIT)
     # A process that is ending lets go of its memory, where its command line is, before its files.
     up.wait_until(lambda: not locks.is_held(up.lock_file), "the home is still locked")
 
@@ -350,6 +363,49 @@ def test_a_second_ctrl_c_does_not_wait_for_a_part_that_does_not_listen(start: St
     assert "seconds for: daemon" in up.said
     up.process.send_signal(signal.SIGINT)
     assert up.end()[0] == 0 and "Killing daemon." in up.said
+
+
+def embedded_database(folder: Path) -> EmbeddedDatabase:
+    """Return the embedded database of a folder, which has been initialized and is not running."""
+    start_embedded_server(folder)
+    release_embedded_server(folder)
+    cluster = Cluster(folder)
+    return EmbeddedDatabase(str(cluster.data), str(cluster.life))
+
+
+def test_the_database_is_stopped_when_the_part_that_used_it_last_was_killed(start: Start, folder: Path):
+    database = embedded_database(folder)
+    up = start(Limits(stop_seconds=4), database=database, daemon=f"stubborn uses {folder}")
+    assert locks.is_held(Path(database.server_lock))
+    up.process.send_signal(signal.SIGINT)
+    assert up.end()[0] == 0
+    assert not processes_of(folder.parent)
+
+
+def test_the_database_of_a_killed_part_goes_on_while_another_command_uses_it(
+    start: Start, folder: Path, hold: Callable[..., Holder]
+):
+    up = start(
+        Limits(stop_seconds=4), database=embedded_database(folder), daemon=f"stubborn uses {folder}", other="patient"
+    )
+    command = hold()
+    url = command.url()
+    (up.folder / "go").touch()
+    up.process.send_signal(signal.SIGTERM)
+    assert up.end()[0] == 0
+    assert run(url, "SELECT 1") == [(1,)]
+    command.end()
+    assert all_gone(folder.parent, seconds=LIMIT)
+
+
+def test_parts_that_stop_the_database_themselves_leave_nothing_to_do(start: Start, folder: Path):
+    """To start a program for it would cost containers some of their ten seconds."""
+    database = EmbeddedDatabase("no such folder", embedded_database(folder).server_lock)
+    up = start(database=database, daemon=f"uses {folder}")
+    up.process.send_signal(signal.SIGTERM)
+    code, said = up.end()
+    assert code == 0 and "could not be stopped" not in said
+    assert not processes_of(folder.parent)
 
 
 def test_what_parts_and_their_runs_print_has_the_name_of_the_part_before_it(start: Start):
