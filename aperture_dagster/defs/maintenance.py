@@ -219,7 +219,7 @@ def ai_pricing(
             offered = len(read_offered(connection, settings.embedder_url))
             usage = estimate_usage(connection, clock.now())
             costs = read_costs(connection, settings, usage)
-            version = content_version(connection, "ai_prices", columns=["provider", "model", "price"])
+            version = content_version(connection, "ai_prices", columns=["provider", "model", "price", "gone_since"])
             rows = len(listed_prices(connection))
     notes = [f"{trouble.rstrip('.')}." for trouble in (list_trouble, offered_trouble) if trouble is not None]
     for note in notes:
@@ -251,16 +251,18 @@ def ai_pricing(
 
 @dg.asset_check(
     asset=ai_pricing,
-    description="The price of the configured embedding model is known, or it runs on this machine. If not, set "
-    "APERTURE_EMBEDDER_PRICE.",
+    description="The price of the configured embedding model is known and still in the price list, or the model runs "
+    "on this machine. If not, set APERTURE_EMBEDDER_PRICE, or choose another model.",
 )
 def knows_the_configured_model(
     settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
-    """Warn of a configured model whose price is unknown, and say what to set."""
+    """Warn of a configured model whose price is unknown or no longer listed, and say what to set."""
     with database.transaction() as connection:
         configured = read_configured_model(settings, connection)
     found = "" if configured.price is not None else f"The price of {configured.model} is unknown. {configured.why}"
+    if configured.gone_since is not None:
+        found = f"The price of {configured.model} may be out of date. {configured.why}"
     metadata = {"model": configured.model, "provider": configured.provider or "unknown", "why": configured.why}
     return warn_unless(not found, found, metadata)
 

@@ -48,13 +48,14 @@ DAYS_PER_MONTH = 30
 class ConfiguredModel:
     """The configured embedding model with its price per million tokens; None: unknown, and ``why`` says why.
 
-    ``provider`` is None if the endpoint's host is not known.
+    ``provider`` is None if the endpoint's host is not known. ``gone_since`` is when the model left the price list.
     """
 
     model: str
     provider: str | None
     price: Decimal | None
     why: str
+    gone_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class ModelCost:
     """What a model that can be configured costs for this library, in US dollars; None: unknown.
 
     ``price`` is per million tokens, ``library`` for embedding the whole library once, ``per_month`` at the present rate
-    of change.
+    of change. ``gone_since`` is when the model left the price list, whose last price it keeps.
     """
 
     model: str
@@ -84,11 +85,15 @@ class ModelCost:
     library: Decimal | None
     per_month: Decimal | None
     is_configured: bool
+    gone_since: datetime | None = None
 
     def row(self) -> dict[str, str]:
         """Return the columns of the table of costs."""
+        marks = ["configured"] if self.is_configured else []
+        if self.gone_since is not None:
+            marks.append(f"gone from the price list since {self.gone_since:%Y-%m-%d}")
         return {
-            "model": f"{self.model} (configured)" if self.is_configured else self.model,
+            "model": f"{self.model} ({', '.join(marks)})" if marks else self.model,
             "provider": self.provider,
             "usd_per_million": shown(self.price),
             "usd_library": shown(self.library),
@@ -136,7 +141,9 @@ def configured_model(
     known = listed.get((provider, model))
     if known is not None:
         why = f"From the price list, known since {known.valid_from:%Y-%m-%d}."
-        return ConfiguredModel(model, provider, known.price, why)
+        if known.gone_since is not None:
+            why += f" The list no longer has this model since {known.gone_since:%Y-%m-%d}; it may have been withdrawn."
+        return ConfiguredModel(model, provider, known.price, why, known.gone_since)
     packaged = packaged_prices().get((provider, model))
     if packaged is not None:
         return ConfiguredModel(model, provider, packaged, "From the package.")
@@ -162,6 +169,7 @@ def read_costs(connection: Connection, settings: Settings, usage: Usage) -> list
     # An endpoint may list the configured model under a longer name.
     prices = {key: price for key, price in prices.items() if key[0] != own[0] or not is_same_model(own[1], key[1])}
     prices[own] = configured.price
+    gone = {key: one.gone_since for key, one in listed.items()}
 
     def costs(tokens: int | None, price: Decimal | None) -> Decimal | None:
         # A local model costs nothing at any rate of change.
@@ -177,6 +185,7 @@ def read_costs(connection: Connection, settings: Settings, usage: Usage) -> list
             costs(usage.tokens, price),
             costs(usage.tokens_per_month, price),
             (provider, model) == own,
+            configured.gone_since if (provider, model) == own else gone.get((provider, model)),
         )
         for (provider, model), price in prices.items()
     ]

@@ -50,11 +50,11 @@ class OfferedModel:
     is_remote: bool = False
 
 
-def parse_price_list(content: bytes) -> dict[Key, Decimal]:
+def parse_price_list(content: bytes) -> dict[Key, Decimal | None]:
     """Parse a list in the format of LiteLLM's model cost map; return the prices of embedding models that can be used.
 
-    Each entry is checked by itself. Left out are those without a plausible price, those that do not embed, and those
-    of providers without an endpoint that can be configured.
+    Each entry is checked by itself. The price is None if the list names the model without a plausible one. Left out
+    are models that do not embed, and those of providers without an endpoint that can be configured.
 
     Raises:
         PriceListRejected: it is not JSON, not an object, or holds no price.
@@ -66,7 +66,7 @@ def parse_price_list(content: bytes) -> dict[Key, Decimal]:
         raise PriceListRejected("the price list is not JSON, or was cut off") from None
     if not isinstance(entries, dict):
         raise PriceListRejected(f"the price list is not an object with models, but a {type(entries).__name__}")
-    prices: dict[Key, Decimal] = {}
+    prices: dict[Key, Decimal | None] = {}
     for name, entry in entries.items():
         provider = entry.get("litellm_provider") if isinstance(entry, dict) else None
         if not isinstance(provider, str) or len(name) > LONGEST_NAME:
@@ -74,10 +74,9 @@ def parse_price_list(content: bytes) -> dict[Key, Decimal]:
         provider = provider.strip().removesuffix("-embedding-models")
         # Some embedding models are filed as chat models.
         embeds = entry.get("mode") == "embedding" or "embed" in name.lower()
-        price = _per_million(entry.get("input_cost_per_token")) if embeds and provider in CONFIGURABLE else None
-        if price is not None:
-            prices[provider, name.removeprefix(f"{provider}/")] = price
-    if not prices:
+        if embeds and provider in CONFIGURABLE:
+            prices[provider, name.removeprefix(f"{provider}/")] = _per_million(entry.get("input_cost_per_token"))
+    if all(price is None for price in prices.values()):
         raise PriceListRejected("the price list holds no price of an embedding model")
     return prices
 

@@ -58,7 +58,9 @@ def refresh_prices(price_list: PriceList, database: Database, clock: Clock) -> t
     """Read the price list and store what changed; return how many prices, and why the list was not used, if so."""
     try:
         content = price_list.fetch()
-        listed = parse_price_list(content) if content is not None else {}
+        if content is None:
+            return 0, None
+        listed = parse_price_list(content)
     except (ServiceError, PriceListRejected) as error:
         return 0, str(error)
     with database.transaction() as connection:

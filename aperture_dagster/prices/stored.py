@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -22,10 +23,14 @@ RATE_WINDOW = timedelta(days=28)
 
 @dataclass(frozen=True, slots=True)
 class ListedPrice:
-    """The price of a model in the price list, and when it was first read."""
+    """The price of a model in the price list, and when it was first read.
+
+    ``gone_since`` is when the list was first read without the model; None if the list has it.
+    """
 
     price: Decimal
     valid_from: datetime
+    gone_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +43,28 @@ class EmbeddingRate:
 
 def listed_prices(connection: Connection) -> dict[Key, ListedPrice]:
     """Read the price of each model as the price list had it the last time that it named the model."""
-    rows = read_rows(connection, "SELECT provider, model, price, valid_from FROM ai_prices")
-    return {(row["provider"], row["model"]): ListedPrice(row["price"], row["valid_from"]) for row in rows}
+    rows = read_rows(connection, "SELECT provider, model, price, valid_from, gone_since FROM ai_prices")
+    return {(row.pop("provider"), row.pop("model")): ListedPrice(**row) for row in rows}
 
 
-def write_prices(connection: Connection, prices: Mapping[Key, Decimal], now: datetime) -> int:
-    """Store new and changed prices; return how many. Models that the list no longer has keep their last price."""
+def write_prices(connection: Connection, listed: Mapping[Key, Decimal | None], now: datetime) -> int:
+    """Store what a price list says, and return how many rows changed.
+
+    A model without a plausible price keeps its last one. So does one that the list no longer has; it is marked.
+    """
+    rows: list[dict[str, Any]] = []
     known = listed_prices(connection)
-    rows = [
-        {"provider": key[0], "model": key[1], "price": price, "valid_from": now}
-        for key, price in prices.items()
-        if key not in known or known[key].price != price
-    ]
+    for key in {**known, **listed}:
+        before, price = known.get(key), listed.get(key)
+        if before is not None:
+            is_same = price is None or price == before.price
+            price, valid_from = before.price if price is None else price, before.valid_from if is_same else now
+            gone_since = None if key in listed else before.gone_since or now
+        else:
+            valid_from, gone_since = now, None
+        if price is not None:
+            row = {"provider": key[0], "model": key[1], "price": price}
+            rows.append({**row, "valid_from": valid_from, "gone_since": gone_since})
     return upsert(connection, ai_prices, rows).written
 
 

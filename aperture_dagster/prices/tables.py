@@ -13,8 +13,10 @@ ai_prices = sa.Table(
     sa.Column("model", sa.Text, primary_key=True, comment="its name at that provider"),
     sa.Column("valid_from", Moment, nullable=False, comment="when this price was first read"),
     sa.Column("price", sa.Numeric, nullable=False, comment="US dollars per million tokens"),
+    sa.Column("gone_since", Moment, comment="when the list was first read without the model; null: it has it"),
     between("price", 0, 5),
-    comment="Prices of embedding models in the price list. Models without a known price are absent.",
+    comment="Prices of embedding models in the price list. Models without a known price are absent; one that left the "
+    "list keeps its last price.",
 )
 ai_offered_models = sa.Table(
     "ai_offered_models",

@@ -29,6 +29,8 @@ def knows_the_configured_model(bench: Bench, check: str) -> None:
     bench.fails(check, "small is unknown")
     bench.add("ai_prices", PRICE, provider="openai", model="small")
     bench.passes(check)
+    bench.do("UPDATE ai_prices SET gone_since = '2026-05-01'")
+    bench.fails(check, "The price of small may be out of date. ")
     bench.do("DELETE FROM ai_prices")
     bench.configure(**CLOUD, embedder_price=0.02)
     bench.passes(check)

@@ -103,12 +103,35 @@ def test_prices_of_embedding_models_are_stored_and_a_wrong_one_changes_nothing(h
         entry["input_cost_per_token"] = 3e-08
         assert here.refresh() == (1, None)
         assert here.prices()[SMALL] == ListedPrice(Decimal("0.03"), here.clock.now())
-        # A known price survives one that is none, or off by a thousand, and the end of its entry.
+        # A known price survives one that is none, or off by a thousand.
         for wrong in (0.0, 3e-05):
             entry["input_cost_per_token"] = wrong
             assert here.refresh() == (0, None), wrong
-        del here.state.prices["text-embedding-3-small"]
-        assert here.refresh() == (0, None) and here.price() == Decimal("0.03")
+        assert here.prices()[SMALL].gone_since is None
+
+
+def test_a_model_that_left_the_list_keeps_its_price_and_is_marked_until_it_returns(home):
+    with home() as here:
+        here.refresh()
+        known, entry = here.prices()[SMALL], here.state.prices.pop("text-embedding-3-small")
+        assert here.refresh() == (1, None)
+        left_at = here.clock.now()
+        assert here.prices()[SMALL] == ListedPrice(known.price, known.valid_from, left_at)
+        # It left once, whoever looks again; and a list that is switched off says nothing about models.
+        assert here.refresh() == (0, None)
+        off = PriceList(here.settings.model_copy(update={"prices_url": None}))
+        assert refresh_prices(off, here.database, here.clock) == (0, None)
+        assert {key for key, one in here.prices().items() if one.gone_since} == {SMALL}
+        own = here.configured(embedder_url="https://api.openai.com/v1", embedder_model=None)
+        assert own.price == known.price and f"no longer has this model since {left_at:%Y-%m-%d}" in own.why
+        costs = here.costs(USAGE, embedder="static")
+        assert f"gone from the price list since {left_at:%Y-%m-%d}" in costs[SMALL].row()["model"]
+        assert {key for key, one in costs.items() if one.gone_since} == {SMALL}
+        shown = run_command(here.settings.model_copy(update={"embedder": "static"}), "status", "--prices", columns=80)
+        assert f"not listed since {left_at:%Y-%m-%d}" in shown.output
+        # Back without a plausible price, it is listed all the same.
+        here.state.prices["text-embedding-3-small"] = entry | {"input_cost_per_token": 0.0}
+        assert here.refresh() == (1, None) and here.prices()[SMALL] == known
 
 
 BROKEN: dict[str, Callable[[SimulatorState], Any]] = {

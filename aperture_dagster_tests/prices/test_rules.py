@@ -26,7 +26,11 @@ GOOD = {"text-embedding-3-small": ENTRY}
 
 
 def parsed(entries: object) -> dict[tuple[str, str], Decimal]:
-    return parse_price_list(json.dumps(entries).encode())
+    return plausible(json.dumps(entries))
+
+
+def plausible(content: str) -> dict[tuple[str, str], Decimal]:
+    return {key: price for key, price in parse_price_list(content.encode()).items() if price is not None}
 
 
 def test_a_price_for_a_token_becomes_the_exact_price_for_a_million_of_a_model_at_a_provider():
@@ -72,7 +76,7 @@ def test_what_has_no_plausible_price_is_unknown_and_costs_only_its_entry(entry: 
 @pytest.mark.parametrize("number", ["1e999999", "1e-999999", "NaN"])
 def test_absurd_numbers_are_neither_prices_nor_crashes(number: str):
     odd = json.dumps({"odd": ENTRY | {"input_cost_per_token": "?"}} | GOOD).replace('"?"', number)
-    assert set(parse_price_list(odd.encode())) == {SMALL}
+    assert set(plausible(odd)) == {SMALL}
 
 
 @pytest.mark.parametrize("content", [b"[]", b"{}", json.dumps(GOOD).encode()[:-4], b'{"a": 1}', b"[" * 100_000])

@@ -46,11 +46,19 @@ def show_prices(settings: Settings, *, as_json: bool) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for one in costs:
         amounts = (shown(dollars) for dollars in (one.price, one.library, one.per_month))
-        table.add_row(Text(one.model, "bold" if one.is_configured else ""), Text(one.provider), *amounts)
+        name = Text(one.model, "bold" if one.is_configured else "")
+        if one.gone_since is not None:
+            name.append(f"\nnot listed since {one.gone_since:%Y-%m-%d}", "dim")
+        table.add_row(name, Text(one.provider), *amounts)
     console.print(table)
     console.print()
     own = next(one for one in costs if one.is_configured)
     console.print_hanging(f"Configured is {own.model}. The library has {usage.texts:,} texts, {usage.tokens:,} tokens.")
     console.print_hanging(f"Per month: {usage.why[:1].lower()}{usage.why[1:]}", "dim")
+    if own.gone_since is not None:
+        console.print_hanging(
+            f"The price list no longer has {own.model} since {own.gone_since:%Y-%m-%d}; it may have been withdrawn.",
+            "yellow",
+        )
     if gone is not None:
         console.print_hanging(gone, "yellow")
