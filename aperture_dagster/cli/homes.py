@@ -19,8 +19,10 @@ from aperture_dagster.cli.terminal import echo
 from aperture_dagster.files.private import write_file
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.settings import (
+    FROM_FILE,
     PREFIX,
     Settings,
+    copied_variables,
     environment_names,
     groups,
     load_settings,
@@ -167,8 +169,9 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None,
         # Settings are read from names in lower case, too.
         if name.upper() in ignored:
             del os.environ[name]
-    # Empty instead of absent: so a file `.env` in this home gives them no value either.
+    # As if a file `.env` had given them no value: so one in this home gives them none either.
     os.environ.update(dict.fromkeys(ignored, ""))
+    os.environ[FROM_FILE] = " ".join(sorted((copied_variables() | ignored) - environment.keys()))
     os.environ.update(environment)
     os.environ[PREFIX + "HOME"] = str(home)
     os.environ[PREFIX + "PUBLISH"] = str(lists is not None).lower()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -40,7 +41,7 @@ from aperture_dagster.postgres.backup.folder import in_container
 from aperture_dagster.postgres.cluster import Cluster, short_path
 from aperture_dagster.postgres.connection import close_engine, product_database_url
 from aperture_dagster.postgres.embedded import release_embedded_server
-from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings import FROM_FILE, Settings, copied_variables, load_settings
 from aperture_dagster.settings.home import checkout, env_file
 from aperture_dagster.settings.types import is_loopback_only
 from aperture_dagster.up.files import UpFiles, read_state, up_is_running
@@ -74,6 +75,8 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
 
     A part that dies is restarted; the others go on, also while one cannot be kept alive.
     """
+    # The supervisor blocks them before it becomes this program again.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
     with operator_errors():
         given = load_settings() if on_demo else load_settings_of(home)
         is_set_up = on_demo or given.media_server_url is not None
@@ -82,11 +85,13 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
             on_demo = is_set_up = True
         if not on_demo and stand_ins != StandIns():
             raise click.UsageError("--world, --users and --server are for a demo: they need --demo.")
+        given_host, given_port = host, port
         folder = demo_home(home, stand_ins.server) if on_demo else None
         # Before a port is chosen, which that one most likely uses.
         _refuse_if_running(folder or given.home_path)
         host = _host_of_demo(host, given) if on_demo else host or given.ui_host
         port = _free_port(host, given.ui_port if port is None else port)
+        again = _arguments(on_demo, stand_ins, home, given_host, port if given_port is not None else None)
         if not is_set_up:
             _serve_set_up_page(_ui(host, port, given))
         first = [] if folder is None else [_point_at_stand_ins(stand_ins, folder)]
@@ -104,7 +109,7 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
             if finding.state != "ok":
                 echo(f"! {finding.what}: {finding.message}")
         _release_databases(settings)
-        plan = _plan(settings, _ui(host, port, given), lock, folder, first)
+        plan = _plan(settings, _ui(host, port, given), lock, folder, first, again)
         for name, seconds in LOOPS.items():
             os.environ.setdefault(name, str(seconds))
         sys.stdout.flush()
@@ -112,6 +117,13 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
         # Replaced, not started: everything that the checks above imported would stay in memory for months.
         os.execv(sys.executable, plan.command())
+
+
+def _arguments(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, port: int | None) -> list[str]:
+    """Return the arguments of a command that starts the same anew; what was not given comes from the settings then."""
+    given = {"--home": home and str(Path(home).expanduser().resolve()), "--host": host, "--port": port}
+    options = [part for name, value in given.items() if value is not None for part in (name, str(value))]
+    return [*(["--demo", *shlex.split(" ".join(stand_ins.options()))] if on_demo else []), *options]
 
 
 def _host_of_demo(host: str | None, given: Settings) -> str:
@@ -267,7 +279,14 @@ def _has_other_settings(folder: Path) -> bool:
     return folder != env_file().parent and any(os.environ.get(name) != value for name, value in found.items())
 
 
-def _plan(settings: Settings, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequence[Part]) -> Plan:
+def _plan(
+    settings: Settings,
+    ui: Ui,
+    lock: int,
+    folder: Path | None,
+    stand_ins: Sequence[Part],
+    again: Sequence[str] = (),
+) -> Plan:
     """Plan the parts that ``dagster dev`` has, with one code server for all and no process in front of it."""
     files = UpFiles.of_home(settings.home_path)
     code_socket = str(short_path(files.folder) / "code.sock")
@@ -287,7 +306,7 @@ def _plan(settings: Settings, ui: Ui, lock: int, folder: Path | None, stand_ins:
         parts=[
             *stand_ins,
             Part("code server", "dagster", code_server, stage=1, address=code_socket),
-            Part("webserver", "aperture_dagster.front_door", webserver, stage=2, ready=_ready(ui)),
+            Part("webserver", "aperture_dagster.front_door", webserver, stage=2, ready=_ready(ui), may_restart=True),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
         ],
         lock=lock,
@@ -297,6 +316,8 @@ def _plan(settings: Settings, ui: Ui, lock: int, folder: Path | None, stand_ins:
         folder=str(folder or files.folder) if needs_folder else None,
         limits=Limits(stop_seconds=CONTAINER_STOP_SECONDS) if in_container() else Limits(),
         database=_embedded_database(settings),
+        again=["-P", "-m", "aperture_dagster.cli.main", "up", *again],
+        copied=sorted({*copied_variables(), FROM_FILE}),
     )
 
 

@@ -54,6 +54,9 @@ from aperture_dagster.settings.services import (
 )
 from aperture_dagster.settings.types import SettingsGroup, parse_headers
 
+FROM_FILE = "_APERTURE_FROM_ENV_FILE"
+"""The variable that names those which this process, or one that it descends from, copied from ``.env``."""
+
 
 class SettingsError(OperatorError):
     """A setting is misspelt, of the wrong type or impossible; the message names it and says what is expected."""
@@ -192,19 +195,45 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _read_env_file() -> None:
-    """Copy ``.env`` into the environment, for every process; variables already set win.
+    """Copy ``.env`` into the environment, for every process; variables already set win, unless they are empty.
 
     It may name another home, whose ``.env`` is read, too, as a child of this process would.
     """
     read: set[Path] = set()
+    copied = copied_variables()
     while (path := env_file()) not in read and path.is_file():
         read.add(path)
         with path.open(encoding="utf-8") as file:
             if wrong := next((line for line in parse_stream(file) if line.error), None):
                 raise SettingsError(f"{path}, line {wrong.original.line}: expected NAME=value. Nothing of it is shown.")
         for name, value in dotenv_values(path).items():
-            if value is not None:
-                os.environ.setdefault(name, value)
+            # Compose and NAS pass on lines without a value.
+            if value is not None and not os.environ.get(name) and name not in copied:
+                os.environ[name] = value
+                copied.add(name)
+    if copied:
+        os.environ[FROM_FILE] = " ".join(sorted(copied))
+
+
+def copied_variables() -> set[str]:
+    """Return the variables of the environment that were copied there from ``.env``."""
+    return set(os.environ.get(FROM_FILE, "").split())
+
+
+def settings_set_outside() -> dict[str, str]:
+    """Return the settings that a variable of the environment sets, which ``.env`` cannot change, with its name."""
+    copied = copied_variables()
+    outside = {name.upper(): name for name, value in os.environ.items() if value and name not in copied}
+    found = (
+        (name, [outside[one] for one in environment_names(name) if one in outside]) for name in Settings.model_fields
+    )
+    return {name: variables[0] for name, variables in found if variables}
+
+
+def environment_outside() -> dict[str, str]:
+    """Return the environment without what was copied from ``.env``, for a program that reads it anew."""
+    copied = copied_variables()
+    return {name: value for name, value in os.environ.items() if name not in copied and name != FROM_FILE}
 
 
 def _passwords_in(address: str) -> list[str]:
@@ -242,7 +271,7 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
 
 def _is_copied(variable: str) -> bool:
     """Return whether a variable of the environment was copied there from ``.env``."""
-    return env_file().is_file() and dotenv_values(env_file()).get(variable) == os.environ[variable]
+    return variable in copied_variables()
 
 
 def _explain_unknown(name: str, overrides: dict[str, Any]) -> str:

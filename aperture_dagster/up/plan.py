@@ -19,6 +19,7 @@ class Part:
         address: where it listens once it can be used: the path of a Unix socket, or a port of 127.0.0.1.
         ready: what to announce once everything works; only the web server, which can be asked, has one.
         says_errors_only: what it prints to its standard output is for programs.
+        may_restart: it may ask for everything to be started anew.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Part:
     address: str | int | None = None
     ready: str | None = None
     says_errors_only: bool = False
+    may_restart: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class Plan:
         ui: where the web server listens.
         folder: working folder of the parts; None for the supervisor's own.
         database: to be stopped at the end if the parts could not; None if the database is on another server.
+        again: arguments of Python that start everything anew.
+        copied: variables of the environment that were read from ``.env``, or made from it, and are read anew then.
     """
 
     parts: Sequence[Part]
@@ -110,6 +114,8 @@ class Plan:
     folder: str | None = None
     limits: Limits = field(default_factory=Limits)
     database: EmbeddedDatabase | None = None
+    again: Sequence[str] = ()
+    copied: Sequence[str] = ()
 
     def command(self) -> list[str]:
         """Return the command that runs this plan."""

@@ -67,7 +67,7 @@ class PartProcess:
         ending: how it ended the last time.
     """
 
-    def __init__(self, plan: Plan, part: Part, lifeline: int) -> None:
+    def __init__(self, plan: Plan, part: Part, lifeline: int, restarts: int | None = None) -> None:
         self.part, self.output = part, Output()
         self.state: State = "stopped"
         self.since = self.start_at = self._started_at = 0.0
@@ -75,6 +75,7 @@ class PartProcess:
         self.ending: str | None = None
         self.pid: int | None = None
         self._plan, self._lifeline = plan, lifeline
+        self._restarts = restarts if part.may_restart else None
         self._group: int | None = None
 
     def start(self) -> None:
@@ -96,14 +97,15 @@ class PartProcess:
         process.returncode = 0
 
     def _popen(self, group: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", RUNNER, str(self._lifeline), self._announcement(), self.part.module]
+        asking = [] if self._restarts is None else [self._restarts]
+        command = [sys.executable, "-P", "-m", RUNNER, str(self._lifeline), "".join(map(str, asking))]
         return subprocess.Popen(
-            [*command, *self.part.arguments],
+            [*command, self._announcement(), self.part.module, *self.part.arguments],
             cwd=self._plan.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if self.part.says_errors_only else self.output.writing,
             stderr=self.output.writing,
-            pass_fds=(self._lifeline, self._plan.lock),
+            pass_fds=(self._lifeline, self._plan.lock, *asking),
             # Not that of the supervisor: otherwise Ctrl-C in the terminal would reach each part, and in no order.
             process_group=group,
         )

@@ -45,12 +45,15 @@ class Supervisor:
         self.plan = plan
         # Its writing end is open in this process only, and closes with it.
         lifeline, self._lifeline = os.pipe()
-        self.parts = [PartProcess(plan, part, lifeline) for part in plan.parts]
+        self._restarts, asking = os.pipe()
+        for end in (self._restarts, asking):
+            os.set_blocking(end, False)
+        self.parts = [PartProcess(plan, part, lifeline, asking) for part in plan.parts]
         self._started = time.time()
-        self._is_stopping = False
+        self._is_stopping = self._restarts_after = False
         self._signals = _receive_signals()
         self._selector = selectors.DefaultSelector()
-        for source in (self._signals, *(part.output.reading for part in self.parts)):
+        for source in (self._signals, self._restarts, *(part.output.reading for part in self.parts)):
             self._selector.register(source, selectors.EVENT_READ)
         self._width = max(len(part.part.name) for part in self.parts)
         self._is_terminal = os.isatty(1)
@@ -60,13 +63,15 @@ class Supervisor:
         while not self._is_stopping:
             self._start_what_is_due()
             self._wait(self._seconds_to_next_start())
-        say("Stopping …")
+        say("Starting everything anew …" if self._restarts_after else "Stopping …")
         self._write_state()
         broken = [part.part.name for part in self.parts if part.is_broken]
         self._stop()
         self._pass_on_output()
         self._write_state()
         self._stop_database()
+        if self._restarts_after:
+            self._restart()
         if broken:
             say(f"Stopped. This could not be kept running: {', '.join(broken)}. The exit code is {BROKEN}.")
         return BROKEN if broken else 0
@@ -101,9 +106,27 @@ class Supervisor:
         self._pass_on_output()
         if received & STOPPING:
             # A service manager may signal all processes of a service at once, and a part may be faster.
-            self._is_stopping = True
+            self._is_stopping, self._restarts_after = True, False
+        elif self._is_asked_to_restart() and not self._is_stopping:
+            self._is_stopping = self._restarts_after = True
         self._collect()
         return received
+
+    def _is_asked_to_restart(self) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return bool(os.read(self._restarts, 1000))
+        return False
+
+    def _restart(self) -> None:
+        """Become the program that starts everything; returns if a signal has arrived that ends everything."""
+        # From now on a signal waits for that program, which lets it end it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
+        self._wait(0)
+        if not self._restarts_after:
+            return
+        os.close(self.plan.lock)
+        environment = {name: value for name, value in os.environ.items() if name not in self.plan.copied}
+        os.execve(sys.executable, [sys.executable, *self.plan.again], environment)
 
     def _pass_on_output(self) -> None:
         for part in self.parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -45,6 +46,9 @@ if "serves" in options:
     (folder / "socket").unlink(missing_ok=True)
     server.bind(str(folder / "socket"))
     server.listen()
+if "asks" in options:
+    from aperture_dagster.up import restart
+    (folder / f"{name}.may-ask").write_text(str(restart.is_possible()))
 child = subprocess.Popen(["sleep", "600"])
 with (folder / f"{name}.starts").open("a") as starts:
     starts.write(f"{child.pid} ")
@@ -52,6 +56,9 @@ try:
     (folder / f"{name}.started").touch()
     while not (folder / f"{name}.end").exists():
         time.sleep(0.05)
+        if (folder / f"{name}.ask").exists() and "asks" in options:
+            restart.restart()
+            (folder / f"{name}.ask").unlink()
 finally:
     (folder / f"{name}.ending").write_text(str(time.monotonic()))
     while "patient" in options and not (folder / "go").exists():
@@ -66,6 +73,18 @@ ADOPT = """
 import ctypes, os, sys
 assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])
+"""
+# What everything starts anew with, in these tests.
+AGAIN = """
+import json, os, pathlib, signal, sys
+from aperture_dagster.files import locks
+folder = pathlib.Path(sys.argv[1])
+given = {name: os.environ.get(name) for name in ("COPIED", "GIVEN")}
+seen = {**given, "pid": os.getpid(), "locked": locks.is_held(folder / "lock"), "open": len(os.listdir("/dev/fd"))}
+(folder / "again.new").write_text(json.dumps(seen))
+(folder / "again.new").rename(folder / "again")
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+sys.exit(7)
 """
 SET_CHILD_SUBREAPER = 36
 # Seconds. Nothing here takes longer, not even on a busy machine, unless something is broken.
@@ -202,7 +221,7 @@ def start(tmp_path: Path, orphans: None) -> Iterator[Start]:
         planned = [
             Part(
                 name, "part_of_test", [str(tmp_path), name, *options.split()],
-                stage=0 if "serves" in options else 1,
+                stage=0 if "serves" in options else 1, may_restart="may" in options.split(),
                 address=str(tmp_path / "socket") if "serves" in options else None,
             )
             for name, options in parts.items()
@@ -211,7 +230,7 @@ def start(tmp_path: Path, orphans: None) -> Iterator[Start]:
             tmp_path,
             lambda lock: Plan(
                 planned, lock, str(tmp_path / "up.json"), str(tmp_path / "key"), Ui("127.0.0.1", 3000), str(tmp_path),
-                limits, database,
+                limits, database, again=["-c", AGAIN, str(tmp_path)], copied=["COPIED"],
             ),
             prefix,
         )  # fmt: skip
@@ -242,6 +261,36 @@ def test_a_signal_ends_every_part_and_what_the_parts_have_started_and_the_one_th
     assert parts and all(part["state"] != "running" for part in parts), "its date tells when the daemon ended"
     daemon_ended, server_was_told = (float((tmp_path / one).read_text()) for one in ("daemon.ended", "server.ending"))
     assert server_was_told >= daemon_ended
+
+
+def test_a_part_that_may_has_everything_started_anew_in_order_and_in_the_environment_of_the_operator(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COPIED", "from .env")
+    monkeypatch.setenv("GIVEN", "by the operator")
+    up = start(server="serves", daemon="asks", web="asks may")
+    assert [(up.folder / f"{name}.may-ask").read_text() for name in ("daemon", "web")] == ["False", "True"]
+    # Also after it has been started again itself.
+    up.kill("web")
+    (up.folder / "web.ask").touch()
+    code, said = up.end()
+    assert code == 7 and "Starting everything anew …" in said and "Stopping" not in said
+    seen = json.loads((up.folder / "again").read_text())
+    assert seen["pid"] == up.process.pid, "who started it still knows it"
+    assert (seen["COPIED"], seen["GIVEN"]) == (None, "by the operator")
+    assert not seen["locked"] and seen["open"] <= 4
+    web_ended, server_was_told = (float((up.folder / one).read_text()) for one in ("web.ended", "server.ending"))
+    assert server_was_told >= web_ended
+
+
+def test_a_signal_while_everything_ends_to_be_started_anew_ends_it(start: Start):
+    up = start(web="asks may patient")
+    (up.folder / "web.ask").touch()
+    up.wait_for("web.ending")
+    up.process.send_signal(signal.SIGTERM)
+    (up.folder / "go").touch()
+    assert up.end()[0] == 0
+    assert not (up.folder / "again").exists()
 
 
 def test_a_service_manager_may_signal_all_processes_at_once(start: Start):
