@@ -13,7 +13,6 @@ from aperture_dagster.catalogue.people import User, former_names
 from aperture_dagster.catalogue.tables import users
 from aperture_dagster.catalogue.visibility import Visibility
 from aperture_dagster.facts import read_fact, write_fact
-from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
 from aperture_dagster.postgres.queries import execute
 from aperture_dagster.postgres.tables import written_columns
@@ -53,9 +52,9 @@ def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[s
     return {key: by_key[key] for key in keys if key in by_key}
 
 
-def new_partitions(connection: Connection, *, since: datetime, now: datetime) -> set[str]:
+def new_partitions(connection: Connection, *, since: datetime) -> set[str]:
     """Return the partition keys of users who were first seen since then."""
-    is_new = users.c.first_seen_at.between(since, now + SKEW)
+    is_new = users.c.first_seen_at >= since
     return set(connection.execute(select(users.c.partition_key).where(is_new)).scalars())
 
 

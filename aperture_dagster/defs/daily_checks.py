@@ -75,7 +75,7 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, made_by: Mapping[str, str])
         with database.transaction() as connection:
             users = users_of_partitions(connection, partitions)
             unread = {row["partition"]: row["last_read"] for row in stale_histories(connection, now=now)}
-            new = new_partitions(connection, since=now - LIMIT, now=now)
+            new = new_partitions(connection, since=now - LIMIT)
         for name, job in {"watch_history": READ_BY, **made_by}.items():
             given = settings.schedules.get(job, "*")
             if given == "off":
@@ -87,7 +87,7 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, made_by: Mapping[str, str])
                 since = now - LIMIT - timedelta(days=0 if given.endswith("*") else 6)
                 made = _made_since(context.instance, dg.AssetKey(name), since)
                 with database.transaction() as connection:
-                    spared = made | new_partitions(connection, since=since, now=now)
+                    spared = made | new_partitions(connection, since=since)
                 old = {key: _last_made(context.instance, dg.AssetKey(name), key) for key in users if key not in spared}
             if old:
                 named = ", ".join(users[key].name for key in list(old)[:NAMED]) + " and others" * (len(old) > NAMED)

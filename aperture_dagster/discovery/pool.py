@@ -16,7 +16,7 @@ from aperture_dagster.discovery.plan import Key, KnownList
 from aperture_dagster.discovery.tables import discovery_lists, discovery_pool
 from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
 from aperture_dagster.http.errors import ServiceError, ServicePaused, ServiceRefused
-from aperture_dagster.model import MEDIA_TYPES, SKEW, Clock, is_future
+from aperture_dagster.model import MEDIA_TYPES, SKEW, Clock
 from aperture_dagster.postgres.bulk import as_json, storable, upsert
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
@@ -68,8 +68,8 @@ def read_lists(connection: Connection, *, now: datetime) -> dict[str, SuggestedP
     """Read TMDb's lists that are still fresh, by request."""
     statement = """
         SELECT request, entries FROM discovery_lists
-        WHERE read_at BETWEEN :since AND :latest AND request NOT LIKE 'trakt/%'"""
-    rows = execute(connection, statement, since=now - FRESH_FOR, latest=now + SKEW)
+        WHERE read_at >= :since AND request NOT LIKE 'trakt/%'"""
+    rows = execute(connection, statement, since=now - FRESH_FOR)
     return {row.request: _page(row.entries) for row in rows}
 
 
@@ -328,7 +328,7 @@ def _read_trakt_of(
     for media_type in MEDIA_TYPES:
         with database.transaction() as connection:
             known = read_list(connection, recommendations_of(user_id) + media_type)
-        if known is None or known[1] < day_began or is_future(known[1], clock.now()):
+        if known is None or known[1] < day_began:
             last[media_type] = known[0].entries if known is not None else ()
     if not last:
         return

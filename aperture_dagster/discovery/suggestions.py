@@ -293,10 +293,10 @@ def wishes(connection: Connection, user_id: str, *, now: datetime) -> list[Wish]
         WHERE c.user_id = :user AND NOT EXISTS (
           SELECT 1 FROM seerr_requests r
           WHERE (r.work_id = c.work_id OR (r.media_type, r.tmdb_id) = (c.media_type, p.tmdb_id))
-          AND NOT (r.state = 'refused' AND r.requested_at NOT BETWEEN :refused_after AND :latest))
+          AND NOT (r.state = 'refused' AND r.requested_at < :refused_after))
         ORDER BY c.score DESC, c.rank, c.work_id"""
-    values = {"refused_after": now - WEEK, "latest": now + SKEW}
-    return [Wish(**row) for row in read_rows(connection, statement, user=user_id, **values)]
+    rows = read_rows(connection, statement, user=user_id, refused_after=now - WEEK)
+    return [Wish(**row) for row in rows]
 
 
 def wish_for(connection: Connection, user_id: str, work_id: int) -> Wish | None:

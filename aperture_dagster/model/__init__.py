@@ -122,9 +122,10 @@ def in_words(cron: str) -> str:
 # Dates in the future, which a wrong clock wrote: they say nothing about when something happened.
 #
 # A computer without a battery, or a virtual machine that was suspended, may run for a while with a clock that is ahead.
-# What was recorded then is dated in the future once the clock is right again. It must not hold anything up until that
-# date, so it counts as never recorded. It is not corrected: if the clock is behind now, everything looks the same,
-# although all that is stored is right.
+# What was recorded then is dated in the future once the clock is right again, and what is planned from it waits. It is
+# not corrected by itself: if the clock is behind now, everything looks the same, although all that is stored is right.
+# The doctor finds it, and `aperture clock` sets it right. What guards something (locks, limits, sessions), what is told
+# to the operator, and the ticks of schedules do not wait for that: for them, such a date counts as never.
 
 
 SKEW = timedelta(minutes=10)
@@ -167,8 +168,8 @@ def describe_future(found: Sequence[FutureDates], now: datetime) -> str | None:
     more = [counted(len(found) - MOST_NAMED, "others")] if len(found) > MOST_NAMED else []
     return (
         f"Dated up to {span} in the future: {listed([*named, *more])}. The clock was ahead when that was written, or "
-        "is behind now: check it. Nothing waits for these dates; what has one counts as never done. Once the clock is "
-        "right, `aperture clock` dates what is in the database anew."
+        "is behind now: check it. What is planned from these dates waits for them. Once the clock is right, run "
+        "`aperture clock`, which dates what is in the database anew."
     )
 
 

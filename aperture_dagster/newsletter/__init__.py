@@ -18,7 +18,7 @@ from aperture_dagster.alerts import Address, Message, Notifier, is_understood
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.members.choices import is_plain_email
 from aperture_dagster.members.visible_titles import titles_in_sight
-from aperture_dagster.model import SKEW, Clock
+from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.connection import Cipher, WrongKey
 from aperture_dagster.postgres.database import Database
@@ -150,9 +150,9 @@ def _new_titles(connection: Connection, member: User, now: datetime) -> list[Car
         LEFT JOIN recommendations r ON (r.user_id, r.work_id) = (:user, t.work_id)
         WHERE NOT EXISTS (SELECT 1 FROM watch_state w WHERE (w.user_id, w.work_id) = (:user, t.work_id)
           AND (w.played OR w.play_count > 0 OR w.position_share > 0))
-        GROUP BY t.work_id HAVING min(coalesce(t.added_at, t.first_seen_at)) BETWEEN :since AND :latest
+        GROUP BY t.work_id HAVING min(coalesce(t.added_at, t.first_seen_at)) >= :since
         ORDER BY min(r.rank), min(coalesce(t.added_at, t.first_seen_at)) DESC, t.work_id"""
-    found = execute(connection, statement, user=member.user_id, since=now - NEW_FOR, latest=now + SKEW)
+    found = execute(connection, statement, user=member.user_id, since=now - NEW_FOR)
     rows = [{"work_id": work} for work in found.scalars()]
     return cards_of(rows, titles_in_sight(connection, member, works_of(rows)), lambda row: [])[:MOST_NEW]
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.model import past
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.prices.price_list import Key, OfferedModel
@@ -93,7 +92,7 @@ def embedding_rate(connection: Connection, now: datetime) -> EmbeddingRate | Non
     models = read_rows(connection, statement)
     if not models:
         return None
-    since = max((past(models[0]["activated_at"], now) or now - RATE_WINDOW) + AFTER_FILLING, now - RATE_WINDOW)
+    since = max(models[0]["activated_at"] + AFTER_FILLING, now - RATE_WINDOW)
     texts = 0
     for table in ("embeddings", "discovery_vectors"):
         counted = f"SELECT count(*) FROM {table} WHERE model_key = :key AND updated_at > :since"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import OperationalError
 
-from aperture_dagster.model import SKEW
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import content_version, execute, read_rows
@@ -56,36 +55,29 @@ def unfinished_libraries(connection: Connection, kind: str, *, now: datetime) ->
     """List libraries of a kind of list that are not shown as they should be.
 
     ``name``, ``unfinished`` (entries whose files were not completely placed or removed), ``missing``, and
-    ``unread_since``: when something was placed that the server has not shown for long, or in the future by a clock that
-    was ahead; else null.
+    ``unread_since``: when something was placed that the server has not shown for long; else null.
     """
     statement = """
         SELECT * FROM (SELECT l.name,
           (SELECT count(*)::int FROM published_entries e WHERE e.list_key = l.list_key AND e.state <> 'placed')
           AS unfinished, l.missing,
-          CASE WHEN l.unverified_since NOT BETWEEN :long_ago AND :latest THEN l.unverified_since END AS unread_since
+          CASE WHEN l.unverified_since < :long_ago THEN l.unverified_since END AS unread_since
           FROM published_libraries l WHERE l.list_key LIKE :kind) one
         WHERE unfinished > 0 OR missing > 0 OR unread_since IS NOT NULL ORDER BY name"""
-    return read_rows(connection, statement, kind=f"{kind}/%", long_ago=now - LONG_UNREAD, latest=now + SKEW)
+    return read_rows(connection, statement, kind=f"{kind}/%", long_ago=now - LONG_UNREAD)
 
 
 def unread_libraries(connection: Connection, *, now: datetime) -> list[str]:
-    """Return the names of the libraries that were placed long ago, and that the server has not shown since.
-
-    A date in the future comes from a clock that was ahead, and counts as long ago.
-    """
+    """Return the names of the libraries that were placed long ago, and that the server has not shown since."""
     return [one["name"] for one in unfinished_libraries(connection, "%", now=now) if one["unread_since"] is not None]
 
 
 def left_unread(connection: Connection, *, now: datetime) -> list[tuple[str, str]]:
-    """List the libraries that the server had not shown a while after they were placed: list key, and since when.
-
-    A date in the future comes from a clock that was ahead, and counts as long ago.
-    """
+    """List the libraries that the server had not shown a while after they were placed: list key, and since when."""
     statement = """
         SELECT list_key, unverified_since FROM published_libraries
-        WHERE unverified_since NOT BETWEEN :recent AND :latest ORDER BY list_key"""
-    rows = execute(connection, statement, recent=now - SOON_READ, latest=now + SKEW)
+        WHERE unverified_since < :recent ORDER BY list_key"""
+    rows = execute(connection, statement, recent=now - SOON_READ)
     return [(key, since.isoformat()) for key, since in rows]
 
 

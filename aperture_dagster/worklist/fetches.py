@@ -12,15 +12,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.model import MEDIA_TYPES, SKEW
+from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.postgres.bulk import as_json
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.worklist.source import Source
 
-# Conditions on a row: its next attempt is due, or its last one is dated in the future, so that the due date means
-# nothing; the operator wants it again, or its answer is in another language than is wanted now; and it is in the list
-# of the source of :func:`list_key`.
-IS_DUE = "(f.due_at <= :now OR f.attempted_at > :latest)"
+# Conditions on a row: its next attempt is due; the operator wants it again, or its answer is in another language than
+# is wanted now; and it is in the list of the source of :func:`list_key`.
+IS_DUE = "f.due_at <= :now"
 _IS_NAMED = "f.asked_again IS NOT DISTINCT FROM 'named'"
 _IS_OUTDATED = (
     "(f.asked_again IS NOT DISTINCT FROM 'all' "
@@ -101,7 +100,7 @@ def due_items(
         if len(found) >= limit:
             break
         statement = _due_statement(source, condition, order)
-        rows = read_rows(connection, statement, source=source.name, n=limit - len(found), **until(now), **values)
+        rows = read_rows(connection, statement, source=source.name, n=limit - len(found), now=now, **values)
         found += [DueItem(**row) for row in rows]
     return found
 
@@ -133,7 +132,7 @@ def count_due(connection: Connection, source: Source, *, now: datetime, language
     statement = f"""
         SELECT count(*) FROM fetches f WHERE {IS_LISTED}
         AND (f.outcome = 'waiting' OR {IS_DUE} OR {_IS_NAMED} OR {_IS_OUTDATED}) AND {_may_be_asked(source)}"""
-    return read_value(connection, statement, language=language, **until(now), **list_key(source))
+    return read_value(connection, statement, language=language, now=now, **list_key(source))
 
 
 def request_again(
@@ -217,11 +216,6 @@ def forget_works(connection: Connection, works: Sequence[int]) -> None:
     """Delete the attempts of all sources at works that are deleted."""
     statement = "DELETE FROM fetches WHERE kind IN ('movie', 'series') AND item = ANY(:works)"
     execute(connection, statement, works=list(works))
-
-
-def until(now: datetime) -> dict[str, datetime]:
-    """Return the parameters of ``IS_DUE``."""
-    return {"now": now, "latest": now + SKEW}
 
 
 def list_key(source: Source) -> dict[str, Any]:

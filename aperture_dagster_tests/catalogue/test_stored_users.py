@@ -16,7 +16,6 @@ from aperture_dagster.catalogue.stored_users import (
     users_of_partitions,
     write_users,
 )
-from aperture_dagster.model import SKEW
 from aperture_dagster.simulator.worlds import ODD_USERS
 from aperture_dagster_tests.shelf import NOW, Shelf, user_row
 
@@ -83,13 +82,12 @@ def test_a_look_tells_whether_a_sync_would_change_anything(shelf: Shelf, rows: l
     assert bool(counts.written or counts.deleted) is (differ or moved)
 
 
-def test_who_is_new_by_the_clock_of_the_database_is_new_by_one_that_is_a_little_behind(shelf: Shelf):
+def test_users_are_new_from_the_moment_at_which_they_were_first_seen(shelf: Shelf):
     sync(shelf, ANN)
-    seen, second = shelf.value("SELECT first_seen_at FROM users"), timedelta(seconds=1)
+    seen = shelf.value("SELECT first_seen_at FROM users")
     with shelf.open() as connection:
-        assert new_partitions(connection, since=seen, now=seen - SKEW + second) == {"ann"}
-        assert new_partitions(connection, since=seen, now=seen - SKEW - second) == set()
-        assert new_partitions(connection, since=seen + second, now=seen + SKEW) == set()
+        assert new_partitions(connection, since=seen) == {"ann"}
+        assert new_partitions(connection, since=seen + timedelta(seconds=1)) == set()
 
 
 def test_a_renamed_user_keeps_the_key(shelf: Shelf):

@@ -254,8 +254,8 @@ def test_status_and_doctor_say_in_one_sentence_what_a_clock_that_was_ahead_has_w
         assert tables == ["titles", "users"]
         words = " ".join(text.split())
         assert "! clock: Dated up to 365 days in the future: titles (12) and users (3). The clock was ahead" in words
-        assert "Nothing waits for these dates" in words
-        # Such a date is not counted as wrong, and a newcomer who has it does not remain one for a year.
+        assert "run `aperture clock`" in words
+        # A newcomer who has such a date does not remain one for a year.
         assert _wrong(settings).keys() - before.keys() == {"lists", "backups"}
         (finding,) = examine(settings, ["clock"])
         assert finding.state == "warning" and finding.message.startswith("Dated up to 365 days in the future")

@@ -50,10 +50,10 @@ def may_have_watched(
     """
     if not any(active_at.values()):
         return True
-    added_at = past(last_addition(connection), now)
+    added_at = last_addition(connection)
     for user_id in user_ids:
         mark = read_mark(connection, user_id)
-        synced_at, last = past(mark.synced_at, now), active_at.get(user_id)
+        synced_at, last = mark.synced_at, active_at.get(user_id)
         if synced_at is None or mark.full_is_due(now):
             return True
         if last is not None and last > synced_at - ACTIVITY_LAG:

@@ -190,7 +190,7 @@ def _files(
             for row in raw.episodes.get(copy.item_id, ()):
                 wanted[row["item_id"]] = (row["server_item_id"], row["path"])
     with database.transaction() as connection:
-        known = known_files(connection, wanted.keys(), since=now - FILES_TTL, now=now)
+        known = known_files(connection, wanted.keys(), since=now - FILES_TTL)
     missing = [item_id for item_id in wanted if item_id not in known]
     for start in range(0, len(missing), FILES_BATCH):
         batch = missing[start : start + FILES_BATCH]

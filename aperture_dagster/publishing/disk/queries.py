@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.catalogue.visibility import LibraryCopy
-from aperture_dagster.model import SKEW, titled
+from aperture_dagster.model import titled
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.publishing.disk.tables import item_files
@@ -192,9 +192,7 @@ def episodes_of(connection: Connection, series_item_ids: Collection[int]) -> lis
     return read_rows(connection, statement, series=list(series_item_ids))
 
 
-def known_files(
-    connection: Connection, item_ids: Collection[int], *, since: datetime, now: datetime
-) -> dict[int, dict[str, Any]]:
+def known_files(connection: Connection, item_ids: Collection[int], *, since: datetime) -> dict[int, dict[str, Any]]:
     """Read the files of items (titles and episodes) whose path has not changed since they were read.
 
     Files that were read before ``since`` are left out, so that new subtitles are noticed.
@@ -202,8 +200,8 @@ def known_files(
     statement = """
         SELECT f.item_id, f.sources, f.picture_tag, f.artwork FROM item_files f LEFT JOIN titles t USING (item_id)
         LEFT JOIN episodes e USING (item_id) WHERE f.item_id = ANY(:items)
-        AND f.read_at BETWEEN :since AND :latest AND f.path IS NOT DISTINCT FROM coalesce(t.path, e.path)"""
-    rows = read_rows(connection, statement, items=list(item_ids), since=since, latest=now + SKEW)
+        AND f.read_at >= :since AND f.path IS NOT DISTINCT FROM coalesce(t.path, e.path)"""
+    rows = read_rows(connection, statement, items=list(item_ids), since=since)
     return {row["item_id"]: row for row in rows}
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.model import Progress, past
+from aperture_dagster.model import Progress
 from aperture_dagster.publishing.disk.desired import DesiredLibrary
 from aperture_dagster.publishing.disk.folder import FolderError
 from aperture_dagster.publishing.disk.names import list_folder
@@ -305,15 +305,13 @@ class LibraryPublisher:
             intact = folder.intact(placed.values())
         except FolderError as error:
             failure = error
-        # A moment in the future came from a wrong clock.
-        moment = (past(record.created_at, self._run.now()) if record is not None else None) or self._run.now()
+        moment = record.created_at if record is not None else self._run.now()
         library = build(placed, moment)
         root, on_server = self._roots.current()
         if record is None:
             record = PlacedLibrary(
                 list_key, library.user_id, library.media_type, library.name, name, str(root), on_server, moment
             )
-        record = replace(record, created_at=moment)
         plan = plan_library(library, placed, intact, now=self._server_time())
         settled = [entry for entry in placed.values() if entry.state != "planned"]
         leaving = [entry.work_id for entry in plan.remove if entry.work_id is not None]

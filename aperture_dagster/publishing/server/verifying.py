@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from aperture_dagster.model import counted, past
+from aperture_dagster.model import counted
 from aperture_dagster.model.errors import StillChanging
 from aperture_dagster.publishing.disk.desired import DesiredEntry
 from aperture_dagster.publishing.placed import PlacedEntry, PlacedLibrary
@@ -101,16 +101,15 @@ class LibraryReader:
 
     def begin(self, work: Work) -> None:
         """Record that a library must be verified, before anything of it changes."""
-        since = past(work.record.unverified_since, self._run.now()) or self._run.now()
+        since = work.record.unverified_since or self._run.now()
         work.record = replace(work.record, unverified_since=since)
         self._manifest.write_library(work.record)
 
     def hold_back(self, work: Work) -> None:
         """Record that a library must be changed later, so that no run that reads it now takes it for settled."""
-        if past(work.record.unverified_since, self._run.now()) is None:
+        if work.record.unverified_since is None:
             self.begin(work)
             return
-        assert work.record.unverified_since is not None
         # The age of what is not verified stays, and the run that waits for it sees another date.
         work.record = replace(work.record, unverified_since=work.record.unverified_since + NOTICEABLY)
         self._manifest.write_library(work.record)

@@ -8,8 +8,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -231,19 +229,6 @@ def test_a_library_that_hangs_costs_only_those_that_are_not_read(slow: Place):
     outcomes = slow.publish(*lists(slow))
     assert [one.changes for one in outcomes] == [0, 0, 0]
     assert seen_by(slow) == {owner: [f"{owner}'s picks"] for owner in LISTS}
-
-
-def test_a_date_of_a_clock_that_was_ahead_is_put_right_by_the_next_run(slow: Place):
-    watching(slow)
-    for _ in range(2):
-        slow.state.restart_server()
-        slow.state.stall_scan("bo's picks")
-        (outcome,) = slow.publish(slow.wanted("bo", "Merged"), errors=True)
-        assert isinstance(outcome.error, ScanTooLong)
-        (record,) = slow.manifest.libraries().values()
-        assert record.unverified_since is not None and record.unverified_since <= slow.now()
-        with slow.manifest.exclusively():
-            slow.manifest.write_library(replace(record, unverified_since=slow.now() + timedelta(days=300)))
 
 
 # A run that is killed between placing and verifying
