@@ -127,9 +127,6 @@ KNOWN = {
     "catalogue.sync.moved_items lists ratings",
     "catalogue.history.marks reads ratings",
     "publishing.shown_copies writes item_versions",
-    "ratings.in_force reads discovery_pool",
-    "ratings.removals reads discovery_pool",
-    "ratings.tokens writes discovery_lists",
 }
 """What is still to be taken out; nothing is added."""
 

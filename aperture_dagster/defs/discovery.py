@@ -27,7 +27,7 @@ from aperture_dagster.defs.taste.lists import embedder as embedder_service
 from aperture_dagster.defs.taste.lists import embeddings, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.discovery.fill import Filling, day_of, pool_version
-from aperture_dagster.discovery.pool import forget_old, pool_text_rows, read_trakt, trakt_version
+from aperture_dagster.discovery.pool import forget_old, pool_text_rows
 from aperture_dagster.discovery.requests import RequestDesk, RequestedBest
 from aperture_dagster.discovery.seerr import SEERR, Seerr, requests_are_off
 from aperture_dagster.discovery.suggestions import (
@@ -48,6 +48,7 @@ from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.ratings.recommendations import recommendations_version, refresh_recommendations
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.changes import program_hash
 from aperture_dagster.taste.configured_embedder import Embedders
@@ -74,7 +75,7 @@ GENERATE_SUGGESTIONS = Job(
     deps=[trakt_service, users],
     kinds={"trakt", "postgres"},
     pool=TRAKT,
-    metadata={"dagster/table_name": "discovery_lists"},
+    metadata={"dagster/table_name": "trakt_recommendations"},
 )
 def trakt_recommendations(
     context: dg.AssetExecutionContext,
@@ -91,21 +92,21 @@ def trakt_recommendations(
     with operator_errors(context, settings):
         with database.transaction() as connection:
             people = users_of_partitions(connection, user_partitions(context.instance)).values()
-        found = read_trakt(
+        report = refresh_recommendations(
             settings, database, clock, trakt, [user.user_id for user in people], context.log,
             day_began=day_of(clock.now(), settings),
         )  # fmt: skip
         with database.transaction() as connection:
-            version = trakt_version(connection)
+            version = recommendations_version(connection)
         metadata: dict[str, Any] = {
-            "dagster/row_count": found.known,
-            "rows_written": found.written,
-            "requests": found.requests,
-            "lists_failed": found.failed,
+            "dagster/row_count": report.known,
+            "rows_written": report.written,
+            "requests": report.requests,
+            "lists_failed": report.failed,
         }
-        if found.off is not None:
-            context.log.info(found.off)
-            metadata["skipped"] = found.off
+        if report.off is not None:
+            context.log.info(report.off)
+            metadata["skipped"] = report.off
         return materialized(context, metadata, version=version)
 
 

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from aperture_dagster.catalogue.identity import MediaType
+from aperture_dagster.catalogue.identity import MediaType, ProviderIds
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.discovery.plan import UserPlan, chosen_titles, next_requests
+from aperture_dagster.discovery.plan import KnownList, UserPlan, chosen_titles, next_requests
 from aperture_dagster.discovery.pool import (
     DETAILS,
     FRESH_FOR,
@@ -22,18 +22,18 @@ from aperture_dagster.discovery.pool import (
     pool_population,
     pool_summary,
     read_lists,
-    stored_trakt,
     write_details,
     write_list,
 )
 from aperture_dagster.discovery.suitability import plan_users, today_of
-from aperture_dagster.enrichment.listed import SuggestedPage
+from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import BadAnswer, RequestRejected, ServicePaused, ServiceUnavailable
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
+from aperture_dagster.ratings.recommendations import stored_recommendations
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Tally, work_through
 from aperture_dagster.worklist.fetches import DueItem
@@ -63,8 +63,11 @@ class Filling:
         user_ids = [user.user_id for user in users]
         with self.database.transaction() as connection:
             plans = plan_users(connection, user_ids, self.settings)
-            trakt = stored_trakt(connection, self.settings, user_ids)
-        return {user: replace(plan, lists=[*plan.lists, *trakt.get(user, ())]) for user, plan in plans.items()}
+            recommended = stored_recommendations(connection, self.settings, user_ids)
+        return {
+            user: replace(plan, lists=[*plan.lists, *_as_lists(recommended.get(user, {}))])
+            for user, plan in plans.items()
+        }
 
     def fill(
         self, service: MeteredService[Tmdb], client: Tmdb, users: Sequence[User], plans: Mapping[str, UserPlan]
@@ -148,6 +151,14 @@ class Filling:
             concurrency=service.concurrency,
             what="titles outside the library",
         )
+
+
+def _as_lists(recommended: Mapping[MediaType, Sequence[ProviderIds]]) -> list[KnownList]:
+    """Return what Trakt recommends to a user, each list as strong as TMDb's for what they like most."""
+    return [
+        KnownList(media_type, 1.0, [SuggestedTitle(ids.tmdb_id, ids.imdb_id, ids.tvdb_id) for ids in titles])
+        for media_type, titles in recommended.items()
+    ]
 
 
 def day_of(now: datetime, settings: Settings) -> datetime:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -12,17 +11,12 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
 from aperture_dagster.catalogue.works import complete_works, works_for
-from aperture_dagster.discovery.plan import Key, KnownList
+from aperture_dagster.discovery.plan import Key
 from aperture_dagster.discovery.tables import discovery_lists, discovery_pool
 from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
-from aperture_dagster.http.errors import ServiceError, ServicePaused, ServiceRefused
-from aperture_dagster.model import MEDIA_TYPES, SKEW, Clock
+from aperture_dagster.model import MEDIA_TYPES, SKEW
 from aperture_dagster.postgres.bulk import as_json, storable, upsert
-from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
-from aperture_dagster.ratings.accounts import TraktAccounts, why_off
-from aperture_dagster.ratings.tokens import read_accounts, recommendations_of
-from aperture_dagster.settings import Settings
 from aperture_dagster.taste.vectors import delete_vectors
 from aperture_dagster.worklist import fetches
 from aperture_dagster.worklist.source import Population
@@ -65,19 +59,10 @@ def pool_population(wanted_at: datetime) -> Population:
 
 
 def read_lists(connection: Connection, *, now: datetime) -> dict[str, SuggestedPage]:
-    """Read TMDb's lists that are still fresh, by request."""
-    statement = """
-        SELECT request, entries FROM discovery_lists
-        WHERE read_at >= :since AND request NOT LIKE 'trakt/%'"""
+    """Read the lists that are still fresh, by request."""
+    statement = "SELECT request, entries FROM discovery_lists WHERE read_at >= :since"
     rows = execute(connection, statement, since=now - FRESH_FOR)
     return {row.request: _page(row.entries) for row in rows}
-
-
-def read_list(connection: Connection, request: str) -> tuple[SuggestedPage, datetime] | None:
-    """Read one list as it was last read, and when; None if it never was."""
-    statement = "SELECT entries, read_at FROM discovery_lists WHERE request = :request"
-    row = execute(connection, statement, request=request).first()
-    return (_page(row.entries), row.read_at) if row is not None else None
 
 
 def write_list(connection: Connection, request: str, media_type: str, page: SuggestedPage, *, now: datetime) -> None:
@@ -90,8 +75,7 @@ def write_list(connection: Connection, request: str, media_type: str, page: Sugg
 
 def lists_read(connection: Connection, *, since: datetime, now: datetime) -> int:
     """Count the lists that were requested from TMDb since then."""
-    statement = """
-        SELECT count(*) FROM discovery_lists WHERE read_at BETWEEN :since AND :latest AND request NOT LIKE 'trakt/%'"""
+    statement = "SELECT count(*) FROM discovery_lists WHERE read_at BETWEEN :since AND :latest"
     return read_value(connection, statement, since=since, latest=now + SKEW)
 
 
@@ -270,107 +254,3 @@ def pool_text_rows(connection: Connection, after: int, batch: int) -> list[dict[
         directors, creators, "cast", companies, networks, countries, original_language AS language, overview
         FROM discovery_pool WHERE fetched_at IS NOT NULL AND work_id > :last ORDER BY work_id LIMIT :n"""
     return read_rows(connection, statement, last=after, n=batch)
-
-
-# What Trakt recommends to users who connected it: one request per media type and day.
-
-
-@dataclass(slots=True)
-class TraktAnswers:
-    """A look at Trakt's recommendations: lists that are known, rows written, requests, and users whose lists failed.
-
-    ``off`` says in a sentence why Trakt was not asked; None if it was.
-    """
-
-    known: int = 0
-    written: int = 0
-    requests: int = 0
-    failed: int = 0
-    off: str | None = None
-
-
-def read_trakt(
-    settings: Settings,
-    database: Database,
-    clock: Clock,
-    accounts: TraktAccounts,
-    user_ids: Sequence[str],
-    log: logging.Logger,
-    *,
-    day_began: datetime,
-) -> TraktAnswers:
-    """Read and store the recommendations of Trakt for each user who connected an account; a failure keeps the last
-    lists. Nothing is read while Trakt is off or only kept in step (``trakt_sync_only``).
-    """
-    found = TraktAnswers(off=_why_no_trakt(settings))
-    if found.off is not None:
-        return found
-    connected = set(accounts.connected_users())
-    for user_id in (one for one in user_ids if one in connected):
-        try:
-            _read_trakt_of(found, database, clock, accounts, user_id, day_began)
-        except ServiceError as error:
-            found.failed += 1
-            log.warning(f"Trakt's recommendations could not be read, and the last ones are kept: {error}")
-            if isinstance(error, (ServiceRefused, ServicePaused)):
-                # The same for everybody.
-                break
-    with database.transaction() as connection:
-        found.known = sum(len(lists) for lists in stored_trakt(connection, settings, user_ids).values())
-    return found
-
-
-def _read_trakt_of(
-    found: TraktAnswers, database: Database, clock: Clock, accounts: TraktAccounts, user_id: str, day_began: datetime
-) -> None:
-    """Ask Trakt for the lists of a user that were not read today."""
-    last: dict[MediaType, Sequence[SuggestedTitle]] = {}
-    for media_type in MEDIA_TYPES:
-        with database.transaction() as connection:
-            known = read_list(connection, recommendations_of(user_id) + media_type)
-        if known is None or known[1] < day_began:
-            last[media_type] = known[0].entries if known is not None else ()
-    if not last:
-        return
-    with accounts.open(user_id) as client:
-        for media_type, before in last.items():
-            found.requests += 1
-            ids = (one.ids.elsewhere for one in client.recommendations(media_type) or ())
-            titles = tuple(SuggestedTitle(one.tmdb_id, one.imdb_id, one.tvdb_id) for one in ids)
-            # An empty answer is no news, but it was asked for today.
-            page = SuggestedPage(titles or tuple(before), has_more=False)
-            with database.transaction() as connection:
-                write_list(connection, recommendations_of(user_id) + media_type, media_type, page, now=clock.now())
-            found.written += 1
-
-
-def stored_trakt(connection: Connection, settings: Settings, user_ids: Sequence[str]) -> dict[str, list[KnownList]]:
-    """Return by user the titles of Trakt's last answer that had any. Each list is as strong as the titles recommended
-    from what the user likes most. It does not count while Trakt is off or only kept in step, or once the user has
-    disconnected.
-    """
-    if _why_no_trakt(settings) is not None:
-        return {}
-    known = {account.user_id for account in read_accounts(connection)} & set(user_ids)
-    found: dict[str, list[KnownList]] = {user_id: [] for user_id in known}
-    for user_id, lists in found.items():
-        for media_type in MEDIA_TYPES:
-            last = read_list(connection, recommendations_of(user_id) + media_type)
-            if last is not None:
-                lists.append(KnownList(media_type, 1.0, last[0].entries))
-    return found
-
-
-def trakt_version(connection: Connection) -> str:
-    """Return a hash of what Trakt recommended to all users."""
-    statement = """
-        SELECT md5(coalesce(string_agg(request || entries::text, ',' ORDER BY request), ''))
-        FROM discovery_lists WHERE request LIKE 'trakt/%'"""
-    return read_value(connection, statement)
-
-
-def _why_no_trakt(settings: Settings) -> str | None:
-    """Say why Trakt suggests nothing; None if it may."""
-    if settings.trakt_sync_only:
-        return "Trakt is only kept in step (APERTURE_TRAKT_SYNC_ONLY), and suggests nothing."
-    return why_off(settings)

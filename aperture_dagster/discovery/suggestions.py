@@ -110,11 +110,10 @@ def candidate_table(connection: Connection, user_id: str, *, country: str) -> li
     """
     reasons = """
         FROM unnest(c.because) WITH ORDINALITY AS b_(work_id, place)
-        LEFT JOIN work_names b USING (work_id) LEFT JOIN discovery_pool o USING (work_id)
-        WHERE coalesce(b.title, o.title) IS NOT NULL ORDER BY place"""
+        JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place"""
     statement = f"""
         SELECT c.work_id, c.media_type, c.rank, {_SHOWN}, c.score::float8 AS score, c.components,
-        ARRAY(SELECT coalesce(b.title, o.title) {reasons}) AS because, ARRAY(SELECT work_id {reasons}) AS liked
+        ARRAY(SELECT b.title {reasons}) AS because, ARRAY(SELECT work_id {reasons}) AS liked
         FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
         WHERE c.user_id = :user AND work_id NOT IN (SELECT work_id FROM hidden_works WHERE user_id = :user)
         ORDER BY c.media_type, c.rank"""

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.model import MEDIA_TYPES
-from aperture_dagster.postgres.tables import HOLDS_USER, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
 
 REQUEST_STATES = ("sending", "pending", "approved", "declined", "failed", "completed", "available", "refused")
 
@@ -53,12 +53,12 @@ discovery_pool = sa.Table(
 discovery_lists = sa.Table(
     "discovery_lists",
     metadata,
-    sa.Column("request", sa.Text, primary_key=True, info=HOLDS_USER, comment="such as movie/discover?genres=18/2"),
+    sa.Column("request", sa.Text, primary_key=True, comment="such as movie/discover?genres=18/2"),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("entries", JSONB, nullable=False, comment="in the list's order, as far as the service tells"),
     sa.Column("read_at", Moment, nullable=False),
     one_of("media_type", MEDIA_TYPES),
-    comment="Lists of titles that services returned, so that no run asks twice a day.",
+    comment="Lists of titles that TMDb returned, so that no run asks twice a day.",
 )
 
 discovery_candidates = sa.Table(

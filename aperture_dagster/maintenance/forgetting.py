@@ -109,7 +109,7 @@ def count_rows(connection: Connection, user_id: str) -> dict[str, int]:
     """Count the rows of a user by table, the largest number first; tables without any are left out."""
     counts: dict[str, int] = {}
     for column in user_columns():
-        if column.how in ("is", "holds", "while listed"):
+        if column.how in ("is", "while listed"):
             statement = f"SELECT count(*) FROM {column.table.name} WHERE {_condition(column)}"
             counts[column.table.name] = read_value(connection, statement, user=user_id)
     return {name: count for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count}
@@ -141,7 +141,7 @@ def forget_rows(connection: Connection, person: Person, *, is_listed: bool) -> i
         raise StillPlaced(placed)
     redactor, rows = person.redactor(), 0
     for column in user_columns():
-        if column.how in ("is", "holds") or (column.how == "while listed" and not is_listed):
+        if column.how == "is" or (column.how == "while listed" and not is_listed):
             statement = f"DELETE FROM {column.table.name} WHERE {_condition(column)}"
             rows += execute(connection, statement, user=person.user_id).rowcount
         elif column.how == "names":
@@ -158,7 +158,7 @@ class StillPlaced(Exception):
 
 
 def _condition(column: UserColumn) -> str:
-    if column.how in ("holds", "placed") and column.name != "user_id":
+    if column.how == "placed" and column.name != "user_id":
         return f"position('/' || :user || '/' IN {column.name} || '/') > 0"
     return f"{column.name} = :user"
 

@@ -20,8 +20,6 @@ Moment = DateTime(timezone=True)
 # says the same as ``IS_USER``; a test finds columns that look like one and say nothing.
 IS_USER = {"user": "is"}
 """The rows of the user go."""
-HOLDS_USER = {"user": "holds"}
-"""A text with the id in it: its rows go."""
 NAMES_USERS = {"user": "names"}
 """A text for people: the names are taken out of it."""
 WHILE_LISTED = {"user": "while listed"}

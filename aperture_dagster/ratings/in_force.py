@@ -99,6 +99,17 @@ trakt_ratings = sa.Table(
     comment="The ratings of films and series on which this installation and Trakt agreed last.",
 )
 
+trakt_recommendations = sa.Table(
+    "trakt_recommendations",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, primary_key=True),
+    sa.Column("titles", JSONB, nullable=False, comment="ids of titles at other services, the best title first"),
+    sa.Column("read_at", Moment, nullable=False),
+    one_of("media_type", MEDIA_TYPES),
+    comment="What Trakt last recommended to each user who connected it.",
+)
+
 rating_outbox = sa.Table(
     "rating_outbox",
     metadata,
@@ -423,8 +434,8 @@ def read_state(connection: Connection, user_id: str) -> tuple[datetime | None, M
 def works_to_push(connection: Connection, works: Collection[int]) -> dict[int, WorkIds]:
     """Return how other services know works, with names to show."""
     statement = """
-        SELECT i.work_id, i.media_type, i.tmdb_id, i.imdb_id, i.tvdb_id, coalesce(n.title, p.title) AS title
-        FROM work_ids i LEFT JOIN work_names n USING (work_id) LEFT JOIN discovery_pool p USING (work_id)
+        SELECT i.work_id, i.media_type, i.tmdb_id, i.imdb_id, i.tvdb_id, n.title
+        FROM work_ids i LEFT JOIN work_names n USING (work_id)
         WHERE i.work_id = ANY(:works)"""
     return {
         row.work_id: WorkIds(

@@ -49,10 +49,9 @@ def held_removals(connection: Connection, user_id: str | None = None) -> list[He
     """
     statement = """
         SELECT r.user_id, u.name AS user, r.work_id,
-        coalesce(n.title || coalesce(' (' || n.year || ')', ''), p.title, 'work ' || r.work_id) AS title,
+        coalesce(n.title || coalesce(' (' || n.year || ')', ''), 'work ' || r.work_id) AS title,
         r.removed_on, r.had, r.noticed_at, r.accepted_at IS NOT NULL AS is_accepted
         FROM rating_removals r JOIN present_users u USING (user_id) LEFT JOIN work_names n USING (work_id)
-        LEFT JOIN discovery_pool p USING (work_id)
         WHERE r.passed_at IS NULL AND r.user_id = coalesce(CAST(:user AS text), r.user_id)
         ORDER BY u.name, r.user_id, r.removed_on, title, r.work_id"""
     return [HeldRemoval(**row) for row in read_rows(connection, statement, user=user_id)]

@@ -153,17 +153,10 @@ def forget_synced_state(connection: Connection, user_id: str) -> None:
 
     Ratings are kept.
     """
-    for table in ("trakt_ratings", "rating_outbox", "rating_removals"):
+    for table in ("trakt_ratings", "rating_outbox", "rating_removals", "trakt_recommendations"):
         execute(connection, f"DELETE FROM {table} WHERE user_id = :user", user=user_id)
-    statement = "DELETE FROM discovery_lists WHERE starts_with(request, :prefix)"
-    execute(connection, statement, prefix=recommendations_of(user_id))
     statement = "UPDATE trakt_accounts SET activities = NULL, read_at = NULL WHERE user_id = :user"
     execute(connection, statement, user=user_id)
-
-
-def recommendations_of(user_id: str) -> str:
-    """Return how the names of a user's lists of recommendations in ``discovery_lists`` begin."""
-    return f"trakt/{user_id}/"
 
 
 def delete_account(connection: Connection, user_id: str) -> None:

@@ -10,10 +10,12 @@ VIEWS = catalogue.VIEWS | {
     "work_ids": "SELECT w.work_id, w.media_type, coalesce(w.tmdb_id, m.tmdb_id) AS tmdb_id, "
     "coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id FROM works w "
     "LEFT JOIN tmdb_metadata m USING (work_id)",
-    # Display names of works.
-    "work_names": "SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, "
-    "coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w "
-    "LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id)",
+    # Display names of works, in the library or not.
+    "work_names": "SELECT w.work_id, coalesce(e.title, c.title, p.title) AS title, "
+    "coalesce(e.year, c.year, extract(year FROM p.release_date)::int) AS year, "
+    "coalesce(e.tmdb_id, c.tmdb_id, p.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id, p.imdb_id) AS imdb_id "
+    "FROM works w LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id) "
+    "LEFT JOIN discovery_pool p USING (work_id)",
     # What users do not want on any list: titles, and all of the genres that they excluded.
     "hidden_works": "SELECT user_id, work_id FROM dismissals UNION SELECT c.user_id, g.work_id FROM member_choices c "
     "JOIN (SELECT t.work_id, coalesce(e.genres, t.genres) AS genres FROM present_titles t "

@@ -72,7 +72,7 @@ SAID = (
     "INSERT INTO trakt_ratings (user_id, work_id, media_type, rating, rated_at) "
     "SELECT :user, work_id, media_type, 7, now() FROM works LIMIT 1 ON CONFLICT DO NOTHING",
     "INSERT INTO rating_removals SELECT :user, work_id, 'here', 3, now(), NULL, NULL FROM works LIMIT 1",
-    "INSERT INTO discovery_lists VALUES ('trakt/' || :user || '/movies', 'movie', '[]', now())",
+    "INSERT INTO trakt_recommendations VALUES (:user, 'movie', '[]', now()) ON CONFLICT DO NOTHING",
 )
 
 

@@ -170,15 +170,15 @@ def test_an_account_of_another_user_is_refused(home: TraktHome):
 
 def test_the_recommendations_of_an_account_leave_with_it(home: TraktHome):
     home.connect("ada", "ben")
-    for name in ("trakt/ada/movie", "trakt/ada/series", "trakt/ada-2/movie", "trakt/ben/movie"):
-        home.do(f"INSERT INTO discovery_lists VALUES ('{name}', 'movie', '{{\"titles\": [], \"more\": false}}', now())")
-    names = "SELECT request FROM discovery_lists ORDER BY 1"
+    for user, media_type in (("ada", "movie"), ("ada", "series"), ("ben", "movie")):
+        home.do(f"INSERT INTO trakt_recommendations VALUES ('{user}', '{media_type}', '[]', now())")
+    users = "SELECT user_id FROM trakt_recommendations ORDER BY 1"
     home.connect("ada")
-    assert len(home.rows(names)) == 4
+    assert [row["user_id"] for row in home.rows(users)] == ["ada", "ada", "ben"]
     home.accounts.connect("ada", home.grant("somebody else"))
-    assert [row["request"] for row in home.rows(names)] == ["trakt/ada-2/movie", "trakt/ben/movie"]
+    assert [row["user_id"] for row in home.rows(users)] == ["ben"]
     home.accounts.disconnect("ben")
-    assert [row["request"] for row in home.rows(names)] == ["trakt/ada-2/movie"]
+    assert not home.rows(users)
 
 
 def test_a_connection_that_fails_leaves_the_earlier_one(home: TraktHome):

@@ -25,6 +25,7 @@ NOT_COMPARED = {
     "discovery_pool": "the same",
     "discovery_vectors": "the same",
     "discovery_lists": "the same",
+    "trakt_recommendations": "Trakt recommends what it does on the day of the last look",
 }
 # The first is compared on Seerr, but for who asked; see compare().
 ASKED, SUGGESTED = "table seerr_requests", "table discovery_candidates"
