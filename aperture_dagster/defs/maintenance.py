@@ -94,7 +94,7 @@ def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     found = "There is no backup." if not backups else ""
     if backups and not backups[-1].is_proven:
         found = f"{backups[-1].path.name} could not be proven: the log of the run that made it says why."
-    return warn_unless(not found, found, {"unproven": sum(not one.is_proven for one in backups)})
+    return warn_unless(not found, found, {"unproven": sum(not backup.is_proven for backup in backups)})
 
 
 @daily_check(
@@ -106,7 +106,7 @@ def is_recent_and_proven(settings: dg.ResourceParam[Settings], clock: dg.Resourc
     """Warn if the newest proven backup is old."""
     backups = read_backups(backup_folder(settings))
     found = why_lost(settings) or why_overdue(settings, backups, clock.now()) or ""
-    return warn_unless(not found, found, {"proven": sum(one.is_proven for one in backups)})
+    return warn_unless(not found, found, {"proven": sum(backup.is_proven for backup in backups)})
 
 
 BACKUP_CHECKS = (was_proven, is_recent_and_proven)
@@ -231,7 +231,7 @@ def ai_pricing(
         "rows_written": written,
         "configured_model": configured.model,
         "configured_price": f"{shown(configured.price)}: {configured.why}",
-        "costs": table([one.row() for one in costs[:SHOWN_PRICES]]),
+        "costs": table([cost.row() for cost in costs[:SHOWN_PRICES]]),
         "models": len(costs),
         "texts": usage.texts,
         "tokens": usage.tokens,
@@ -239,7 +239,7 @@ def ai_pricing(
         "offered": offered,
     }
     # Only what is known can be plotted.
-    own = next(one for one in costs if one.is_configured)
+    own = next(cost for cost in costs if cost.is_configured)
     if own.library is not None:
         metadata["usd_library"] = float(own.library)
     if own.per_month is not None:

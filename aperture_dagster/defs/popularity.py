@@ -213,7 +213,7 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
     """The asset, with days of the operator's time zone for partitions, downstream of the services that it asks."""
     timezone = ZoneInfo(settings.schedule_timezone)
     # It waits in no pool: enrichment can hold that for hours, and a late list is worse than one of the day before.
-    services_asked = sorted({name for one in MEDIA_TYPES if (name := source_of(settings, one).service) is not None})
+    services_asked = sorted({name for type_ in MEDIA_TYPES if (name := source_of(settings, type_).service) is not None})
 
     @dg.asset(
         group_name="popularity",
@@ -341,7 +341,7 @@ class _Day:
 def _make(database: Database, picker: Picker, day: date) -> _Day:
     """Make the lists of a day, in a transaction of its own."""
     with database.transaction() as connection:
-        made: dict[MediaType, Made] = {one: picker.make(connection, day, one) for one in MEDIA_TYPES}
+        made: dict[MediaType, Made] = {type_: picker.make(connection, day, type_) for type_ in MEDIA_TYPES}
         return _Day(day, made, course_of_ranks(connection, day), content_version(connection, "top_picks", day=day))
 
 

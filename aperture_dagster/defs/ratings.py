@@ -151,8 +151,8 @@ def reach_trakt_within_a_day(
 )
 def have_working_connections(trakt: dg.ResourceParam[TraktAccounts]) -> dg.AssetCheckResult:
     """Warn of users who must connect again, or act on Trakt's site."""
-    accounts = [one for one in trakt.accounts() if not one.gone]
-    broken = [one for one in accounts if one.state != "connected"]
+    accounts = [account for account in trakt.accounts() if not account.gone]
+    broken = [account for account in accounts if account.state != "connected"]
     found = "; ".join(f"{one.name}: {one.trouble}" for one in broken[:SHOWN_WAITING])
     if broken:
         (first, *others) = broken

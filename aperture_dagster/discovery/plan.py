@@ -93,16 +93,16 @@ def queries_for(
 
     main, *others = languages or [ENGLISH]
     genres, keywords, people = (traits.get(kind, ()) for kind in ("genres", "keywords", "people"))
-    by_genre = [query(main, genre_ids=(one,)) for one in genres]
+    by_genre = [query(main, genre_ids=(genre,)) for genre in genres]
     by_genre[1:1] = [query(main, genre_ids=tuple(genres[:2]))] if len(genres) > 1 else []
-    recent = [query(main, genre_ids=(one,), within_days=RECENT_DAYS) for one in genres[:1]]
-    elsewhere = [query(one, genre_ids=tuple(genres[:1])) for one in others[: LANGUAGES - 1] if genres]
+    recent = [query(main, genre_ids=(genre,), within_days=RECENT_DAYS) for genre in genres[:1]]
+    elsewhere = [query(other, genre_ids=tuple(genres[:1])) for other in others[: LANGUAGES - 1] if genres]
     return list(
         take_turns(
             [
                 by_genre,
-                [query(main, keyword_ids=(one,)) for one in keywords],
-                [query(None, person_ids=(one,)) for one in people] if media_type == "movie" else [],
+                [query(main, keyword_ids=(keyword,)) for keyword in keywords],
+                [query(None, person_ids=(person,)) for person in people] if media_type == "movie" else [],
                 [*recent, *elsewhere],
                 [query(main, WELL_KNOWN)],
             ]

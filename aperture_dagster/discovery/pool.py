@@ -67,7 +67,7 @@ def read_lists(connection: Connection, *, now: datetime) -> dict[str, SuggestedP
 
 def write_list(connection: Connection, request: str, media_type: str, page: SuggestedPage, *, now: datetime) -> None:
     """Remember a page of a list that was read."""
-    known = [{name: value for name, value in asdict(one).items() if value is not None} for one in page.entries]
+    known = [{name: value for name, value in asdict(entry).items() if value is not None} for entry in page.entries]
     entries = {"titles": known, "more": page.has_more}
     row = {"request": request, "media_type": media_type, "entries": entries, "read_at": now}
     upsert(connection, discovery_lists, [row])
@@ -80,7 +80,7 @@ def lists_read(connection: Connection, *, since: datetime, now: datetime) -> int
 
 
 def _page(entries: Mapping[str, Any]) -> SuggestedPage:
-    return SuggestedPage(tuple(_entry(one) for one in entries["titles"]), entries["more"])
+    return SuggestedPage(tuple(_entry(entry) for entry in entries["titles"]), entries["more"])
 
 
 def _entry(one: Mapping[str, Any]) -> SuggestedTitle:

@@ -225,14 +225,14 @@ class RequestDesk:
         known = self._client.title(wish.media_type, wish.tmdb_id)
         chosen = None
         if wish.media_type == "series":
-            chosen = tuple(one for one in known.open_seasons if seasons is None or one in seasons)
+            chosen = tuple(season for season in known.open_seasons if seasons is None or season in seasons)
         planned = PlannedRequest(
             account,
             replace(wish, title=known.name) if known.name and wish.title.startswith("tmdb:") else wish,
             chosen,
             seasons is None and chosen == known.seasons,
             self._client.quota(account.seerr_id)[wish.media_type],
-            any(one.status == "declined" for one in known.requests),
+            any(request.status == "declined" for request in known.requests),
             texts=texts,
         )
         return replace(planned, obstacle=_obstacle(planned, known))
@@ -451,7 +451,7 @@ def _obstacle(planned: PlannedRequest, known: SeerrTitle) -> Obstacle | None:
         return Obstacle("title", _("%(title)s is on Seerr's blocklist.", title=title))
     if known.status == "available":
         return Obstacle("title", _("%(title)s is available already, as Seerr says.", title=title))
-    open_requests = [one for one in known.requests if one.status not in ("declined", "completed")]
+    open_requests = [request for request in known.requests if request.status not in ("declined", "completed")]
     if media_type == "movie" and (open_requests or known.status in ("pending", "processing")):
         state = _(STATES[open_requests[-1].status if open_requests else known.status])
         return Obstacle(

@@ -238,7 +238,7 @@ def unsettled_requests(connection: Connection, user_ids: Collection[str], *, now
 
 def read_request(connection: Connection, user_id: str, work_id: int) -> StoredRequest | None:
     """Read the request of a user for a title; None if there was none."""
-    return next((one for one in read_requests(connection, [user_id]) if one.work_id == work_id), None)
+    return next((request for request in read_requests(connection, [user_id]) if request.work_id == work_id), None)
 
 
 def write_request(connection: Connection, request: StoredRequest) -> int:

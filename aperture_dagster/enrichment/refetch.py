@@ -41,7 +41,7 @@ def refetch(
     Raises:
         UnknownTitle: a name or id means no title of the library; nothing was made due.
     """
-    if any(one.strip().casefold() == ALL for one in titles):
+    if any(title.strip().casefold() == ALL for title in titles):
         due = request_again(connection, source, None, request=request, now=now)
         return Refetch(due) if due is not None else None
     works = _named(connection, titles)
@@ -56,7 +56,7 @@ def _named(connection: Connection, titles: Sequence[str]) -> list[int]:
     for text in titles:
         meant = match_titles(parse_title_reference(text), known)
         if not meant:
-            nearest = [one.label for one in nearest_titles(text, known)[:3]]
+            nearest = [title.label for title in nearest_titles(text, known)[:3]]
             hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
             raise UnknownTitle(f"No title of the library is called {text!r:.100}, so nothing is asked again.{hint}")
         works |= dict.fromkeys(one.work_id for one in meant)

@@ -68,7 +68,7 @@ def describe_person(connection: Connection, settings: Settings, user: User) -> P
             if kind != "top_picks"
         ]
     others = [one for one in read_users(connection) if one.user_id != user_id]
-    kept = [name for one in others for name in (one.name, one.partition_key, *one.former_names)]
+    kept = [name for other in others for name in (other.name, other.partition_key, *other.former_names)]
     return Person(user_id, user.partition_key, user.name, tuple(filter(None, names)), tuple(kept))
 
 
@@ -118,9 +118,9 @@ def count_rows(connection: Connection, user_id: str) -> dict[str, int]:
 def placed_lists(connection: Connection, user_id: str) -> list[str]:
     """Return the names of what is on the media server for a user: libraries, collections and playlists."""
     named: list[str] = []
-    for table in dict.fromkeys(one.table for one in user_columns() if one.how == "placed"):
-        columns = [one for one in user_columns() if one.table is table and one.how == "placed"]
-        condition = " OR ".join(_condition(one) for one in columns)
+    for table in dict.fromkeys(column.table for column in user_columns() if column.how == "placed"):
+        columns = [column for column in user_columns() if column.table is table and column.how == "placed"]
+        condition = " OR ".join(_condition(column) for column in columns)
         rows = read_rows(connection, f"SELECT name FROM {table.name} WHERE {condition} ORDER BY name", user=user_id)
         named += [row["name"] for row in rows]
     return named
@@ -193,7 +193,7 @@ def read_note(home: Path) -> list[Person]:
 
 def write_note(home: Path, persons: Sequence[Person]) -> None:
     """Note who is being forgotten; without anybody, the file goes."""
-    rows = [asdict(one) for one in persons]
+    rows = [asdict(person) for person in persons]
     if rows:
         write_file(home / NOTE, json.dumps(rows).encode())
     else:

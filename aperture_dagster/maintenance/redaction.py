@@ -32,7 +32,7 @@ class Redactor:
 
     def __init__(self, names: Iterable[str], *, kept: Iterable[str] = ()) -> None:
         self._kept = {one for one in kept if one}
-        self.names = tuple(dict.fromkeys(one for one in names if one and one not in self._kept))
+        self.names = tuple(dict.fromkeys(name for name in names if name and name not in self._kept))
         longest_first = sorted({*self.names, *self._kept}, key=len, reverse=True)
         self._pattern = re.compile(rf"(?<![\w@])(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
 
@@ -42,7 +42,7 @@ class Redactor:
 
         Compressed texts are not found by them.
         """
-        escaped = {max(re.split(r"\\+", json.dumps(one)[1:-1]), key=len) for one in self.names}
+        escaped = {max(re.split(r"\\+", json.dumps(name)[1:-1]), key=len) for name in self.names}
         found = {*self.names, *escaped}
         # Whatever holds a longer one holds the shorter one in it.
         return tuple(sorted(one for one in found if not any(other in one for other in found - {one})))

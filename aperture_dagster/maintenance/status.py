@@ -307,10 +307,10 @@ def describe_picks(rows: Iterable[PicksWatched], days: int) -> str:
     """Say who watched how many picks within so many days, and which, if they are few; users who watched nothing are
     left out."""
     said = []
-    for one in rows:
-        if one.days == days and one.titles:
-            names = f" ({listed(one.picks)})" if 0 < len(one.picks) <= NAMED_PICKS else ""
-            said.append(f"{one.user} {len(one.picks)} of {counted(one.titles, 'titles')}{names}")
+    for row in rows:
+        if row.days == days and row.titles:
+            names = f" ({listed(row.picks)})" if 0 < len(row.picks) <= NAMED_PICKS else ""
+            said.append(f"{row.user} {len(row.picks)} of {counted(row.titles, 'titles')}{names}")
     return ", ".join(said)
 
 

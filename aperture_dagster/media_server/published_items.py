@@ -62,7 +62,7 @@ def marker_of(item: dict[str, Any]) -> str | None:
     ids = item.get("ProviderIds")
     found = expect(ids, dict, "ProviderIds").items() if ids is not None else ()
     stamps = (value for name, value in found if name.lower() == MARKER.lower())
-    return next((one for one in stamps if isinstance(one, str) and one), None)
+    return next((stamp for stamp in stamps if isinstance(stamp, str) and stamp), None)
 
 
 def parse_list(item: dict[str, Any]) -> ServerList:

@@ -169,7 +169,7 @@ class MediaServerReader(ServiceClient, ABC):
                 return None
             entries = expect(expect(answer, dict, what).get("Items"), list, f"{what}: Items")
             # An entry that cannot be read is about nobody.
-            found += [one for one in parse_page(entries, parse_activity).records if one is not None]
+            found += [record for record in parse_page(entries, parse_activity).records if record is not None]
             if len(entries) < ENTRIES_PER_PAGE:
                 break
         return found
@@ -206,7 +206,7 @@ class MediaServerReader(ServiceClient, ABC):
                 continue
             viewers = [session, *expect(session.get("AdditionalUsers") or [], list, what)]
             item_id = parse_id(expect(item, dict, what).get("Id"))
-            found |= {(parse_id(one["UserId"], "UserId"), item_id) for one in viewers if one.get("UserId")}
+            found |= {(parse_id(viewer["UserId"], "UserId"), item_id) for viewer in viewers if viewer.get("UserId")}
         return found
 
     def next_up(self, user_id: str) -> list[str]:

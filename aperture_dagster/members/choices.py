@@ -78,9 +78,9 @@ def is_plain_email(text: str) -> bool:
 def is_taken(connection: Connection, name: str, user_id: str) -> bool:
     """Tell whether somebody else is called like this on the server, or chose to be."""
     choices = read_choices(connection)
-    others = [one for one in read_users(connection) if not one.gone and one.user_id != user_id]
-    names = {(choices.get(one.user_id, Choices()).list_name or one.name).casefold() for one in others}
-    return name.casefold() in names | {one.name.casefold() for one in others}
+    others = [user for user in read_users(connection) if not user.gone and user.user_id != user_id]
+    names = {(choices.get(other.user_id, Choices()).list_name or other.name).casefold() for other in others}
+    return name.casefold() in names | {other.name.casefold() for other in others}
 
 
 def genres_to_choose(connection: Connection, chosen: Collection[str]) -> list[str]:

@@ -148,17 +148,17 @@ def watched_series(
         now: in the household's time zone, whose days count.
     """
     today = now.date()
-    watched = {place for one in episodes if one.is_watched for place in one.places if _counts(one)}
-    moments = [one.last_played_at for one in episodes if one.last_played_at is not None]
+    watched = {place for episode in episodes if episode.is_watched for place in episode.places if _counts(episode)}
+    moments = [episode.last_played_at for episode in episodes if episode.last_played_at is not None]
     last_played_at = max(moments, default=None)
     last_played_on = last_played_at.astimezone(now.tzinfo).date() if last_played_at is not None else None
     if not copies or len(watched) < rules.minimum_episodes or not rules.include(series, last_played_on, today):
         return None
     owned: dict[Place, list[Episode]] = defaultdict(list)
-    for one in episodes:
-        if one.is_present and one.series_item_id in copies and _counts(one):
-            for place in one.places:
-                owned[place].append(one)
+    for episode in episodes:
+        if episode.is_present and episode.series_item_id in copies and _counts(episode):
+            for place in episode.places:
+                owned[place].append(episode)
     aired = {place for place, files in owned.items() if (_air_date(files) or today) <= today}
     furthest = max(watched)
     following = sorted(place for place in owned if place > furthest)
@@ -232,9 +232,11 @@ def _usual_copy(copies: Collection[int], episodes: Sequence[Episode]) -> int:
 def _last_plays(episodes: Iterable[Episode]) -> dict[int, float]:
     """Return when each copy of the series was last played, in seconds."""
     last: dict[int, float] = {}
-    for one in episodes:
-        if one.last_played_at is not None:
-            last[one.series_item_id] = max(last.get(one.series_item_id, 0.0), one.last_played_at.timestamp())
+    for episode in episodes:
+        if episode.last_played_at is not None:
+            last[episode.series_item_id] = max(
+                last.get(episode.series_item_id, 0.0), episode.last_played_at.timestamp()
+            )
     return last
 
 

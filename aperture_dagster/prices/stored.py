@@ -69,7 +69,7 @@ def write_prices(connection: Connection, listed: Mapping[Key, Decimal | None], n
 
 def replace_offered(connection: Connection, endpoint: str, models: Iterable[OfferedModel]) -> None:
     """Replace the offered models by those of an endpoint."""
-    rows = [{"endpoint": endpoint, "model": one.model, "is_remote": one.is_remote} for one in models]
+    rows = [{"endpoint": endpoint, "model": model.model, "is_remote": model.is_remote} for model in models]
     upsert(connection, ai_offered_models, rows)
     statement = "DELETE FROM ai_offered_models WHERE endpoint <> :endpoint OR model <> ALL(:models)"
     execute(connection, statement, endpoint=endpoint, models=[row["model"] for row in rows])

@@ -91,7 +91,7 @@ def why_not_now(
     attempted = [one for one in first if not set(one.assets).isdisjoint(job.after)]
     others = [one for one in attempted if _is_to_come(one, job, instance, settings)]
     if others:
-        return f"waits for the first run of {', '.join(one.name for one in others)}"
+        return f"waits for the first run of {', '.join(other.name for other in others)}"
     due = next_attempt(
         runs_that_make(instance, [job.name], keys, ENDED), since=loaded_at, now=now, waits=FIRST_SYNC_WAITS
     )

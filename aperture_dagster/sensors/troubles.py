@@ -79,7 +79,7 @@ def look_at_runs(
     """Find out what failed in runs, and what works again; ``clean`` redacts secrets."""
     found = Sightings()
     # By subject: the last run that failed.
-    failed = {one.subject: one.page.removeprefix("runs/") for one in problems if one.category == "run"}
+    failed = {problem.subject: problem.page.removeprefix("runs/") for problem in problems if problem.category == "run"}
     for record in runs:
         run, ended = record.dagster_run, ended_at(record)
         is_failure = run.status == dg.DagsterRunStatus.FAILURE

@@ -215,11 +215,15 @@ class LibraryOperations(Operations):
     def forget_client(self, client: str, device: str) -> None:
         """Forget a client that signed out, with its device."""
         self.devices[:] = [one for one in self.devices if (one.client, one.name) != (client, device)]
-        self.sessions[:] = [one for one in self.sessions if (one.client, one.device) != (client, device)]
+        self.sessions[:] = [
+            session for session in self.sessions if (session.client, session.device) != (client, device)
+        ]
 
     def session(self, user_id: str, client: str, device: str) -> ClientSession:
         """Return the session of a client on a device, which belongs to this user now and is active."""
-        found = next((one for one in self.sessions if (one.client, one.device) == (client, device)), None)
+        found = next(
+            (session for session in self.sessions if (session.client, session.device) == (client, device)), None
+        )
         if found is None:
             found = ClientSession(user_id, client, device, 0.0)
             self.sessions.append(found)
@@ -437,7 +441,7 @@ class TraktOperations(Operations):
         self.trakt.titles.change(key, ids)
         if ids is None:
             for account in self.trakt.accounts.values():
-                for rated in [one for one in account.ratings if one.key == key]:
+                for rated in [rating for rating in account.ratings if rating.key == key]:
                     del account.ratings[rated]
 
     def _rated(self, key: str, season: int | None, episode: int | None) -> Rated:

@@ -307,7 +307,7 @@ class Scanner:
             item.image = found.image
             changed = True
         kinds = item.artwork.keys() | found.artwork.keys()
-        if any(_differs(item.artwork.get(one), found.artwork.get(one)) for one in kinds):
+        if any(_differs(item.artwork.get(kind), found.artwork.get(kind)) for kind in kinds):
             item.artwork = found.artwork
             changed = True
         if changed:

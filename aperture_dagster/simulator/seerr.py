@@ -286,8 +286,8 @@ class SeerrService(StandIn):
         return self._book.requests.get(int(number)) if number.isdecimal() else None
 
     def _look_into_the_library(self) -> None:
-        for one in self._book.requests.values():
-            self._book.media_of(self._state.titles[one.media.key])
+        for request in self._book.requests.values():
+            self._book.media_of(self._state.titles[request.media.key])
 
 
 def _message(status: int, text: str) -> Response:

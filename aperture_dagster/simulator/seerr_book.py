@@ -188,12 +188,12 @@ class SeerrBook:
 
     def _used(self, user: SeerrUser, kind: MediaKind, days: int) -> int:
         counted = [
-            one
-            for one in self.requests.values()
-            if one.requested_by is user
-            and one.media.kind == kind
-            and one.created_at > self.clock() - days * _DAY
-            and one.status != RequestStatus.DECLINED
+            request
+            for request in self.requests.values()
+            if request.requested_by is user
+            and request.media.kind == kind
+            and request.created_at > self.clock() - days * _DAY
+            and request.status != RequestStatus.DECLINED
         ]
         return len(counted) if kind == "movie" else sum(len(one.seasons) for one in counted)
 
@@ -202,7 +202,9 @@ class SeerrBook:
     def title(self, kind: MediaKind, tmdb_id: int) -> WorldTitle | None:
         """Return the title with this TMDb id; None when TMDb does not know it."""
         media_type = "movie" if kind == "movie" else "series"
-        found = (one for one in self._titles.values() if one.tmdb_id == tmdb_id and one.media_type == media_type)
+        found = (
+            title for title in self._titles.values() if title.tmdb_id == tmdb_id and title.media_type == media_type
+        )
         return next(found, None)
 
     def media_of(self, title: WorldTitle) -> Media | None:
@@ -249,7 +251,7 @@ class SeerrBook:
 
     def requests_for(self, media: Media) -> list[MediaRequest]:
         """Return the requests for a title, the oldest first."""
-        return [one for one in self.requests.values() if one.media is media]
+        return [request for request in self.requests.values() if request.media is media]
 
     def request(self, wish: Wish, user: SeerrUser) -> MediaRequest:
         """Create a request as a user. Raises Refused."""
@@ -318,7 +320,7 @@ class SeerrBook:
             if media.kind == "movie":
                 is_free = status != MediaStatus.DELETED
             else:
-                is_waiting = any(one.status == RequestStatus.PENDING for one in others if one is not request)
+                is_waiting = any(other.status == RequestStatus.PENDING for other in others if other is not request)
                 is_free = status == MediaStatus.PENDING and not is_waiting
             if is_free:
                 media.status = MediaStatus.UNKNOWN

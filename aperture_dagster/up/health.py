@@ -117,9 +117,9 @@ def find_problem(part: str, host: str, port: int, *, since: float = 0.0, key: st
     # To Dagster, a heartbeat that a clock dated in the future is a sign of life until that date.
     latest = time.time() + MOST_AHEAD_SECONDS
     dead = sorted(
-        one["daemonType"]
-        for one in statuses
-        if one["required"] and not (one["healthy"] and since <= (one["lastHeartbeatTime"] or 0.0) <= latest)
+        status["daemonType"]
+        for status in statuses
+        if status["required"] and not (status["healthy"] and since <= (status["lastHeartbeatTime"] or 0.0) <= latest)
     )
     return f"No sign of life from the daemon: {', '.join(dead)}" if dead else None
 

@@ -45,11 +45,14 @@ def examine_media_server(settings: Settings, database: Database, clock: Clock) -
         apart = clock.now() - parsedate_to_datetime(dated or "")
         if abs(apart) > SKEW:
             yield Finding("clock", "failed", describe_apart("the media server", apart))
-    names = ", ".join(one.name if one.library_id else f"{one.name} (not scanned yet)" for one in libraries) or "none"
+    names = (
+        ", ".join(library.name if library.library_id else f"{library.name} (not scanned yet)" for library in libraries)
+        or "none"
+    )
     about = f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, libraries: {names}"
     yield Finding("media server", "ok" if libraries else "warning", "; ".join([about, *describe_route(settings)]))
-    yield from _named_libraries(settings, [one.name for one in libraries])
-    people = {one.user_id: one.name for one in users.records}
+    yield from _named_libraries(settings, [library.name for library in libraries])
+    people = {record.user_id: record.name for record in users.records}
     known: list[User] = []
     ours: set[str] = set()
     with contextlib.suppress(DatabaseError), database.transaction() as connection:
@@ -57,8 +60,10 @@ def examine_media_server(settings: Settings, database: Database, clock: Clock) -
     everybody = as_listed(known, people, people)
     yield from _named_users(settings, everybody)
     takes_part = {one.user_id for one in who_takes_part(settings, everybody)}
-    members = [one for one in users.records if one.user_id in takes_part and not one.is_disabled]
-    yield from _unseen_libraries(settings, [one for one in libraries if one.library_id not in ours], members)
+    members = [record for record in users.records if record.user_id in takes_part and not record.is_disabled]
+    yield from _unseen_libraries(
+        settings, [library for library in libraries if library.library_id not in ours], members
+    )
 
 
 def _unseen_libraries(
@@ -83,8 +88,8 @@ def _unseen_libraries(
     # Rows of the home screen show each user what they may see.
     is_shared = settings.publish and settings.publish_as != "rows" and "top_picks" in "".join(settings.publish_lists)
     # What children may see is limited on purpose, and so is much else that no setting of ours is about.
-    adults = any(one.max_parental_rating is None for users in blind.values() for one in users)
-    hidden = "; ".join(f"{what} is hidden from {some([one.name for one in users])}" for what, users in blind.items())
+    adults = any(user.max_parental_rating is None for users in blind.values() for user in users)
+    hidden = "; ".join(f"{what} is hidden from {some([user.name for user in users])}" for what, users in blind.items())
     everybody = ", and published Top Picks leave it out for everybody" if is_shared else ""
     message = (
         f"{hidden}. Nothing of it is recommended to them{everybody}. If that is not intended, change what they may see "
@@ -100,7 +105,7 @@ def _named_libraries(settings: Settings, names: list[str]) -> Iterator[Finding]:
     for setting, state in chosen:
         for name in getattr(settings, setting):
             if name.casefold() not in by_name:
-                near = [by_name[one] for one in difflib.get_close_matches(name.casefold(), by_name, 1)]
+                near = [by_name[match] for match in difflib.get_close_matches(name.casefold(), by_name, 1)]
                 yield Finding("libraries", state, _unknown(setting, name, "library on the server has", near or names))
 
 

@@ -60,9 +60,9 @@ def examine_seerr(settings: Settings, database: Database, clock: Clock) -> Itera
     people: list[User] = []
     with contextlib.suppress(DatabaseError), database.transaction() as connection:
         people = who_takes_part(settings, read_users(connection))
-    known = Counter(one.server_user_id for one in accounts)
-    strangers = [one.name for one in people if not known[comparable_id(one.user_id)]]
-    doubled = [one.name for one in people if known[comparable_id(one.user_id)] > 1]
+    known = Counter(account.server_user_id for account in accounts)
+    strangers = [person.name for person in people if not known[comparable_id(person.user_id)]]
+    doubled = [person.name for person in people if known[comparable_id(person.user_id)] > 1]
     mode = f"{settings.requests_per_week} a week" if settings.requests_per_week else "off"
     message = f"{version}, the key is accepted, {len(accounts)} users; automatic requests: {mode}"
     if strangers:
@@ -80,13 +80,13 @@ def examine_trakt(settings: Settings, database: Database, clock: Clock) -> Itera
         yield Finding("Trakt", "off" if settings.trakt_client_id is None else "warning", reason)
         return
     accounts.check_app()
-    users = [one for one in accounts.accounts() if not one.gone]
-    troubled = [f"{one.name}: {one.trouble}" for one in users if one.trouble is not None]
+    users = [account for account in accounts.accounts() if not account.gone]
+    troubled = [f"{user.name}: {user.trouble}" for user in users if user.trouble is not None]
     # A sync renews it days before it ends.
     troubled += [
-        f"{one.name}: access ended on {one.expires_at:%d %b %Y}, and sync_trakt_ratings has not run to renew it"
-        for one in users
-        if one.trouble is None and one.expires_at < clock.now()
+        f"{user.name}: access ended on {user.expires_at:%d %b %Y}, and sync_trakt_ratings has not run to renew it"
+        for user in users
+        if user.trouble is None and user.expires_at < clock.now()
     ]
     about = f"the app is accepted at {settings.trakt_url}; {len(users)} users have connected"
     advice = ["`aperture trakt status` says who has to do what"] * bool(troubled)

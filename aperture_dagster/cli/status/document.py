@@ -31,7 +31,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
             "url": settings.media_server_url,
             **{key: found.server.get(key) for key in ("product", "version", "name")},
         },
-        "up": {"is_running": found.up_is_running, "ui": found.ui, "parts": [asdict(one) for one in found.parts]},
+        "up": {"is_running": found.up_is_running, "ui": found.ui, "parts": [asdict(part) for part in found.parts]},
         "users": {
             "on_server": len(found.users),
             "taking_part": len(taking_part),
@@ -48,7 +48,7 @@ def as_document(settings: Settings, found: Status, wrong: Sequence[Wrong]) -> di
             asdict(job) | {name: iso(getattr(job, name)) for name in ("ended_at", "next_at", "made_at")}
             for job in found.jobs
         ],
-        "checks": {"passed": found.checks_passed, "not_passed": [asdict(one) for one in found.checks]},
+        "checks": {"passed": found.checks_passed, "not_passed": [asdict(check) for check in found.checks]},
         "out_of_date": list(found.out_of_date),
         "database": {
             "is_embedded": settings.database_url is None,

@@ -67,7 +67,7 @@ def _facts(settings: Settings, found: Status, zone: ZoneInfo) -> list[tuple[str,
         facts.append(("server", f"{product}{address}"))
     elif address:
         facts.append(("server", f"not read yet{address}"))
-    if found.up_is_running and all(one.name != "aperture up" for one in found.parts):
+    if found.up_is_running and all(part.name != "aperture up" for part in found.parts):
         facts.append(("parts", "services of their own"))
     else:
         ui = f", the UI is at {found.ui}" if found.ui else ""

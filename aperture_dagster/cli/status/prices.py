@@ -36,7 +36,7 @@ def show_prices(settings: Settings, *, as_json: bool) -> None:
                 "tokens": usage.tokens,
                 "tokens_per_month": usage.tokens_per_month,
                 "gone": gone,
-                "models": [asdict(one) for one in costs],
+                "models": [asdict(cost) for cost in costs],
             }
         )
         return
@@ -44,15 +44,15 @@ def show_prices(settings: Settings, *, as_json: bool) -> None:
     table = Table("Model", "Provider", box=None, padding=(0, 1))
     for heading in ("USD per\nmillion", "for the\nlibrary", "per\nmonth"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for one in costs:
-        amounts = (shown(dollars) for dollars in (one.price, one.library, one.per_month))
-        name = Text(one.model, "bold" if one.is_configured else "")
-        if one.gone_since is not None:
-            name.append(f"\nnot listed since {one.gone_since:%Y-%m-%d}", "dim")
-        table.add_row(name, Text(one.provider), *amounts)
+    for cost in costs:
+        amounts = (shown(dollars) for dollars in (cost.price, cost.library, cost.per_month))
+        name = Text(cost.model, "bold" if cost.is_configured else "")
+        if cost.gone_since is not None:
+            name.append(f"\nnot listed since {cost.gone_since:%Y-%m-%d}", "dim")
+        table.add_row(name, Text(cost.provider), *amounts)
     console.print(table)
     console.print()
-    own = next(one for one in costs if one.is_configured)
+    own = next(cost for cost in costs if cost.is_configured)
     console.print_hanging(f"Configured is {own.model}. The library has {usage.texts:,} texts, {usage.tokens:,} tokens.")
     console.print_hanging(f"Per month: {usage.why[:1].lower()}{usage.why[1:]}", "dim")
     if own.gone_since is not None:

@@ -64,7 +64,7 @@ def read_status(settings: Settings, *, now: datetime) -> Status:
             state |= _read_product(connection, settings, now)
         backups = read_backups(backup_folder(settings))
         state["backups"] = len(backups)
-        state["proven_backups"] = [one.day for one in backups if one.is_proven]
+        state["proven_backups"] = [backup.day for backup in backups if backup.is_proven]
         # The first one is made in the night after the installation.
         is_new = all(elapsed(user.first_seen_at, now) < timedelta(days=1) for user in state["users"])
         state["backups_wrong"] = None if is_new and not backups else why_overdue(settings, backups, now)
@@ -155,8 +155,8 @@ def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean
 
     is_on = job.why_off(settings) is None
     records = instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=READ_RUNS)
-    ended = next((one for one in records if one.dagster_run.status in ENDED), None)
-    is_running = any(one.dagster_run.status not in ENDED for one in records)
+    ended = next((record for record in records if record.dagster_run.status in ENDED), None)
+    is_running = any(record.dagster_run.status not in ENDED for record in records)
     if ended is None:
         keys = [dg.AssetKey(asset) for asset in job.assets]
         made = [one.timestamp for key in keys if (one := instance.get_latest_materialization_event(key)) is not None]

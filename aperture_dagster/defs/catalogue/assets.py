@@ -226,6 +226,6 @@ def match_the_settings(
     problems, notes = check_names(settings, stored)
     metadata = {
         "taking_part": len(who_takes_part(settings, stored)),
-        "names": markdown_table([{"problem": one} for one in problems] + [{"note": one} for one in notes]),
+        "names": markdown_table([{"problem": problem} for problem in problems] + [{"note": note} for note in notes]),
     }
     return warn_unless(not problems, " ".join(problems or notes), metadata)

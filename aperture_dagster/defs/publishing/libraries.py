@@ -106,7 +106,8 @@ def _list_page(
 def _pictured(entries: Iterable[DesiredEntry]) -> list[tuple[str, str | None]]:
     """Return the titles that have a picture on the media server, with its id there, in rank order."""
     pictures = (
-        (entry.title, next((one.picture for one in entry.files if one.picture is not None), None)) for entry in entries
+        (entry.title, next((file.picture for file in entry.files if file.picture is not None), None))
+        for entry in entries
     )
     return [(title, one.server_item_id) for title, one in pictures if one is not None and one.tag is not None]
 
@@ -183,7 +184,7 @@ def media_server_libraries_asset(published: Sequence[dg.AssetsDefinition]) -> dg
                 return materialized(context, {"skipped": reason, "rows_written": 0, "requests": 0}, version="off")
             with media_servers.open_writer() as writer:
                 published = Publication(settings, database, writer, clock, context.log).show_when_read()
-            if any(one.error is not None for one in published.outcomes):
+            if any(outcome.error is not None for outcome in published.outcomes):
                 raise failure(published.outcomes, settings)
             with database.transaction() as connection:
                 rows = shown_libraries(connection)
@@ -191,7 +192,7 @@ def media_server_libraries_asset(published: Sequence[dg.AssetsDefinition]) -> dg
             metadata = {
                 "libraries": table(rows[:SHOWN_LIBRARIES]),
                 "dagster/row_count": len(rows),
-                "rows_written": sum(one.rows_written for one in published.outcomes),
+                "rows_written": sum(outcome.rows_written for outcome in published.outcomes),
                 "requests": published.requests,
             }
             return materialized(context, metadata, version=version)
@@ -243,7 +244,10 @@ def user_libraries_asset(
                 context.log.info(reason)
             else:
                 with database.transaction() as connection:
-                    asked = [one.user_id for one in users_of_partitions(connection, context.partition_keys).values()]
+                    asked = [
+                        partition.user_id
+                        for partition in users_of_partitions(connection, context.partition_keys).values()
+                    ]
                 with media_servers.open_writer() as writer:
                     publication = Publication(settings, database, writer, clock, context.log, tmdb_images=tmdb_images)
                     published = publish_unless_busy(context, publication, kind, only_users=asked)
@@ -251,7 +255,7 @@ def user_libraries_asset(
                     yield output_without_events()
                     return
                 requests.append(published.requests)
-                of_users = [one for one in published.outcomes if one.owner in asked and not one.retired]
+                of_users = [outcome for outcome in published.outcomes if outcome.owner in asked and not outcome.retired]
                 if of_users and all(isinstance(one.error, ScanTooLong) for one in of_users):
                     # One sentence for everybody.
                     raise failure(of_users, settings)
@@ -259,14 +263,16 @@ def user_libraries_asset(
         def serve(user: User) -> UserOutcome:
             if published is None or not is_published(settings, kind):
                 return UserOutcome("off", {"skipped": reason or "skipped: switched off in the settings"})
-            outcomes = [one for one in published.outcomes if one.owner == user.user_id and not one.retired]
-            error = next((one.error for one in outcomes if one.error is not None), None)
+            outcomes = [
+                outcome for outcome in published.outcomes if outcome.owner == user.user_id and not outcome.retired
+            ]
+            error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
             if error is not None:
                 raise error
             return UserOutcome(
                 version=version_of(database, outcomes),
                 metadata=page_of(context, settings, database, clock, outcomes),
-                rows_written=sum(one.rows_written for one in outcomes),
+                rows_written=sum(outcome.rows_written for outcome in outcomes),
                 requests=requests.pop() if requests else 0,
             )
 
@@ -324,11 +330,14 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
                 published = publish_unless_busy(context, publication, "top_picks")
             if published is None:
                 return output_without_events()
-            outcomes = [one for one in published.outcomes if not one.retired]
-            if any(one.error is not None for one in outcomes):
+            outcomes = [outcome for outcome in published.outcomes if not outcome.retired]
+            if any(outcome.error is not None for outcome in outcomes):
                 raise failure(outcomes, settings)
             metadata = page_of(context, settings, database, clock, outcomes, published.warnings)
-            metadata |= {"rows_written": sum(one.rows_written for one in outcomes), "requests": published.requests}
+            metadata |= {
+                "rows_written": sum(outcome.rows_written for outcome in outcomes),
+                "requests": published.requests,
+            }
             return materialized(context, metadata, version=version_of(database, outcomes))
 
     return top_picks_libraries
@@ -354,7 +363,7 @@ def publish_unless_busy(
 
 def failure(outcomes: Sequence[PublishingOutcome], settings: Settings) -> dg.Failure:
     """Describe the failure of a step whose lists failed, with one sentence for each cause."""
-    errors = [one.error for one in outcomes if one.error is not None]
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     description = explain_failures(outcomes, lambda error: describe(error, settings))
     return dg.Failure(description, metadata=cause_of(errors), allow_retries=False)
 
@@ -362,4 +371,4 @@ def failure(outcomes: Sequence[PublishingOutcome], settings: Settings) -> dg.Fai
 def version_of(database: Database, outcomes: Sequence[PublishingOutcome]) -> str:
     """Return the data version of published lists."""
     with database.transaction() as connection:
-        return published_version(connection, [one.list_key for one in outcomes])
+        return published_version(connection, [outcome.list_key for outcome in outcomes])

@@ -168,12 +168,12 @@ def _taste_page(database: Database, user: User) -> dict[str, Any]:
     with database.transaction() as connection:
         profiles = profile_table(connection, [user.user_id])
         genres = liked_genres(connection, [user.user_id])[user.user_id]
-    tastes = [{"media_type": one["media_type"], "taste": one["taste"]} for one in profiles]
+    tastes = [{"media_type": profile["media_type"], "taste": profile["taste"]} for profile in profiles]
     return {
         "genres": markdown_list(genre_bars(genres)),
         "taste": markdown_table(tastes),
-        "liked": sum(one["liked"] for one in profiles),
-        "disliked": sum(one["disliked"] for one in profiles),
+        "liked": sum(profile["liked"] for profile in profiles),
+        "disliked": sum(profile["disliked"] for profile in profiles),
     }
 
 

@@ -96,7 +96,7 @@ def parse_pool_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
 
 def _by_country(answer: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:
     results = objects(as_object(answer.get(name)).get("results"))
-    return [(country.upper(), one) for one in results if (country := text_of(one.get("iso_3166_1")))]
+    return [(country.upper(), result) for result in results if (country := text_of(result.get("iso_3166_1")))]
 
 
 def _certifications(answer: dict[str, Any], *, is_movie: bool) -> dict[str, list[str]]:

@@ -54,4 +54,4 @@ class HomeScreen:
         except (NotFound, RequestRejected, ServiceFailed):
             return []
         items: Any = found.get("Items") or []
-        return [str(one.get("Name")) for one in items if isinstance(one, dict)]
+        return [str(item.get("Name")) for item in items if isinstance(item, dict)]

@@ -99,7 +99,7 @@ class JellyfinWriter(MediaServerWriter):
     def _artwork_paths(self, item_id: str) -> Mapping[str, str]:
         what = "Jellyfin's list of images"
         infos = [expect(one, dict, what) for one in expect(self._get(route("/Items/{}/Images", item_id)), list, what)]
-        first = {parse_text(one, "ImageType"): parse_text(one, "Path") for one in reversed(infos)}
+        first = {parse_text(info, "ImageType"): parse_text(info, "Path") for info in reversed(infos)}
         return {kind: path for kind, path in first.items() if kind is not None and path is not None}
 
     def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:

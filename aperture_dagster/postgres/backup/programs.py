@@ -103,6 +103,6 @@ def _connection_of(url: str, options: Mapping[str, str]) -> tuple[str, str]:
     parameters = conninfo_to_dict(f"{scheme.partition('+')[0]}://{rest}")
     password = str(parameters.pop("password", ""))
     settings = [parameters.get("options"), *(f"-c {name}={value}" for name, value in options.items())]
-    parameters["options"] = " ".join(str(one) for one in settings if one)
+    parameters["options"] = " ".join(str(setting) for setting in settings if setting)
     lines = [f"[{SERVICE}]", *(f"{name}={value}" for name, value in parameters.items() if value not in (None, ""))]
     return password, "\n".join([*lines, ""])

@@ -197,7 +197,7 @@ class LibraryFolder:
         return kept | written
 
     def _place_all(self, entry: OpenFolder, files: Iterable[DesiredFile], draw: Draw) -> dict[str, PlacedFile]:
-        placed = ((one.path, self._place(entry, one, draw)) for one in files)
+        placed = ((file.path, self._place(entry, file, draw)) for file in files)
         return {path: one for path, one in placed if one is not None}
 
     def _place(self, entry: OpenFolder, file: DesiredFile, draw: Draw) -> PlacedFile | None:

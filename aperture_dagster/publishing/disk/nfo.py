@@ -149,13 +149,13 @@ def _title(facts: TitleFacts, premiered: bool) -> list[str]:
 
 def _tags(facts: TitleFacts) -> str:
     parts = [
-        *(_element("genre", one) for one in facts.genres),
-        *(_element("studio", one) for one in facts.studios),
-        *(_element("country", one) for one in facts.countries),
-        *(_element("tag", one) for one in facts.tags),
+        *(_element("genre", genre) for genre in facts.genres),
+        *(_element("studio", studio) for studio in facts.studios),
+        *(_element("country", country) for country in facts.countries),
+        *(_element("tag", tag) for tag in facts.tags),
         # The servers split names at commas unless there is a pipe: "Robert Downey, Jr.".
-        *(_element("director", f"{one}|" if "," in one else one) for one in facts.directors),
-        *(_element("credits", one) for one in facts.writers),
+        *(_element("director", f"{director}|" if "," in director else director) for director in facts.directors),
+        *(_element("credits", writer) for writer in facts.writers),
         *(_actor(name, role, order) for order, (name, role) in enumerate(facts.cast[:LARGEST_CAST])),
     ]
     for provider, value in sorted(facts.provider_ids.items(), key=lambda pair: pair[0].lower()):

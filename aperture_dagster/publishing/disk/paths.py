@@ -131,8 +131,8 @@ def root_problems(root_on_server: str, library_locations: Iterable[str]) -> list
     except ValueError:
         return [f"The publishing folder {root_on_server} is not an absolute path of the media server."]
     named = f"The publishing folder {root}"
-    problems = [problem for one in library_locations if (problem := _conflict(named, root, one))]
-    misread = [one for one in root.segments[1:] if one.casefold() in IGNORED_FOLDERS]
+    problems = [problem for location in library_locations if (problem := _conflict(named, root, location))]
+    misread = [segment for segment in root.segments[1:] if segment.casefold() in IGNORED_FOLDERS]
     misread += [match[0] for one in (_HIDDEN, _ID, _3D) if (match := one.search(str(root)))]
     if misread:
         problems.append(

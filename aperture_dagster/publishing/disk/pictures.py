@@ -40,7 +40,7 @@ class Posters:
 
     def prepare(self, pictures: Iterable[PictureSource]) -> None:
         """Download pictures side by side; many users' lists hold the same titles."""
-        wanted = {self._path(one): one for one in pictures}
+        wanted = {self._path(picture): picture for picture in pictures}
         missing = [one for path, one in wanted.items() if path is not None and not path.is_file()]
         with ThreadPoolExecutor(DOWNLOADS) as pool:
             for _ in pool.map(self._find, missing):

@@ -101,8 +101,10 @@ def plan_library(
             plan.add.append(EntryPlan(entry, None, entry.files, ()))
             continue
         there = intact.get(entry.entry_id, ())
-        write = tuple(one for one in entry.files if one.path not in there or _differs(one, before.files.get(one.path)))
-        wanted = {one.path for one in entry.files}
+        write = tuple(
+            file for file in entry.files if file.path not in there or _differs(file, before.files.get(file.path))
+        )
+        wanted = {file.path for file in entry.files}
         remove = tuple(path for path in before.files if path not in wanted)
         if not write and not remove:
             if before.state == "placed" and before.rank == entry.rank:

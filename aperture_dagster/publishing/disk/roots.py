@@ -79,7 +79,7 @@ class Roots:
     def on_server(self) -> set[str]:
         """Every folder below which there may be libraries of ours, as the server sees it."""
         current = [self._choice.on_server] if self._choice.on_server is not None else []
-        return {*current, *(one.root_on_server for one in self._manifest.libraries().values())}
+        return {*current, *(library.root_on_server for library in self._manifest.libraries().values())}
 
     def is_current(self, record: PlacedLibrary) -> bool:
         """Tell whether a library is below the folder that the settings name."""

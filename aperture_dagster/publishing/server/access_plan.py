@@ -110,7 +110,7 @@ def plan_access(user: Mapping[str, Any], libraries: Libraries, rules: AccessRule
     own, others, retired = libraries.own, libraries.others, libraries.retired
     user_id, name = str(user["Id"]), str(user.get("Name") or user["Id"])
     policy, configuration = copy.deepcopy(user["Policy"]), copy.deepcopy(user.get("Configuration") or {})
-    theirs = [library for library in own if _key(user_id) in {_key(one) for one in library.viewers}]
+    theirs = [library for library in own if _key(user_id) in {_key(viewer) for viewer in library.viewers}]
     foreign = [library for library in own if library not in theirs]
     # So that one sentence holds for all users who are alike.
     in_order = sorted(theirs, key=lambda one: len(one.viewers) == 1)
@@ -172,7 +172,7 @@ def _not_offered(given: LibraryList, others: Mapping[str, str]) -> dict[str, str
 
 def _is_shortened(given: LibraryList, enabled: Collection[str], others: Collection[str]) -> bool:
     """Tell whether the operator took a library off the list that a user was given."""
-    offered = {_key(one) for one in given.offered} & {_key(one) for one in others}
+    offered = {_key(one) for one in given.offered} & {_key(other) for other in others}
     return not offered <= {_key(one) for one in enabled}
 
 

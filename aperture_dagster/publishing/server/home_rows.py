@@ -90,7 +90,7 @@ def states_of(connection: Connection, user: User, titles: Sequence[VisibleTitle]
     statement = """
         SELECT item_id, played, play_count, position_share::float8 AS position_share, favorite FROM watch_state
         WHERE user_id = :user AND item_id = ANY(CAST(:items AS bigint[]))"""
-    rows = read_rows(connection, statement, user=user.user_id, items=array_of([one.item_id for one in titles]))
+    rows = read_rows(connection, statement, user=user.user_id, items=array_of([title.item_id for title in titles]))
     return {
         row["item_id"]: {
             "PlayedPercentage": 100 * row["position_share"],
@@ -138,7 +138,7 @@ def row_items(connection: Connection, row: Row, asking: str, settings: Settings,
         return []
     titles = row_titles(connection, row, user, now.astimezone(ZoneInfo(settings.schedule_timezone)).date())
     states, identity = states_of(connection, user, titles), server_identity(connection) or {}
-    return [as_item(one, identity.get("server_id"), states.get(one.item_id, UNTOUCHED)) for one in titles]
+    return [as_item(title, identity.get("server_id"), states.get(title.item_id, UNTOUCHED)) for title in titles]
 
 
 def register_rows(screen: HomeScreen, endpoint: Callable[[str], str]) -> None:

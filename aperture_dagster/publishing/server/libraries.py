@@ -277,7 +277,7 @@ class LibraryPublisher:
         self._retirement.check(leaving)
         going = [one for one in leaving if one.outcome.error is None]
         if self._dry_run:
-            new = {one.library.list_key: (one.library.name, one.library.viewers) for one in works}
+            new = {work.library.list_key: (work.library.name, work.library.viewers) for work in works}
             self._viewers.preview(new, [one.record for one in going])
         else:
             self._carry_out(works, going)
@@ -291,7 +291,7 @@ class LibraryPublisher:
         if server.clock is not None and abs(server.clock - self._run.now()) >= SMALLEST_SKEW:
             self._roots.clock_skew = server.clock - self._run.now()
         others = self._places.not_ours(self._server.libraries())
-        self._foreign_places = [as_path(location) for one in others for location in one.locations]
+        self._foreign_places = [as_path(location) for other in others for location in other.locations]
         if is_wanted:
             self._roots.require_current()
 
@@ -454,7 +454,7 @@ class LibraryPublisher:
         Raises:
             PublishingError: it does not.
         """
-        targets = [one.target for entry in work.library.entries for one in entry.files if one.target is not None]
+        targets = [file.target for entry in work.library.entries for file in entry.files if file.target is not None]
         for place in self._foreign_places:
             there = [target for target in targets if as_path(target).startswith(f"{place}/")]
             if not there:

@@ -113,10 +113,10 @@ def explain_failures(outcomes: Sequence[PublishingOutcome], describe: Callable[[
     ``describe`` makes text of an error. Empty if nothing failed.
     """
     causes: dict[str, list[str]] = {}
-    for one in outcomes:
-        if one.error is not None:
-            cause = describe(one.error).replace(repr(one.name), "\0").replace(one.name, "\0")
-            causes.setdefault(cause, []).append(one.name)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            cause = describe(outcome.error).replace(repr(outcome.name), "\0").replace(outcome.name, "\0")
+            causes.setdefault(cause, []).append(outcome.name)
     sentences = []
     for cause, names in causes.items():
         if "\0" not in cause:

@@ -46,11 +46,11 @@ class Places:
     def not_ours(self, libraries: Iterable[PublishedLibrary]) -> list[PublishedLibrary]:
         """Return the libraries that are not published here."""
         published = self._roots.on_server()
-        return [one for one in libraries if not is_any_published(one.locations, published)]
+        return [library for library in libraries if not is_any_published(library.locations, published)]
 
     def others(self, libraries: Iterable[PublishedLibrary]) -> dict[str, str]:
         """Names of the libraries that are not published here, by their ids in policies."""
-        return {one.policy_id: one.name for one in self.not_ours(libraries) if one.policy_id}
+        return {library.policy_id: library.name for library in self.not_ours(libraries) if library.policy_id}
 
     def items(self, library: PublishedLibrary, record: PlacedLibrary, *, episodes: bool) -> list[PublishedItem]:
         """What the server shows of a library: films or series, and with ``episodes`` those as well."""
@@ -82,7 +82,7 @@ def originals_of(entries: Iterable[DesiredEntry | PlacedEntry]) -> dict[str, int
     for entry in entries:
         if isinstance(entry, DesiredEntry):
             originals[entry.folder] = entry.item_id
-            files = {one.path: one.item_id for one in entry.files}
+            files = {file.path: file.item_id for file in entry.files}
         else:
             files = {path: one.item_id for path, one in entry.files.items()}
         originals |= {f"{entry.folder}/{path}": item for path, item in files.items() if item is not None}
@@ -104,7 +104,7 @@ def not_read(
             continue
         # The servers pad numbers, ignore case and drop articles in sort names; the number at the start stays.
         rank = _LEADING_NUMBER.match(item.sort_name or "")
-        nfo = next((one.content for one in entry.files if one.kind == "nfo" and "/" not in one.path), None)
+        nfo = next((file.content for file in entry.files if file.kind == "nfo" and "/" not in file.path), None)
         title = read_title(nfo) if nfo is not None else None
         is_renamed = title is not None and title.split() != item.name.split()
         is_rated = nfo is not None and item.official_rating is not None and not says_rating(nfo)
@@ -115,7 +115,7 @@ def not_read(
 
 def by_place(libraries: Iterable[PublishedLibrary]) -> dict[str, PublishedLibrary]:
     """Return libraries of the server by the paths of their folders."""
-    return {as_path(location): one for one in libraries for location in one.locations}
+    return {as_path(location): library for library in libraries for location in library.locations}
 
 
 def library_names(name: str) -> Iterator[str]:

@@ -35,11 +35,11 @@ class Watch:
         progress = self._writer.scan_progress()
         libraries = self._writer.libraries()
         self.scans_everything = progress is not None
-        self.is_busy = self.scans_everything or any(one.refresh_status != "Idle" for one in libraries)
+        self.is_busy = self.scans_everything or any(library.refresh_status != "Idle" for library in libraries)
         self.note("scan", progress if progress is not None else -1.0)
-        for one in libraries:
-            self.note(("status", one.name), one.refresh_status)
-            self.note(("progress", one.name), one.refresh_progress or 0.0)
+        for library in libraries:
+            self.note(("status", library.name), library.refresh_status)
+            self.note(("progress", library.name), library.refresh_progress or 0.0)
         return libraries
 
     def note(self, what: Hashable, value: str | float) -> None:

@@ -74,7 +74,7 @@ def examine_publishing(settings: Settings, writer: MediaServerWriter, roots: Roo
     if _hides_members(settings, writer):
         warnings.append(GROUPED)
     about = f"{root}, which {product} sees as {on_server}; titles as {form}"
-    return Preflight(problems, [one for one in warnings if one is not None], about)
+    return Preflight(problems, [warning for warning in warnings if warning is not None], about)
 
 
 def _hides_members(settings: Settings, writer: MediaServerWriter) -> bool:

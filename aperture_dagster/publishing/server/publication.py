@@ -429,7 +429,7 @@ class Publication(PublishingHome):
     def _suitable(self, titles: Sequence[ListedTitle], owner: str) -> list[ListedTitle]:
         """The titles within the parental limit of a playlist's owner; a collection has no owner."""
         limit = self._by_id[owner].max_parental_rating if owner else None
-        return [one for one in titles if within_limit(one.copies[0].official_rating, limit)]
+        return [title for title in titles if within_limit(title.copies[0].official_rating, limit)]
 
     # How it is published
 
@@ -442,7 +442,7 @@ class Publication(PublishingHome):
             lock=product == "emby",
             premiered=product != "emby",
             reasons=self._settings.publish_reasons,
-            texts={one: texts_of(places.language(one)[0]) for one in MEDIA_TYPES},
+            texts={type_: texts_of(places.language(type_)[0]) for type_ in MEDIA_TYPES},
         )
 
     def _viewers_of(self, record: PlacedLibrary) -> frozenset[str]:
@@ -464,7 +464,7 @@ class Publication(PublishingHome):
             return
         folders = {entry.folder for entry in entries}
         items = self._server.library_items(library, "Movie" if record.media_type == "movie" else "Series,Episode")
-        copies = [one.server_item_id for one in items if entry_folder_in(one.path) in folders]
+        copies = [item.server_item_id for item in items if entry_folder_in(item.path) in folders]
         with self._database.transaction() as connection:
             note_shown(connection, dict.fromkeys(copies, record.folder))
             started_at = database_time(connection)
@@ -490,6 +490,6 @@ def _list_item(title: ListedTitle, as_episode: bool) -> str | None:
     copy = title.copies[0]
     if not as_episode:
         return copy.server_item_id
-    episodes = [one for one in title.episodes[copy.item_id] if one.season > 0]
+    episodes = [episode for episode in title.episodes[copy.item_id] if episode.season > 0]
     first = min(episodes, key=lambda one: (one.season, one.number), default=None)
     return first.server_item_id if first is not None else None

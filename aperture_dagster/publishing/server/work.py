@@ -95,7 +95,7 @@ class Work:
     @property
     def videos(self) -> set[int]:
         """The rows of the films and episodes that it should show."""
-        return {one.item_id for entry in self.library.entries for one in entry.files if one.item_id is not None}
+        return {file.item_id for entry in self.library.entries for file in entry.files if file.item_id is not None}
 
     @property
     def is_verified(self) -> bool:

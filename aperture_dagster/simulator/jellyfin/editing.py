@@ -123,10 +123,10 @@ def _title(item: Item, content: dict[str, Any]) -> WorldTitle:
         changes |= {"networks": studios if item.kind == "Series" else (), "companies": studios}
     if content.get("People") is not None:
         people = _of_type(content, "People", list)
-        cast = [one for one in people if one.get("Type") in ("Actor", "GuestStar")]
+        cast = [person for person in people if person.get("Type") in ("Actor", "GuestStar")]
         changes["cast"] = tuple(CastMember(one["Name"], one.get("Role") or "") for one in cast)
         for kind, field in _CREWS.items():
-            changes[field] = tuple(one["Name"] for one in people if one.get("Type") == kind)
+            changes[field] = tuple(person["Name"] for person in people if person.get("Type") == kind)
     return replace(title, **changes)
 
 

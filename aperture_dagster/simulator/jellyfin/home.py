@@ -76,7 +76,7 @@ class HomeEndpoints:
             excluded = self._excluded(user)
             found = [item for item in found if item.library.item_id not in excluded]
         if binding.boolean(query, "excludeActiveSessions"):
-            playing = {one.item for one in self._state.sessions if one.user_id == user.id}
+            playing = {session.item for session in self._state.sessions if session.user_id == user.id}
             found = [item for item in found if item not in playing]
         return binding.listing(query, found, lambda page: self._items.dtos(request, page, user))
 
@@ -112,7 +112,7 @@ class HomeEndpoints:
 
     def _following(self, series: Item, user: ServerUser) -> tuple[Item | None, float]:
         """Return the first unplayed episode after the furthest played one, and when that was played."""
-        episodes = [one for season in series.seasons for one in season.episodes]
+        episodes = [episode for season in series.seasons for episode in season.episodes]
         numbered = sorted(episodes, key=lambda one: (one.season or 0, one.episode or 0))
         played = [one for one in numbered if user.of(one).played]
         furthest = played[-1] if played else None
@@ -243,7 +243,7 @@ class SessionEndpoints:
     def listing(self, request: Request) -> Response:
         """``GET /Sessions``: a bare array, the one that was active last first."""
         within, now = binding.integer(request.query, "activeWithinSeconds"), self._state.clock.now()
-        sessions = [one for one in self._state.sessions if within is None or one.active_at >= now - within]
+        sessions = [session for session in self._state.sessions if within is None or session.active_at >= now - within]
         return JSONResponse([self._dto(one) for one in sorted(sessions, key=lambda one: one.active_at, reverse=True)])
 
     def _dto(self, one: ClientSession) -> dict[str, Any]:

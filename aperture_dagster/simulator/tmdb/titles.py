@@ -297,7 +297,11 @@ def offers(title: WorldTitle, today: date) -> tuple[Offer, ...]:
 
 def _available_in(title: WorldTitle, today: date) -> list[str]:
     if title.media_type == "movie":
-        out = {one.country for one in releases(title) if one.type in HOME_TYPES and one.day <= today.isoformat()}
+        out = {
+            release.country
+            for release in releases(title)
+            if release.type in HOME_TYPES and release.day <= today.isoformat()
+        }
         return sorted(out)
     begun = title.release_date or (f"{title.year}-01-10" if title.year else "")
     return list(RELEASED_IN) if begun and begun <= today.isoformat() else []
