@@ -260,6 +260,13 @@ def test_a_trailing_slash_of_an_address_is_removed(given: str):
     assert load_settings(media_server_url=" ").media_server_url is None
 
 
+def test_an_address_with_a_default_can_be_switched_off_in_the_environment(monkeypatch: pytest.MonkeyPatch):
+    for name in ("PRICES_URL", "CROWD_URL"):
+        monkeypatch.setenv(f"APERTURE_{name}", "Off")
+    settings = load_settings()
+    assert settings.prices_url is None and settings.crowd_url is None
+
+
 def test_the_scheme_of_an_address_may_be_in_capitals():
     assert load_settings(media_server_url="HTTP://Host:8096/Base").media_server_url == "http://Host:8096/Base"
 

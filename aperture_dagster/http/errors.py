@@ -53,6 +53,8 @@ class TemporaryError(Exception):
         super().__init__(reason)
         self.wait = wait
         self.meaning = meaning
+        self.has_progressed = False
+        """Whether the attempt brought a part of what was asked for, so that trying again goes on from there."""
 
 
 class Cancelled(ServiceError):

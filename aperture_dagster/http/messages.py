@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -162,6 +162,15 @@ class Answer:
             fields = self.fields(lenient=lenient)
             return next((text for name in names if (text := one_line(fields.get(name)))), "")
         return "" if "html" in self.content_type else one_line(self.text) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """The answer of a service whose body is still arriving: ``parts`` yields it as sent, and not unpacked."""
+
+    status: int
+    headers: Mapping[str, str]
+    parts: Iterator[bytes]
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

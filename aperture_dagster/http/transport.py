@@ -8,7 +8,8 @@ import os
 import ssl
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from aperture_dagster.http import errors
 from aperture_dagster.http.connections import Connections
 from aperture_dagster.http.home_network import Route, is_private
 from aperture_dagster.http.limits import Access, Limits
-from aperture_dagster.http.messages import Answer, Request, one_line, retry_after_seconds
+from aperture_dagster.http.messages import Answer, Incoming, Request, one_line, retry_after_seconds
 from aperture_dagster.http.redaction import redact
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ logging.getLogger("httpcore").setLevel(logging.WARNING)
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 527)})
 LONGEST_RETRY_AFTER = 120.0
 LARGEST_ERROR_BODY = 64_000
+PROGRESS = 65_536
+"""Bytes that an attempt must bring so that it does not count as failed in a row with those before."""
 USER_AGENT = "aperture-dagster (home media recommendations)"
 T = TypeVar("T")
 
@@ -109,7 +112,7 @@ class Transport:
             QuotaSpent: the quota has no request left.
             Cancelled: see :meth:`cancel`.
         """
-        return self._retry(request, self._send_once)
+        return self._retry(lambda: request, self._send_once)
 
     def get_json(self, path: str, params: Mapping[str, Any] | None = None, *, lenient: bool = False) -> Any:
         """GET ``path`` and parse the answer; ``lenient``: see :func:`parse_json`.
@@ -120,11 +123,49 @@ class Transport:
             BadAnswer: the answer claims to be JSON and is not, or is too large.
             ServiceError: see :meth:`send`.
         """
-        return self._retry(Request("GET", path, params=params), functools.partial(self._send_for_json, lenient=lenient))
+        request = Request("GET", path, params=params)
+        return self._retry(lambda: request, functools.partial(self._send_for_json, lenient=lenient))
 
     def post_json(self, path: str, body: Any, *, repeatable: bool = False) -> Any:
         """POST ``body`` as JSON and parse the answer, None if it is empty; raises as :meth:`get_json`."""
-        return self._retry(Request("POST", path, json=body, repeatable=repeatable), self._send_for_json)
+        request = Request("POST", path, json=body, repeatable=repeatable)
+        return self._retry(lambda: request, self._send_for_json)
+
+    def receive(
+        self,
+        next_request: Callable[[], Request],
+        take: Callable[[Incoming], T],
+        *,
+        seconds: float,
+        reached: Callable[[], int],
+    ) -> T:
+        """Send a request and return what ``take`` makes of the answer while it arrives.
+
+        For bodies too large for memory: ``take`` reads the parts, and may raise a TemporaryError to be called again.
+        ``next_request`` is called before each attempt, so that it can ask for what is still missing. An attempt may
+        last for ``seconds``. The attempts that are allowed begin anew after one that got further than all before:
+        ``reached`` returns the number of bytes that are there.
+
+        Raises:
+            ServiceError: see :meth:`send`.
+        """
+        furthest = reached()
+
+        def attempt(request: Request) -> T:
+            nonlocal furthest
+            try:
+                with self._stream(request, seconds) as response:
+                    if response.status_code < 300 or response.status_code in request.accept:
+                        return take(Incoming(response.status_code, response.headers, response.iter_raw()))
+                    answer = self._read(response, request)
+                self._raise_for_status(request, answer)
+            except errors.TemporaryError as error:
+                error.has_progressed = reached() >= furthest + PROGRESS
+                furthest = max(furthest, reached())
+                raise
+            raise AssertionError("a status was neither accepted nor refused")
+
+        return self._retry(next_request, attempt)
 
     def _send_for_json(self, request: Request, *, lenient: bool = False) -> Any:
         answer = self._send_once(request)
@@ -136,14 +177,15 @@ class Transport:
                 raise
         raise errors.TemporaryError(f"the answer is not JSON ({answer.content_type}){self._check_address()}")
 
-    def _retry(self, request: Request, attempt: Callable[[Request], T]) -> T:
-        """Call ``attempt`` until it succeeds, at most as often as allowed."""
+    def _retry(self, next_request: Callable[[], Request], attempt: Callable[[Request], T]) -> T:
+        """Call ``attempt`` until it succeeds, at most as often in a row without progress as allowed."""
         failures = 0
         while True:
+            request = next_request()
             try:
                 return attempt(request)
             except errors.TemporaryError as error:
-                failures += 1
+                failures = 1 if error.has_progressed else failures + 1
                 if failures >= (self._limits.attempts if request.may_repeat else 1):
                     raise error.meaning(self._clean(f"{self._where(request)}: {error}.")) from None
                 wait = self._limits.backoff(failures) if error.wait is None else error.wait
@@ -155,6 +197,20 @@ class Transport:
             raise errors.Cancelled(f"{self.service}: the run was stopped")
 
     def _send_once(self, request: Request) -> Answer:
+        timeout = max(self._limits.timeout_seconds, request.timeout_seconds or 0)
+        with self._stream(request, 2 * timeout) as response:
+            answer = self._read(response, request)
+        self._raise_for_status(request, answer)
+        return answer
+
+    @contextmanager
+    def _stream(self, request: Request, seconds: float) -> Iterator[httpx.Response]:
+        """Send a request once, and stream its answer within so many seconds.
+
+        Raises:
+            TemporaryError: the network failed, during the block as well.
+            ServiceRefused: no retry helps: the address, a header or the certificate is wrong.
+        """
         self._check_headers(request.headers)
         self.hide(*_tokens(request.headers))
         if self._limits.quota is not None:
@@ -171,19 +227,17 @@ class Transport:
                 request.method,
                 # Given separately, parameters would make httpx parse the address twice.
                 httpx.URL(address, params=params) if params else httpx.URL(address),
-                seconds=2 * timeout,
+                seconds=seconds,
                 json=request.json,
                 content=request.content,
                 headers=request.headers,
                 timeout=httpx.Timeout(timeout, connect=min(timeout, 10)),
             ) as response:
-                answer = self._read(response, request)
+                yield response
         except (httpx.HTTPError, httpx.InvalidURL, zlib.error) as error:
             if self._connections.cancelled.is_set():
                 raise errors.Cancelled(f"{self.service}: the run was stopped") from None
             raise self._translate(error) from None
-        self._raise_for_status(request, answer)
-        return answer
 
     def _read(self, response: httpx.Response, request: Request) -> Answer:
         is_error = response.status_code >= 300

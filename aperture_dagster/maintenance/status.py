@@ -21,6 +21,7 @@ from aperture_dagster.publishing.server.outcomes import some, why_unread
 from aperture_dagster.ratings.merge import describe_held
 from aperture_dagster.ratings.removals import held_by_user
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.crowd import count_active_people, crowd_advice
 
 LEAST_FREE_BYTES = 1_000_000_000
 # The first list of a newcomer is made within minutes, and asked for again if that failed.
@@ -349,4 +350,6 @@ def describe_household(
     ]
     unread = unread_libraries(connection, now=now)
     waiting = [describe_held(one) for one in held_by_user(connection)] + ([why_unread(unread)] if unread else [])
+    if (advice := crowd_advice(settings, count_active_people(connection, settings, now=now))) is not None:
+        waiting.append(advice)
     return got, waiting

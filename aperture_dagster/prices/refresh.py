@@ -51,7 +51,7 @@ def _attempts(settings: Settings) -> dict[str, Any]:
     return {"attempts": settings.http_attempts, "first_wait_seconds": settings.http_retry_wait_seconds}
 
 
-OFF = "The price list is switched off (APERTURE_PRICES_URL): only the packaged prices are used."
+OFF = "The price list is switched off (APERTURE_PRICES_URL=off): only the packaged prices are used."
 
 
 def refresh_prices(price_list: PriceList, database: Database, clock: Clock) -> tuple[int, str | None]:

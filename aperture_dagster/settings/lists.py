@@ -18,7 +18,16 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from aperture_dagster.settings.types import Address, Secret, SettingsGroup, Share, Texts, parse_json, split_names
+from aperture_dagster.settings.types import (
+    Address,
+    OptionalAddress,
+    Secret,
+    SettingsGroup,
+    Share,
+    Texts,
+    parse_json,
+    split_names,
+)
 
 # Settings of embeddings, recommendations and Top Picks.
 
@@ -164,6 +173,10 @@ class RecommendationSettings(SettingsGroup):
     """
     recommendations_series: RecommendationJson = RecommendationRules()
     """How lists of series are made, likewise."""
+    crowd_url: OptionalAddress = "https://files.grouplens.org/datasets/movielens"
+    """Address from which `aperture crowd fetch` downloads histories of
+    [other people](ranking.md#an-external-crowd), or of a mirror. `off`: no crowd is fetched or recommended.
+    """
 
     @property
     def recommendation_rules(self) -> dict[str, RecommendationRules]:

@@ -149,7 +149,7 @@ class PricesSettings(SettingsGroup):
         "https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json"
     )
     """Address of a list of the prices of AI models, in the format of LiteLLM's model cost map, which is read once a
-    week. Empty: only the prices in the package are used.
+    week. `off`: only the prices in the package are used.
     """
     embedder_price: PriceInDollars | None = None
     """What the embeddings endpoint charges, in US dollars per million tokens; replaces any listed price. Set it for an

@@ -28,6 +28,12 @@ def _blank_is_none(value: Any) -> Any:
     return value.strip() or None if isinstance(value, str) else value
 
 
+def _off_is_none(value: Any) -> Any:
+    """Read ``off`` as no address: an empty variable counts as one that is not set, and would leave the default."""
+    value = _blank_is_none(value)
+    return None if isinstance(value, str) and value.lower() == "off" else value
+
+
 def split_names(value: Any) -> Any:
     """Split ``a, b`` or ``["a", "b"]``."""
     if not isinstance(value, str):
@@ -215,7 +221,7 @@ Times = Annotated[Texts, AfterValidator(_check_times)]
 DaySpan = Annotated[str, BeforeValidator(_blank_is_none), AfterValidator(_check_span)]
 OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Address = Annotated[str, AfterValidator(_check_address)]
-OptionalAddress = Annotated[Address | None, BeforeValidator(_blank_is_none)]
+OptionalAddress = Annotated[Address | None, BeforeValidator(_off_is_none)]
 TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_none)]
 SecretHeaders = Annotated[Secret, AfterValidator(_check_headers)]

@@ -20,12 +20,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.files.private import write_file
-from aperture_dagster.taste.movielens import CrowdError, read_ids, read_ratings
-from aperture_dagster.taste.ranking.crowd import Crowd, Neighbours, neighbours_of
+from aperture_dagster.taste.movielens import CrowdError, Ratings, read_ids, read_ratings
+from aperture_dagster.taste.ranking.crowd import Crowd, Neighbours, fit_neighbours, likings_of
 from aperture_dagster.taste.ranking.histories import Rows
 
-PEOPLE = 1_500
-"""People of a folder that the table is fitted to, those who were active last."""
+PEOPLE = 50_000
+"""People of a folder that the table is fitted to at most, those who were active last."""
+RATINGS = 10_000_000
+"""Ratings of these people at most, which bounds the memory."""
+_AT_ONCE = 2_000
+"""People whose likings are computed at a time."""
 VERSION = "aperture-crowd 1"
 LARGEST = 256_000_000
 """Bytes that the content of a file may take; ours take some 3 MB."""
@@ -91,18 +95,20 @@ class CrowdTable:
         return table.on(works)
 
 
-def build_table(folder: Path, *, licence: str = "") -> CrowdTable:
-    """Fit a table to a folder of any size.
+def build_table(source: Path, *, name: str = "", licence: str = "") -> CrowdTable:
+    """Fit a table to a folder or an archive of any size, named ``name`` (default: as the folder is).
 
     Raises:
-        CrowdError: the folder cannot be used, or its people have nothing in common.
+        CrowdError: the source cannot be used, or its people have nothing in common.
     """
-    ids = read_ids(folder)
-    sample = read_ratings(folder, ids.index.to_numpy(), most_people=PEOPLE)
-    # Ratings are compared with each other, not with today.
-    table = neighbours_of(sample.histories, as_of=datetime.now(UTC))
+    ids = read_ids(source)
+    sample = read_ratings(source, ids.index.to_numpy(), most_people=PEOPLE, most_ratings=RATINGS, with_dates=False)
+    people = sample.people
+    likings = _likings(sample)
+    del sample
+    table = fit_neighbours(*likings)
     if not len(table.neighbours):
-        raise CrowdError(f"{folder} has nothing that two people liked: no table can be made from it.")
+        raise CrowdError(f"{source} has nothing that two people liked: no table can be made from it.")
     films = ids.loc[table.titles]
     arrays = {
         "tmdb_ids": films["tmdb_id"].to_numpy(),
@@ -111,8 +117,22 @@ def build_table(folder: Path, *, licence: str = "") -> CrowdTable:
         "neighbours": table.neighbours,
         "strengths": table.strengths,
     }
-    header = CrowdHeader(folder.resolve().name, table.people, sample.people, licence)
+    header = CrowdHeader(name or source.resolve().name, table.people, people, licence)
     return CrowdTable(header, {name: np.asarray(arrays[name], dtype=kind) for name, kind in ARRAYS.items()})
+
+
+def _likings(sample: Ratings) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Return who of the sample liked which film, and how much: persons, movieIds and values of about 1."""
+    # Ratings are compared with each other, not with today.
+    as_of = datetime.now(UTC)
+    found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]] = []
+    for first in range(0, len(sample.users), _AT_ONCE):
+        liked = likings_of(sample.histories_of(first, first + _AT_ONCE), as_of=as_of)
+        person = np.searchsorted(sample.users, liked["user_id"].to_numpy(dtype=np.int64)).astype(np.int32)
+        liking = liked["liking"].to_numpy(dtype=np.float32)
+        found.append((person, liked["work_id"].to_numpy(dtype=np.int32), liking))
+    persons, films, values = zip(*found, strict=True)
+    return np.concatenate(persons), np.concatenate(films), np.concatenate(values)
 
 
 def write_table(path: Path, table: CrowdTable) -> None:

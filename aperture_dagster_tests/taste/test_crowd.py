@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aperture_dagster.taste.ranking import crowd
 from aperture_dagster.taste.ranking.crowd import Crowd, Ease, Neighbours, fit_ease, fit_neighbours, ridge_for
 
 
@@ -23,11 +24,15 @@ def dense(table: Neighbours) -> np.ndarray:
     return matrix
 
 
-@pytest.mark.parametrize(("people", "titles"), [(12, 40), (60, 15)], ids=["fewer people", "fewer titles"])
-def test_without_a_cut_the_table_is_ease(people: int, titles: int):
+@pytest.mark.parametrize(("people", "titles"), [(20, 90), (60, 25)], ids=["by people", "by titles"])
+def test_without_a_cut_the_table_is_ease(monkeypatch: pytest.MonkeyPatch, people: int, titles: int):
+    # Several panels and strips, none of which divides the number of titles.
+    for name, size in (("_PANEL", 7), ("_STRIP", 9), ("_BLOCK", 4)):
+        monkeypatch.setattr(crowd, name, size)
     person, title, value = pairs(people, titles)
     table = fit_neighbours(person, title, value, count=titles)
     ease = fit_ease(person, title - 500, value, ridge=ridge_for(people, value))
+    assert (people * crowd.SMALLEST_CROWD <= titles) == (people == 20)
     assert table.people == people and table.titles.tolist() == list(range(500, 500 + titles))
     assert dense(table) == pytest.approx(ease.score(np.eye(titles)), abs=1e-5)
 
@@ -65,12 +70,14 @@ def test_a_library_has_the_pairs_of_which_it_has_both_titles():
         people=9,
     )
     # The library lacks the third title, and knows the second and the fourth as one and the same work.
-    crowd = table.on(np.array([70, 80, -1, 80]))
-    assert list(zip(crowd.sources.tolist(), crowd.targets.tolist(), crowd.strengths.tolist(), strict=True)) == [
+    pairs_there = table.on(np.array([70, 80, -1, 80]))
+    assert list(
+        zip(pairs_there.sources.tolist(), pairs_there.targets.tolist(), pairs_there.strengths.tolist(), strict=True)
+    ) == [
         (70, 80, 0.5),
         (80, 70, 2.0),
     ]
-    assert crowd.people == 9
+    assert pairs_there.people == 9
 
 
 def test_a_score_is_the_sum_over_the_history_of_weight_times_strength():
@@ -79,15 +86,15 @@ def test_a_score_is_the_sum_over_the_history_of_weight_times_strength():
     matrix = np.where(random.random((30, 30)) < 0.2, random.random((30, 30)), 0.0)
     source, target = matrix.nonzero()
     order = random.permutation(len(source))
-    crowd = Crowd(
+    outside = Crowd(
         np.append(source[order] + 100, 999), np.append(target[order] + 100, 100),
         np.append(matrix[source, target][order], 5.0).astype(np.float32), people=3,
     )  # fmt: skip
     watched = np.where(random.random((4, 30)) < 0.3, random.random((4, 30)), 0.0).astype(np.float32)
     watched[2] = 0.0
-    scores = crowd.links(index, 30).spread(watched.T).T
+    scores = outside.links(index, 30).spread(watched.T).T
     assert scores == pytest.approx(watched @ matrix, abs=1e-5)
-    empty = Crowd(source[:0], target[:0], crowd.strengths[:0], people=0)
+    empty = Crowd(source[:0], target[:0], outside.strengths[:0], people=0)
     assert not empty.links(index, 30).spread(watched.T).any()
 
 

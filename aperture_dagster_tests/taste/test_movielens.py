@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,32 @@ def test_those_who_were_active_last_are_chosen_however_much_they_rated(tmp_path:
     rows = [f"{person},{film},3.0,{1_000 * person + film}\n" for person in range(1, 101) for film in (1, 2, 4)]
     place = folder(tmp_path, ratings_csv="userId,movieId,rating,timestamp\n" + "1,4,3.0,999999\n" + "".join(rows))
     assert people_of(place, 10) == {1, *range(92, 101)}
+
+
+def test_no_more_people_are_chosen_than_ratings_fit_into_memory(tmp_path: Path):
+    rows = [f"{person},{film},3.0,{1_000 * person}\n" for person in range(1, 31) for film in range(1, 6)]
+    place = folder(tmp_path, ratings_csv="userId,movieId,rating,timestamp\n" + "".join(rows))
+    found = read_ratings(place, ALL, most_people=20, most_ratings=52, with_dates=False)
+    assert found.users.tolist() == list(range(21, 31)) and len(found.stars) == 50 and found.people == 30
+    assert "last_played_at" not in found.histories
+    assert found.histories_of(2, 4)["user_id"].unique().tolist() == [23, 24]
+
+
+def test_an_archive_is_read_as_its_folder_is_and_nothing_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place = folder(tmp_path, ratings_csv=RATINGS, links_csv=LINKS)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in ("ratings.csv", "links.csv"):
+            archive.write(place / name, f"ml/{name}")
+    before = sorted(tmp_path.iterdir())
+    packed = read_ratings(tmp_path / "set.zip", ALL).histories
+    assert packed.equals(read_ratings(place, ALL).histories) and read_ids(tmp_path / "set.zip").equals(read_ids(place))
+    assert sorted(tmp_path.iterdir()) == before
+    monkeypatch.setattr("aperture_dagster.taste.movielens.LARGEST_PART", 50)
+    with pytest.raises(CrowdError, match=r"set\.zip has a ratings\.csv of"):
+        read_ratings(tmp_path / "set.zip", ALL)
+    (tmp_path / "set.zip").write_bytes((tmp_path / "set.zip").read_bytes()[:-30])
+    with pytest.raises(CrowdError, match=r"set\.zip cannot be read"):
+        read_ratings(tmp_path / "set.zip", ALL)
 
 
 def test_who_is_chosen_depends_neither_on_the_parts_nor_on_the_order_of_a_file(

@@ -13,6 +13,7 @@ from aperture_dagster.cli.doctor.publishing import examine_publishing
 from aperture_dagster.cli.doctor.running import examine_running
 from aperture_dagster.cli.doctor.services import (
     examine_alerts,
+    examine_crowd,
     examine_embedder,
     examine_seerr,
     examine_title_source,
@@ -45,6 +46,7 @@ def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator
         "Seerr": examine_seerr(settings, database, clock),
         "Trakt": examine_trakt(settings, database, clock),
         "embedder": examine_embedder(settings),
+        "crowd": examine_crowd(settings, database, clock),
         "alerts": examine_alerts(settings),
         "running": examine_running(settings),
     }

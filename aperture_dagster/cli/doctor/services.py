@@ -20,6 +20,7 @@ from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.configured_embedder import Embedders
+from aperture_dagster.taste.crowd import count_active_people, crowd_advice, table_in_use
 from aperture_dagster.worklist.services import MeteredService
 
 
@@ -91,6 +92,21 @@ def examine_trakt(settings: Settings, database: Database, clock: Clock) -> Itera
     about = f"the app is accepted at {settings.trakt_url}; {len(users)} users have connected"
     advice = ["`aperture trakt status` says who has to do what"] * bool(troubled)
     yield Finding("Trakt", "warning" if troubled else "ok", "; ".join([about, *troubled, *advice]))
+
+
+def examine_crowd(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
+    """Whether the lists know what other people watched, and whether that would make them better."""
+    path = table_in_use(settings)
+    if path.exists():
+        # pandas and numpy would slow every command down.
+        from aperture_dagster.taste.crowd_table import read_table
+
+        header = read_table(path).header
+        yield Finding("crowd", "ok", f"lists know what {header.people:,} people of {header.source} watched")
+        return
+    with database.transaction() as connection:
+        advice = crowd_advice(settings, count_active_people(connection, settings, now=clock.now()))
+    yield Finding("crowd", "off", advice or "lists are made from what the household itself watches")
 
 
 def examine_embedder(settings: Settings) -> Iterator[Finding]:

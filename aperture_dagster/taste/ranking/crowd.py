@@ -1,12 +1,13 @@
 """What people outside the household watched together, as a compact table of neighbours.
 
-EASE (see ``crowd.py``) is fitted once to a sample of the people, and of each title only the strongest
+EASE (below) is fitted once to a sample of the people, and of each title only the strongest
 neighbours are kept. The table names titles by their ids elsewhere, so it fits every library.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,8 @@ MAX_TITLES = 6_000
 NEIGHBOURS = 50
 """Neighbours kept per title of either sign: those that speak most for, and most against. With ratings, NDCG@10 of the
 benchmark's households with a crowd is .152; .147 without those against, .143 with 100 for, and .139 with all for."""
+SMALLEST_CROWD = 4
+"""With at least so many titles per person, EASE is fitted by people, as for a household; with more people by titles."""
 _BLOCK = 256
 """Titles whose weights are computed at a time."""
 
@@ -154,50 +157,124 @@ class Neighbours:
         return Crowd(source[keep], target[keep], self.strengths[keep], self.people)
 
 
-def neighbours_of(
-    histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp, count: int = NEIGHBOURS, max_titles: int = MAX_TITLES
-) -> Neighbours:
-    """Fit the table to histories (``user_id``, ``work_id``, ``plays``, ``rating``): what their users liked counts."""
+def likings_of(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -> pd.DataFrame:
+    """Return what people of histories (``user_id``, ``work_id``, ``plays``, ``rating``) liked, and their ``liking``."""
     learned = taste_weights(histories, as_of=as_of)
-    liked = learned.loc[learned["liking"] > 0]
+    return learned.loc[learned["liking"] > 0, ["user_id", "work_id", "liking"]]
+
+
+def neighbours_of(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -> Neighbours:
+    """Fit the table to histories that fit into memory, as for :func:`likings_of`."""
+    liked = likings_of(histories, as_of=as_of)
     person, _ = pd.factorize(liked["user_id"])
-    return fit_neighbours(
-        np.asarray(person, dtype=np.int64),
-        liked["work_id"].to_numpy(dtype=np.int64),
-        liked["liking"].to_numpy(dtype=np.float64),
-        count=count,
-        max_titles=max_titles,
-    )
+    return fit_neighbours(person, liked["work_id"].to_numpy(np.int64), liked["liking"].to_numpy(np.float64))
 
 
 def fit_neighbours(
-    person: Rows, title: Rows, value: Doubles, *, count: int = NEIGHBOURS, max_titles: int = MAX_TITLES
+    person: NDArray[np.integer],
+    title: NDArray[np.integer],
+    value: NDArray[np.floating],
+    *,
+    count: int = NEIGHBOURS,
+    max_titles: int = MAX_TITLES,
 ) -> Neighbours:
     """Fit EASE to pairs of person (0 and up) and title (any id), each with a value of about 1.
 
     Only the ``max_titles`` most liked titles take part. Of each, the ``count`` neighbours with the largest positive
     weights and the ``count`` with the most negative ones are kept. With fewer than two people the table is empty.
     """
-    titles, counts = np.unique(title, return_counts=True)
+    titles, counts = np.unique(np.asarray(title, dtype=np.int64), return_counts=True)
     if len(titles) > max_titles:
         titles = titles[np.sort(np.argsort(-counts, kind="stable")[:max_titles])]
+    ridge = ridge_for(len(np.unique(person)), value)
     row = find(titles, title)
     keep = row >= 0
-    ease = fit_ease(person[keep], row[keep], value[keep], ridge=ridge_for(len(np.unique(person)), value))
-    every, neighbours, strengths = ease.items, [], []
-    for start in range(0, len(every), _BLOCK):
-        for line in ease.weights(every, every[start : start + _BLOCK]).T:
-            best = np.unique(np.concatenate([_first(-line, count), _first(line, count)]))
-            best = best[np.lexsort((best, -line[best]))]
-            neighbours.append(best)
-            strengths.append(line[best])
+    person, row, value = person[keep], row[keep], value[keep]
+    people = len(np.unique(person))
+    if people < 2:
+        return Neighbours(titles[:0], NO_ROWS, NO_ROWS, NO_ROWS.astype(np.float32), people=0)
+    # The smaller matrix is inverted: of people by people, or of titles by titles.
+    of_people = people * SMALLEST_CROWD <= len(titles)
+    blocks = (_blocks_by_people if of_people else _blocks_by_titles)(person, row, value, ridge=ridge, n=len(titles))
+    neighbours, strengths = [], []
+    for line in chain.from_iterable(blocks):
+        best = np.unique(np.concatenate([_first(-line, count), _first(line, count)]))
+        best = best[np.lexsort((best, -line[best]))]
+        neighbours.append(best)
+        strengths.append(line[best].astype(np.float32))
     return Neighbours(
-        titles=titles[every],
+        titles=titles,
         counts=np.array([len(one) for one in neighbours], dtype=np.int64),
         neighbours=np.concatenate([NO_ROWS, *neighbours]),
         strengths=np.concatenate([NO_ROWS, *strengths]).astype(np.float32),
-        people=ease.users if sum(map(len, neighbours)) else 0,
+        people=people if sum(map(len, neighbours)) else 0,
     )
+
+
+# Both yield blocks of rows of B: how much each title of the block adds to the score of every title, shape (block, n).
+
+
+def _blocks_by_people(
+    person: NDArray[np.integer], row: Rows, value: NDArray[np.floating], *, ridge: float, n: int
+) -> Iterator[Doubles]:
+    ease = fit_ease(np.asarray(person, dtype=np.int64), row, value, ridge=ridge)
+    every = np.arange(n)
+    for start in range(0, n, _BLOCK):
+        yield ease.weights(every, every[start : start + _BLOCK]).T
+
+
+def _blocks_by_titles(
+    person: NDArray[np.integer], row: Rows, value: NDArray[np.floating], *, ridge: float, n: int
+) -> Iterator[Doubles]:
+    inverse = gram(person, row, value, n)
+    inverse[np.diag_indices(n)] += ridge
+    invert(inverse)
+    diagonal = inverse.diagonal().copy()
+    for start in range(0, n, _BLOCK):
+        weights = inverse[start : start + _BLOCK] / -diagonal
+        weights[np.arange(len(weights)), start + np.arange(len(weights))] = 0.0
+        yield weights
+
+
+def gram(person: NDArray[np.integer], row: Rows, value: NDArray[np.floating], n: int) -> Doubles:
+    """Return XᵀX, shape (n, n), of pairs of person and row (0 to n - 1), each with a value.
+
+    X itself, of people by titles, is never in memory, so any number of people needs no more than that.
+    """
+    order = np.argsort(person, kind="stable")
+    row, value = row[order], np.asarray(value, dtype=np.float64)[order]
+    ends = np.flatnonzero(np.diff(person[order], append=-1)) + 1
+    found = np.zeros((n, n))
+    start = 0
+    for end in ends.tolist():
+        own, values = row[start:end], value[start:end]
+        found[own[:, None], own] += values[:, None] * values
+        start = end
+    return found
+
+
+_PANEL, _STRIP = 512, 1_024
+"""Rows of a matrix that are eliminated, and updated, at a time by :func:`invert`."""
+
+
+def invert(matrix: Doubles) -> None:
+    """Invert a symmetric positive definite matrix in its own memory, by block Gauss-Jordan elimination.
+
+    LAPACK's inverse needs three more matrices of the same size; of 6,000 titles, each has 288 MB.
+    """
+    n = len(matrix)
+    for start in range(0, n, _PANEL):
+        panel = slice(start, min(start + _PANEL, n))
+        pivot = np.linalg.inv(matrix[panel, panel])
+        column = matrix[:, panel].copy()
+        column[panel] = 0.0
+        rows = pivot @ matrix[panel]
+        for top in range(0, n, _STRIP):
+            strip = slice(top, min(top + _STRIP, n))
+            matrix[strip] -= column[strip] @ rows
+            matrix[strip, panel] = -column[strip] @ pivot
+        matrix[panel] = rows
+        matrix[panel, panel] = pivot
 
 
 def _first(values: Doubles, count: int) -> Rows:
