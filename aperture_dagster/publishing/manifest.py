@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import OperationalError
 
+from aperture_dagster.catalogue.versions import record_published_copies
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import content_version, execute, read_rows
 from aperture_dagster.publishing.placed import LibraryList, PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
-from aperture_dagster.publishing.shown_copies import note_shown, write_copies
 from aperture_dagster.publishing.tables import library_lists, published_entries, published_libraries, published_lists
 
 if TYPE_CHECKING:
@@ -31,6 +31,18 @@ PATIENCE = "15min"
 LONG_UNREAD = timedelta(hours=6)
 # A run that places something is about to verify it.
 SOON_READ = timedelta(minutes=1)
+
+
+def note_shown(connection: Connection, folders: Mapping[str, str]) -> None:
+    """Record that published libraries show copies, by their ids on the server: the folders of the libraries."""
+    statement = """
+        INSERT INTO published_copies AS old (server_item_id, list_key)
+        SELECT id, l.list_key FROM unnest(CAST(:ids AS text[]), CAST(:folders AS text[])) AS copy (id, folder)
+        JOIN published_libraries l USING (folder) ORDER BY id
+        ON CONFLICT (server_item_id) DO UPDATE SET list_key = excluded.list_key
+        WHERE old.list_key <> excluded.list_key"""
+    if folders:
+        execute(connection, statement, ids=list(folders), folders=list(folders.values()))
 
 
 def published_version(connection: Connection, list_keys: Iterable[str]) -> str:
@@ -207,11 +219,11 @@ class Manifest:
     def write_copies(self, copies: Mapping[str, int], folder: str) -> int:
         """Record the server ids of the copies that a library shows, with their originals; return the rows written.
 
-        ``folder`` is the library's; see also :func:`aperture_dagster.publishing.shown_copies.write_copies`.
+        ``folder`` is the library's; see also :func:`record_published_copies`.
         """
         with self._transaction() as connection:
             note_shown(connection, dict.fromkeys(copies, folder))
-            return write_copies(connection, copies)
+            return record_published_copies(connection, copies)
 
     def forget_other_copies(self, list_key: str, shown: Collection[str]) -> None:
         """Forget the other copies that a library showed."""

@@ -8,10 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from aperture_dagster.media_server.records import LIKED_FROM, ItemState
-from aperture_dagster.postgres.queries import (
-    execute,
-    read_value,
-)
+from aperture_dagster.postgres.queries import execute, read_value
 
 
 class Marks(NamedTuple):
@@ -34,13 +31,10 @@ def items_with_versions(connection: Connection) -> list[str]:
 _MARKED = """
     SELECT i.server_item_id,
     i.item_id = ANY(ARRAY(SELECT item_id FROM watch_state WHERE user_id = :user AND favorite)) AS favorite,
-    i.item_id = ANY(ARRAY(SELECT item_id FROM ratings WHERE user_id = :user AND source = 'server'
-      AND rating >= :liked)) AS liked
+    i.item_id = ANY(ARRAY(SELECT item_id FROM shown_states WHERE user_id = :user AND rating >= :liked)) AS liked
     FROM items i WHERE i.removed_at IS NULL AND NOT i.is_published
-    AND i.item_id = ANY(ARRAY(SELECT w.item_id FROM watch_state w
-      WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0
-        OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = 'server'
-          AND r.work_id = w.work_id AND r.item_id = w.item_id AND r.rating IS NOT NULL))))"""
+    AND i.item_id = ANY(ARRAY(SELECT item_id FROM shown_states
+      WHERE user_id = :user AND (played OR favorite OR position_share > 0 OR rating IS NOT NULL)))"""
 
 
 def marked_items(connection: Connection, user_id: str) -> dict[str, Marks]:
@@ -64,7 +58,7 @@ def copies_of_unmarked(connection: Connection, user_id: str, states: Sequence[It
         WITH theirs AS MATERIALIZED (SELECT * FROM items WHERE item_id = ANY(ARRAY(
           SELECT item_id FROM watch_state WHERE user_id = :user)))
         SELECT c.server_item_id, c.is_episode, w.played, w.play_count, w.position_share, w.last_played_at,
-        w.favorite AND NOT bool_or(u.unfavorite) AS favorite, r.rating, bool_or(u.unwatched) AS unwatched
+        w.favorite AND NOT bool_or(u.unfavorite) AS favorite, w.rating, bool_or(u.unwatched) AS unwatched
         FROM (SELECT i.*, o.favorite AND NOT s.favorite AS unfavorite,
             (o.played OR o.play_count > 0 OR o.position_share > 0) AND NOT s.started AS unwatched
           FROM unnest(CAST(:ids AS text[]), CAST(:started AS boolean[]), CAST(:favorites AS boolean[]))
@@ -72,11 +66,11 @@ def copies_of_unmarked(connection: Connection, user_id: str, states: Sequence[It
           JOIN theirs i ON i.server_item_id = s.id JOIN watch_state o ON o.user_id = :user AND o.item_id = i.item_id) u
         JOIN theirs c ON c.work_id = u.work_id AND c.is_episode = u.is_episode AND c.item_id <> u.item_id
           AND (NOT c.is_episode OR (c.season, c.number) = (u.season, u.number))
-        JOIN watch_state w ON w.user_id = :user AND w.item_id = c.item_id
-        LEFT JOIN ratings r ON (r.user_id, r.source, r.work_id, r.item_id) = (:user, 'server', w.work_id, w.item_id)
+        JOIN shown_states w ON w.user_id = :user AND w.item_id = c.item_id
         WHERE c.server_item_id IS NOT NULL AND (u.unfavorite AND w.favorite
           OR u.unwatched AND (w.played OR w.play_count > 0 OR w.position_share > 0))
-        GROUP BY c.server_item_id, c.is_episode, w.user_id, w.item_id, r.rating"""
+        GROUP BY c.server_item_id, c.is_episode, w.played, w.play_count, w.position_share, w.last_played_at, w.favorite,
+        w.rating"""
     lacking = {
         "ids": [one.server_item_id for one in states],
         "started": [one.was_started for one in states],

@@ -8,11 +8,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from aperture_dagster.catalogue.history.states import PageResult, write_states
+from aperture_dagster.catalogue.versions import record_published_copies
 from aperture_dagster.media_server.records import ItemState
 from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.postgres.queries import array_of, execute
 from aperture_dagster.publishing.disk.names import entry_id, entry_id_of, is_list_folder, list_folder
-from aperture_dagster.publishing.shown_copies import note_shown, write_copies
+from aperture_dagster.publishing.manifest import note_shown
 from aperture_dagster.ratings.outbox import take_server_ratings
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def record_states(
     result = write(states)
     copies = originals_of_copies(connection, result.unmatched)
     if copies:
-        write_copies(connection, copies)
+        record_published_copies(connection, copies)
         places = {state.server_item_id: place.list_folder for state in states if (place := _place(state.path))}
         note_shown(connection, {one: places[one] for one in copies})
         more = write([state for state in result.unmatched if state.server_item_id in copies])

@@ -27,7 +27,7 @@ from aperture_dagster.publishing.disk.listed import ListedTitle, ListSpec
 from aperture_dagster.publishing.disk.pictures import Posters
 from aperture_dagster.publishing.disk.queries import work_titles
 from aperture_dagster.publishing.disk.roots import Roots, root_choice
-from aperture_dagster.publishing.manifest import Manifest
+from aperture_dagster.publishing.manifest import Manifest, note_shown
 from aperture_dagster.publishing.placed import PlacedEntry, PlacedLibrary, PlacedList
 from aperture_dagster.publishing.server.access import Viewers
 from aperture_dagster.publishing.server.access_plan import AccessRules
@@ -37,7 +37,6 @@ from aperture_dagster.publishing.server.places import Places
 from aperture_dagster.publishing.server.playlists import DesiredList, ListKind, ListPublisher
 from aperture_dagster.publishing.server.preflight import Preflight, examine_publishing
 from aperture_dagster.publishing.server.work import PublishingRun
-from aperture_dagster.publishing.shown_copies import note_shown
 from aperture_dagster.texts import texts_of
 
 if TYPE_CHECKING:

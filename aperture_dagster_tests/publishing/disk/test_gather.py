@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.catalogue.versions import record_published_copies
 from aperture_dagster.catalogue.visibility import Visibility
 from aperture_dagster.media_server.records import MediaSource, OriginalFiles
 from aperture_dagster.popularity.stored_picks import replace_top_picks
@@ -16,7 +17,7 @@ from aperture_dagster.publishing.disk.gather import gather
 from aperture_dagster.publishing.disk.listed import ListSpec
 from aperture_dagster.publishing.disk.queries import furthest_watched, listed_works, works_in_progress
 from aperture_dagster.publishing.disk.versions import best_source
-from aperture_dagster.publishing.shown_copies import note_shown, write_copies
+from aperture_dagster.publishing.manifest import note_shown
 from aperture_dagster.taste.lists import replace_recommendations
 from aperture_dagster_tests.catalogue.viewers import furnish
 from aperture_dagster_tests.shelf import NOW, Shelf, film, list_rows, pick_rows, played
@@ -114,7 +115,9 @@ def test_a_shared_list_has_only_what_each_of_its_viewers_may_see(shelf: Shelf, s
 def show_copies(shelf: Shelf, list_key: str, **originals: str) -> None:
     """Record that a published library shows copies: their ids on the server, and the originals."""
     with shelf.open() as connection:
-        write_copies(connection, {copy: shelf.item(original)["item_id"] for copy, original in originals.items()})
+        record_published_copies(
+            connection, {copy: shelf.item(original)["item_id"] for copy, original in originals.items()}
+        )
         note_shown(connection, dict.fromkeys(originals, list_key))
 
 
