@@ -329,11 +329,11 @@ def _trakt_of(
     if account is None:
         return _("Your ratings here and on Trakt are kept in step once you connect your account there."), *CONNECT
     name = account.trakt_user or "Trakt"
-    if account.state == "reconnect":
+    if account.state.name == "reconnect":
         return _("The connection to %(name)s on Trakt cannot be used any more. Connect again.", name=name), *CONNECT
-    if account.state == "parked":
-        parked = _("Trakt refuses something for %(name)s: look there. It is tried again once a day.", name=name)
-        return parked, *DISCONNECT
+    if account.state.name == "waiting":
+        refused = _("Trakt refuses something for %(name)s: look there. It is tried again once a day.", name=name)
+        return refused, *DISCONNECT
     return _("Your ratings are kept in step with %(name)s on Trakt.", name=name), *DISCONNECT
 
 

@@ -38,7 +38,7 @@ ways. Trakt's API Use Policy allows a personal tool for a user's own data; it do
 another service's recommendation engine. {sync_only}"""
 ON = "APERTURE_TRAKT_SYNC_ONLY is on: ratings from Trakt do not shape tastes."
 OFF = "With APERTURE_TRAKT_SYNC_ONLY=true, ratings from Trakt do not shape tastes."
-STATES = {"connected": ("connected", "green"), "reconnect": ("connect again", "red"), "parked": ("parked", "yellow")}
+STATES = {"connected": ("connected", "green"), "reconnect": ("connect again", "red"), "waiting": ("waits", "yellow")}
 log = logging.getLogger(__name__)
 
 
@@ -172,7 +172,7 @@ def status() -> None:
             raise OperatorError(reason)
         accounts.check_app()
         console.print(f"Trakt accepts the app at {settings.trakt_url}.")
-    sys.exit(bool(held) or any(one.state != "connected" and not one.gone for one in rows))
+    sys.exit(bool(held) or any(not account.works and not account.gone for account in rows))
 
 
 @trakt.command()
@@ -245,18 +245,20 @@ def _show_code(console: Console, user: str, code: DeviceCode) -> None:
 def _accounts_table(accounts: Sequence[TraktAccount]) -> Table:
     columns = ("User", "On Trakt", "State", "Since", "Last sync", "Waiting", "Trouble", "What to do")
     table = Table(*columns, box=None, padding=(0, 1))
-    for one in accounts:
-        name = shlex.quote(one.name)
-        advice = {"reconnect": f"aperture trakt connect {name}", "parked": "tried once a day"}.get(one.state, "")
+    for account in accounts:
+        name, state = shlex.quote(account.name), account.state
+        advice = f"aperture trakt connect {name}" if state.name == "reconnect" else ""
+        if state.until is not None:
+            advice = f"tried once a day, again at {_moment(state.until)}"
         table.add_row(
-            Text(f"{one.name} (gone)" if one.gone else one.name),
-            Text(one.trakt_user or ""),
-            Text(*STATES[one.state]),
-            _moment(one.connected_at),
-            _moment(one.read_at) if one.read_at else "never",
-            f"{one.waiting:,}",
-            Text(one.trouble or ""),
-            Text(f"aperture trakt disconnect {name}" if one.gone else advice),
+            Text(f"{account.name} (gone)" if account.gone else account.name),
+            Text(account.trakt_user or ""),
+            Text(*STATES[state.name]),
+            _moment(account.connected_at),
+            _moment(account.read_at) if account.read_at else "never",
+            f"{account.waiting:,}",
+            Text(state.reason or ""),
+            Text(f"aperture trakt disconnect {name}" if account.gone else advice),
         )
     return table
 

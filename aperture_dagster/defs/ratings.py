@@ -152,18 +152,20 @@ def reach_trakt_within_a_day(
 def have_working_connections(trakt: dg.ResourceParam[TraktAccounts]) -> dg.AssetCheckResult:
     """Warn of users who must connect again, or act on Trakt's site."""
     accounts = [account for account in trakt.accounts() if not account.gone]
-    broken = [account for account in accounts if account.state != "connected"]
-    found = "; ".join(f"{one.name}: {one.trouble}" for one in broken[:SHOWN_WAITING])
+    broken = [account for account in accounts if not account.works]
+    found = "; ".join(f"{account.name}: {account.state.reason}" for account in broken[:SHOWN_WAITING])
     if broken:
         (first, *others) = broken
-        is_clear = first.state == "reconnect" and not others
+        is_clear = first.state.name == "reconnect" and not others
         found += f". Run `aperture trakt {f'connect {shlex.quote(first.name)}' if is_clear else 'status'}`."
     off = trakt.why_off()
     if accounts and off is not None:
         found = off
     metadata = {
         "connected": len(accounts) - len(broken),
-        "accounts": markdown_table([{"user": one.name, "state": one.state, "why": one.trouble} for one in broken]),
+        "accounts": markdown_table(
+            [{"user": account.name, "state": account.state.name, "why": account.state.reason} for account in broken]
+        ),
     }
     return warn_unless(not found, found, metadata)
 

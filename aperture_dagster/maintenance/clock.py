@@ -13,7 +13,7 @@ from aperture_dagster.schema import metadata
 
 NOT_OURS = {"added_at", "expires_at", "issued_at", "last_activity_at", "last_played_at", "played_at", "rated_at"}
 """Columns with dates of other servers, which are compared with now wherever they are read."""
-PLANNED = {"due_at", "report_after"}
+PLANNED = {"due_at", "report_after", "waits_until"}
 """Columns with times that lie ahead on purpose."""
 
 

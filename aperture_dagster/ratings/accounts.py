@@ -20,6 +20,7 @@ from aperture_dagster.model import Clock, is_future
 from aperture_dagster.postgres.connection import WrongKey
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings import tokens as stored
+from aperture_dagster.ratings.account_state import CONNECT, OFF, SERVE, next_state
 from aperture_dagster.ratings.client import Access, Trakt
 from aperture_dagster.ratings.records import (
     AccountShared,
@@ -30,7 +31,6 @@ from aperture_dagster.ratings.records import (
     ReconnectNeeded,
     SignInFailed,
     TokenPair,
-    UserProblem,
 )
 from aperture_dagster.ratings.sign_in import TraktSignIn
 from aperture_dagster.ratings.tokens import SYNC_PATIENCE_SECONDS, TokenStore, TraktAccount, UserAccess
@@ -60,7 +60,7 @@ class TraktAccounts:
         """Read the accounts of all users, by their names."""
         with self._database.transaction() as connection:
             rows, installation = stored.read_accounts(connection), stored.installation_id(connection)
-        return [self._judge(row, installation) for row in rows]
+        return [replace(row, state=self._store.present_state(row, installation)) for row in rows]
 
     def account(self, user_id: str) -> TraktAccount | None:
         """Read the account of a user; None if there is none."""
@@ -70,7 +70,9 @@ class TraktAccounts:
     def account_in(self, connection: Connection, user_id: str) -> TraktAccount | None:
         """Read the account of a user over a connection, which may be read-only; None if there is none."""
         row = stored.read_account(connection, user_id)
-        return self._judge(row, stored.known_installation(connection)) if row is not None else None
+        if row is None:
+            return None
+        return replace(row, state=self._store.present_state(row, stored.known_installation(connection)))
 
     def why_left_out(self, user_id: str, name: str) -> str | None:
         """Say in a sentence why a user's ratings are not compared with Trakt; None if they are."""
@@ -80,15 +82,17 @@ class TraktAccounts:
         command = f"`aperture trakt connect {shlex.quote(name)}`"
         if account is None:
             return f"Not connected to Trakt: run {command}."
-        if account.state == "reconnect":
-            return f"Must connect to Trakt again ({command}): {account.trouble}."
-        return f"Parked, and tried once a day: {account.trouble}." if account.state == "parked" else None
+        if account.state.name == "reconnect":
+            return f"Must connect to Trakt again ({command}): {account.state.reason}."
+        if account.state.name == "waiting":
+            return f"Trakt is tried once a day, since it refuses something: {account.state.reason}."
+        return None
 
     def connected_users(self) -> list[str]:
         """Return the ids of the users whose ratings can be kept in step now; none while Trakt is off or paused."""
         if self.why_off() is not None or self.pause() is not None:
             return []
-        return [one.user_id for one in self.accounts() if one.state == "connected" and not one.gone]
+        return [account.user_id for account in self.accounts() if account.works]
 
     def pause(self) -> AppRefused | EdgeBlocked | None:
         """Return why nothing is sent to Trakt for anybody now; None if nothing is in the way."""
@@ -121,8 +125,7 @@ class TraktAccounts:
             yield client
             if client.requests and not access.has_trouble:
                 with self._database.transaction() as connection:
-                    # One that must be connected again still must: another token is void.
-                    stored.unpark(connection, user_id, now=self._clock.now())
+                    stored.record_event(connection, user_id, SERVE, now=self._clock.now())
                     stored.lift_pause(connection, self._app)
 
     def check_app(self) -> None:
@@ -206,8 +209,7 @@ class TraktAccounts:
                 **self._store.encrypt(tokens),
                 installation_id=installation,
                 trakt_user=owner,
-                state="connected",
-                trouble=None,
+                **stored.columns_of(next_state(before.state if before is not None else OFF, CONNECT, now)),
                 connected_at=now,
                 updated_at=now,
             )
@@ -246,15 +248,6 @@ class TraktAccounts:
         except ServiceError as error:
             return f"The tokens could not be revoked. {error} {BY_HAND}"
         return None
-
-    def _judge(self, row: TraktAccount, installation: str | None) -> TraktAccount:
-        """Return an account with its present state: what was recorded may be over, or not all that is wrong."""
-        try:
-            self._store.tokens(row, installation)
-        except UserProblem as problem:
-            state = "reconnect" if isinstance(problem, ReconnectNeeded) else "parked"
-            return replace(row, state=state, trouble=problem.reason)
-        return replace(row, state="connected", trouble=None)
 
     def _require_usable(self, *, ask_again: bool = False) -> None:
         """Raise what is in the way of a request; with ``ask_again``, an app that was refused is not."""
@@ -348,7 +341,7 @@ def why_nobody(settings: Settings) -> str | None:
     """Say that nobody has a working connection, unless the media server gets ratings, too."""
     if settings.ratings_to_server:
         return None
-    connected = [one for one in _accounts(settings).accounts() if one.state == "connected" and not one.gone]
+    connected = any(account.works for account in _accounts(settings).accounts())
     return None if connected else "Nobody is connected to Trakt: run `aperture trakt connect USER`."
 
 
@@ -404,7 +397,7 @@ class Connecting:
                     raise
                 # Pressed twice, or in two windows.
                 account = accounts.account(user_id)
-                if account is not None and account.state == "connected":
+                if account is not None and account.state.name == "connected":
                     return None
             now = self._monotonic()
             if begun is None or now >= begun.until:

@@ -286,7 +286,7 @@ class Trakt(ServiceClient):
         """
         params = {"limit": MOST_RECOMMENDATIONS, "ignore_watched": "true", "ignore_collected": "true"}
         request = Request("GET", f"/recommendations/{PLURALS[media_type]}", params=params)
-        answer = self._send(request, parks=False)
+        answer = self._send(request, stops_user=False)
         rows = expect(answer.json() or [], list, "Trakt's recommendations")
         titles = [title for row in objects(rows) if (title := parse_title(media_type, row))]
         return tuple(dict.fromkeys(titles)) or None
@@ -316,10 +316,10 @@ class Trakt(ServiceClient):
     def _get(self, path: str, params: dict[str, Any] | None = None, accept: Sequence[int] = ()) -> Answer:
         return self._send(Request("GET", path, params=params, accept=accept))
 
-    def _send(self, request: Request, *, parks: bool = True) -> Answer:
+    def _send(self, request: Request, *, stops_user: bool = True) -> Answer:
         """Send a request with the user's token: once more after the first 401, and after the first 403.
 
-        ``parks``: whether ActionNeeded is reported, which ends all work for the user.
+        ``stops_user``: whether ActionNeeded is reported, which stops all work for the user for a day.
         """
         access = self._access
         token = access.token() if access is not None else None
@@ -336,7 +336,7 @@ class Trakt(ServiceClient):
                 else:
                     return answer if answer.status in request.accept else self._accepted(answer)
         except (AppRefused, EdgeBlocked, UserProblem) as error:
-            if access is not None and (parks or not isinstance(error, ActionNeeded)):
+            if access is not None and (stops_user or not isinstance(error, ActionNeeded)):
                 access.report(error)
             raise
 

@@ -24,8 +24,6 @@ from aperture_dagster.ratings.merge import LocalRating, SyncedRating, is_same_ra
 # Ratings; and Trakt: connected accounts, the last synced state of their ratings, and ratings that wait for it.
 
 
-ACCOUNT_STATES = ("connected", "reconnect", "parked")
-
 ratings = sa.Table(
     "ratings",
     metadata,
@@ -74,13 +72,15 @@ trakt_accounts = sa.Table(
     sa.Column("issued_at", Moment, nullable=False),
     sa.Column("expires_at", Moment, nullable=False),
     sa.Column("installation_id", sa.Text, nullable=False, comment="of the installation that connected it"),
-    sa.Column("state", sa.Text, nullable=False, comment="reconnect: the user must; parked: the user must act on Trakt"),
+    sa.Column("state", sa.Text, nullable=False, comment="reconnect: the user must; waiting: they must act on Trakt"),
     sa.Column("trouble", sa.Text, comment="why it is not connected, as a sentence"),
+    sa.Column("waits_until", Moment, comment="when it is tried again, while waiting"),
     sa.Column("activities", JSONB, comment="Trakt's last activities as of the last complete read"),
     sa.Column("read_at", Moment, comment="when the ratings were last read completely"),
     sa.Column("connected_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
-    one_of("state", ACCOUNT_STATES),
+    one_of("state", ("connected", "waiting", "reconnect")),
+    sa.CheckConstraint("(state = 'waiting') = (waits_until IS NOT NULL)", name="waits_until"),
     comment="Users who connected Trakt.",
 )
 

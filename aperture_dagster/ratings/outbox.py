@@ -215,7 +215,7 @@ INVALID = (400, 422)
 REJECTED_IN_A_ROW = 5
 # What Trakt took and cannot show, and what a full account does not take.
 UNSEEN_WAIT = FULL_WAIT = timedelta(days=1)
-# Attempts that Trakt accepts and does not show before a rating is parked.
+# Attempts that Trakt accepts and does not show before a rating waits for as long as an unknown title.
 UNCONFIRMED_ATTEMPTS = 4
 
 

@@ -283,17 +283,17 @@ class ReconnectNeeded(UserProblem):
 
 
 class ActionNeeded(UserProblem):
-    """The account is parked: Trakt asks for what the user can only do there, or refuses a token it just renewed."""
+    """The account waits: Trakt asks for what the user can only do there, or refuses a token it just renewed."""
 
     def __init__(self, user: str, reason: str) -> None:
         super().__init__(
-            f"Trakt: the account of {user} is parked: {reason}. It is tried once a day; ratings are kept meanwhile.",
+            f"Trakt refuses something for {user}: {reason}. It is tried once a day; ratings are kept meanwhile.",
             reason,
         )
 
 
 class AccountFull(ServiceError):
-    """Trakt takes no more ratings of the user (420); reading goes on, so the account is not parked."""
+    """Trakt takes no more ratings of the user (420); reading goes on, so the account does not wait."""
 
     def __init__(self, user: str) -> None:
         super().__init__(

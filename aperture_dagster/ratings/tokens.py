@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection
@@ -18,11 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.facts import delete_fact, read_fact, write_fact
 from aperture_dagster.http.errors import ServiceBusy, ServiceError, ServicePaused, ServiceUnavailable
-from aperture_dagster.model import Clock, elapsed
+from aperture_dagster.model import Clock
 from aperture_dagster.postgres.connection import Cipher, WrongKey
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
+from aperture_dagster.ratings.account_state import LOOK, AccountState, Event, next_state
 from aperture_dagster.ratings.in_force import trakt_accounts
 from aperture_dagster.ratings.records import (
     ActionNeeded,
@@ -40,7 +41,6 @@ from aperture_dagster.settings import Settings
 # Accounts that users connected to Trakt, with encrypted tokens; the identity of this installation; pauses.
 
 
-AccountState = Literal["connected", "reconnect", "parked"]
 INSTALLATION = "installation"
 PAUSE = "trakt_pause"
 
@@ -49,8 +49,7 @@ PAUSE = "trakt_pause"
 class TraktAccount:
     """A user's account on Trakt: a row of ``trakt_accounts``, their name, and the number of their waiting ratings.
 
-    ``trouble`` says why the state is not ``connected``; ``changed_at`` is when the state changed last. ``gone``: the
-    media server no longer lists the user. The tokens are encrypted.
+    ``gone``: the media server no longer lists the user. The tokens are encrypted.
     """
 
     user_id: str
@@ -58,9 +57,7 @@ class TraktAccount:
     gone: bool
     trakt_user: str | None
     state: AccountState
-    trouble: str | None
     connected_at: datetime
-    changed_at: datetime
     read_at: datetime | None
     waiting: int
     installation_id: str
@@ -68,6 +65,11 @@ class TraktAccount:
     expires_at: datetime
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
+
+    @property
+    def works(self) -> bool:
+        """Whether ratings of the user can be kept in step now, as far as the account is concerned."""
+        return self.state.name == "connected" and not self.gone
 
 
 def installation_id(connection: Connection) -> str:
@@ -113,20 +115,30 @@ def write_account(connection: Connection, **account: Any) -> None:
 
 def write_tokens(connection: Connection, user_id: str, tokens: Mapping[str, Any]) -> None:
     """Store a new pair of encrypted tokens, by column."""
-    connection.execute(trakt_accounts.update().where(trakt_accounts.c.user_id == user_id).values(dict(tokens)))
+    _update(connection, user_id, tokens)
 
 
-def set_state(
-    connection: Connection, user_id: str, state: AccountState, trouble: str, *, now: datetime, issued_at: datetime
+def record_event(
+    connection: Connection, user_id: str, event: Event, *, now: datetime, issued_at: datetime | None = None
 ) -> None:
-    """Record the state of an account, and why it is not connected.
+    """Record what happened to an account; one that was deleted meanwhile stays so.
 
     ``issued_at``: of the tokens that this was learned with; if others were stored since, it says nothing about them.
     """
     statement = """
-        UPDATE trakt_accounts SET state = :state, trouble = :trouble, updated_at = :now
-        WHERE user_id = :user AND issued_at = :issued_at"""
-    execute(connection, statement, user=user_id, state=state, trouble=trouble, now=now, issued_at=issued_at)
+        SELECT state, trouble, waits_until, issued_at FROM trakt_accounts WHERE user_id = :user FOR UPDATE"""
+    row = execute(connection, statement, user=user_id).one_or_none()
+    if row is None or (issued_at is not None and row.issued_at != issued_at):
+        return
+    before = AccountState(row.state, row.trouble, row.waits_until)
+    after = next_state(before, event, now)
+    if after != before:
+        _update(connection, user_id, columns_of(after) | {"updated_at": now})
+
+
+def columns_of(state: AccountState) -> dict[str, Any]:
+    """Return a state as columns of ``trakt_accounts``."""
+    return {"state": state.name, "trouble": state.reason, "waits_until": state.until}
 
 
 def void_restored_tokens(connection: Connection, backup: str, *, now: datetime) -> int:
@@ -135,17 +147,11 @@ def void_restored_tokens(connection: Connection, backup: str, *, now: datetime) 
     Returns:
         The number of those users.
     """
-    trouble = f"the database was restored from {backup}, and the tokens in it are no longer valid"
-    statement = "UPDATE trakt_accounts SET state = 'reconnect', trouble = :trouble, updated_at = :now"
-    return execute(connection, statement, trouble=trouble, now=now).rowcount
-
-
-def unpark(connection: Connection, user_id: str, *, now: datetime) -> None:
-    """Record that Trakt serves an account again that was parked; others are left alone."""
-    statement = """
-        UPDATE trakt_accounts SET state = 'connected', trouble = NULL, updated_at = :now
-        WHERE user_id = :user AND state = 'parked'"""
-    execute(connection, statement, user=user_id, now=now)
+    restored = Event("void", f"the database was restored from {backup}, and the tokens in it are no longer valid")
+    accounts = read_accounts(connection)
+    for account in accounts:
+        record_event(connection, account.user_id, restored, now=now)
+    return len(accounts)
 
 
 def forget_synced_state(connection: Connection, user_id: str) -> None:
@@ -167,8 +173,11 @@ def delete_account(connection: Connection, user_id: str) -> None:
 
 def write_activities(connection: Connection, user_id: str, activities: Mapping[str, Any], *, read_at: datetime) -> None:
     """Record Trakt's last activities, and when the ratings were read completely."""
-    values = {"activities": dict(activities), "read_at": read_at}
-    connection.execute(trakt_accounts.update().where(trakt_accounts.c.user_id == user_id).values(values))
+    _update(connection, user_id, {"activities": dict(activities), "read_at": read_at})
+
+
+def _update(connection: Connection, user_id: str, values: Mapping[str, Any]) -> None:
+    connection.execute(trakt_accounts.update().where(trakt_accounts.c.user_id == user_id).values(dict(values)))
 
 
 def read_pause(connection: Connection) -> dict[str, Any] | None:
@@ -189,11 +198,14 @@ def lift_pause(connection: Connection, app: str) -> None:
 def _read(connection: Connection, condition: str, **values: Any) -> list[TraktAccount]:
     statement = f"""
         SELECT a.user_id, u.name, u.removed_at IS NOT NULL AS gone, a.trakt_user, a.state, a.trouble,
-        a.connected_at, a.updated_at AS changed_at, a.read_at, a.installation_id, a.issued_at, a.expires_at,
+        a.waits_until, a.connected_at, a.read_at, a.installation_id, a.issued_at, a.expires_at,
         a.access_token, a.refresh_token,
         (SELECT count(*) FROM rating_outbox o WHERE o.user_id = a.user_id) AS waiting
         FROM trakt_accounts a JOIN users u USING (user_id) {condition}"""
-    return [TraktAccount(**row) for row in read_rows(connection, statement, **values)]
+    rows = read_rows(connection, statement, **values)
+    for row in rows:
+        row["state"] = AccountState(row["state"], row.pop("trouble"), row.pop("waits_until"))
+    return [TraktAccount(**row) for row in rows]
 
 
 def _place(connection: Connection) -> str:
@@ -206,12 +218,14 @@ def _place(connection: Connection) -> str:
 
 log = logging.getLogger(__name__)
 
-# One attempt a day shows whether a user did what Trakt asked for.
-PARKED_FOR = timedelta(days=1)
 LEASE_PATIENCE_SECONDS = 300.0
 # A first sync pushes for minutes, and a user who has just confirmed a code should not have to do so again.
 SYNC_PATIENCE_SECONDS = 1800.0
 WRITE_WAITS_SECONDS = (0.5, 2.0, 5.0, 10.0)
+
+
+COPIED = Event("void", "another installation connected it, of which this one is a copy or a restored backup")
+OTHER_KEY = Event("void", "its tokens were stored with another APERTURE_SECRET_KEY (restoring the old key also works)")
 
 
 class TokenStore:
@@ -225,33 +239,34 @@ class TokenStore:
 
         Raises:
             NotConnected: the user has not.
-            ReconnectNeeded, ActionNeeded: see :meth:`tokens`.
+            ReconnectNeeded: the user must connect again first.
+            ActionNeeded: the account waits.
         """
         with self.database.transaction() as connection:
             account, installation = read_account(connection, user_id), installation_id(connection)
         if account is None:
             raise NotConnected("This user has not connected Trakt: run `aperture trakt connect USER`.")
-        return account, self.tokens(account, installation)
+        state = self.present_state(account, installation)
+        if state.name == "reconnect":
+            raise ReconnectNeeded(account.name, state.reason or "its tokens are void")
+        if state.name == "waiting":
+            raise ActionNeeded(account.name, state.reason or "Trakt refuses the account")
+        return account, self.decrypt(account)
 
-    def tokens(self, account: TraktAccount, installation: str | None) -> TokenPair:
-        """Return the tokens of an account in clear.
+    def present_state(self, account: TraktAccount, installation: str | None) -> AccountState:
+        """Return the state of an account now: its wait may be over, and its tokens may not be ours, or not readable.
 
-        Raises:
-            ReconnectNeeded: they are void, belong to another installation, or were stored with another key.
-            ActionNeeded: less than a day ago, Trakt asked the user for something or refused a renewed token.
+        Nothing of that is recorded, since it may be otherwise with the former database or key.
         """
+        now = self.clock.now()
+        state = next_state(account.state, LOOK, now)
         if account.installation_id != installation:
-            reason = "another installation connected it, of which this one is a copy or a restored backup"
-            raise ReconnectNeeded(account.name, reason)
-        if account.state == "reconnect":
-            raise ReconnectNeeded(account.name, account.trouble or "its tokens are void")
-        if account.state == "parked" and elapsed(account.changed_at, self.clock.now()) < PARKED_FOR:
-            raise ActionNeeded(account.name, account.trouble or "Trakt refuses the account")
+            return next_state(state, COPIED, now)
         try:
-            return self.decrypt(account)
+            self.decrypt(account)
         except WrongKey:
-            reason = "its tokens were stored with another APERTURE_SECRET_KEY (restoring the old key also works)"
-            raise ReconnectNeeded(account.name, reason) from None
+            return next_state(state, OTHER_KEY, now)
+        return state
 
     def write(self, user_id: str, tokens: TokenPair) -> None:
         """Store new tokens of a user; they are committed at the end.
@@ -388,10 +403,10 @@ class UserAccess:
         """Record what a failure means for the account, or for everybody."""
         self.has_trouble = True
         if isinstance(error, UserProblem):
-            state = "reconnect" if isinstance(error, ReconnectNeeded) else "parked"
+            event = Event("void" if isinstance(error, ReconnectNeeded) else "refuse", error.reason)
             now, issued_at = self._store.clock.now(), self._tokens.issued_at
             with self._store.database.transaction() as connection:
-                set_state(connection, self._user_id, state, error.reason, now=now, issued_at=issued_at)
+                record_event(connection, self._user_id, event, now=now, issued_at=issued_at)
         elif isinstance(error, (AppRefused, EdgeBlocked)):
             self._note_pause(error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -90,16 +90,16 @@ def is_recent_and_proven(bench: Bench, check: str) -> None:
 
 
 def have_working_connections(bench: Bench, check: str) -> None:
-    broken = f"UPDATE trakt_accounts SET state = :state, trouble = :why, updated_at = '{NOW}' WHERE user_id = :user"
+    broken = "UPDATE trakt_accounts SET state = :state, trouble = :why, waits_until = :until WHERE user_id = :user"
     bench.passes(check, connected=0)
     bench.configure(**APP)
     bench.users("Alma B", "Bruno")
     bench.passes(check, connected=0)
     bench.connect("Alma B", "Bruno")
     bench.passes(check, connected=2)
-    bench.do(broken, state="reconnect", why="Trakt refused", user="Alma B")
+    bench.do(broken, state="reconnect", why="Trakt refused", until=None, user="Alma B")
     bench.fails(check, "Alma B: Trakt refused. Run `aperture trakt connect 'Alma B'`.", connected=1)
-    bench.do(broken, state="parked", why="locked", user="Bruno")
+    bench.do(broken, state="waiting", why="locked", until=NOW + timedelta(hours=1), user="Bruno")
     bench.fails(check, "Alma B: Trakt refused; Bruno: locked. Run `aperture trakt status`.", connected=0)
     bench.configure(trakt_client_id="app")
     bench.fails(check, "TRAKT_CLIENT_SECRET is not set")

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -133,11 +134,12 @@ def test_my_taste_says_how_the_account_stands_now(open_door: Callable[..., Any])
     with open_door() as (home, browser):
         home.connect("ben")
         ben = browser("ben")
-        home.do("UPDATE trakt_accounts SET state = 'parked', trouble = 'an upgrade', updated_at = now()")
-        home.do(f"UPDATE trakt_accounts SET updated_at = '{home.clock.now().isoformat()}'")
+        tomorrow = (home.clock.now() + timedelta(days=1)).isoformat()
+        home.do(f"UPDATE trakt_accounts SET state = 'waiting', trouble = 'an upgrade', waits_until = '{tomorrow}'")
         page = ben.get("/taste").text
         assert "tried again once a day" in page and "/trakt/disconnect" in page
-        home.do("UPDATE trakt_accounts SET state = 'connected', installation_id = 'of another home'")
+        home.connect("ben")
+        home.do("UPDATE trakt_accounts SET installation_id = 'of another home'")
         page = ben.get("/taste").text
         assert "Connect again" in page and 'action="/trakt"' in page and "kept in step with" not in page
 

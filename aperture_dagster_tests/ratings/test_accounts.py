@@ -190,7 +190,7 @@ def test_a_refused_token_is_renewed_once_the_request_repeated_and_then_tried_onc
     with pytest.raises(ActionNeeded, match="401"):
         home.look("ada")
     assert home.count("POST /oauth/token") == 1
-    assert home.states() == {"ada": "parked"}
+    assert home.states() == {"ada": "waiting"}
     # After that, it is tried once a day until Trakt has recovered.
     home.state.reset_counters()
     with pytest.raises(ActionNeeded, match="aperture trakt connect ada"):
@@ -291,15 +291,15 @@ def test_a_block_by_the_edge_pauses_everybody_for_an_hour(home: TraktHome):
     assert [home.look(user) for user in ("ada", "ben")] == ["ada", "ben"]
 
 
-def test_a_user_who_must_act_on_trakt_is_parked_for_a_day(home: TraktHome):
+def test_a_user_who_must_act_on_trakt_waits_for_a_day(home: TraktHome):
     home.connect("ada", "ben")
     home.state.trakt_account("ada", trouble="locked")
     home.state.reset_counters()
     for _ in range(2):
-        with pytest.raises(ActionNeeded, match="the account of ada is parked"):
+        with pytest.raises(ActionNeeded, match="Trakt refuses something for ada: the account on Trakt is locked"):
             home.look("ada")
     assert home.count() == 1
-    assert home.states() == {"ada": "parked", "ben": "connected"}
+    assert home.states() == {"ada": "waiting", "ben": "connected"}
     assert home.look("ben") == "ben" and home.accounts.connected_users() == ["ben"]
     home.state.trakt_account("ada", trouble=None)
     home.clock.moment += timedelta(hours=25)
@@ -335,7 +335,10 @@ def test_after_a_clock_that_was_ahead_tokens_are_renewed_and_no_pause_lasts(home
     assert TokenPair("a", "b", now + ahead, now + ahead + timedelta(days=90)).is_due(now)
     home.clock.moment += ahead
     home.accounts._note_pause(AppRefused("the app is unknown"))
-    home.do("UPDATE trakt_accounts SET state = 'parked', trouble = 'a vacation' WHERE user_id = 'ada'")
+    home.do(
+        "UPDATE trakt_accounts SET state = 'waiting', trouble = 'a vacation', waits_until = now() + interval '1 day' "
+        "WHERE user_id = 'ada'"
+    )
     redate(home.database, ahead, "trakt_accounts")
     assert home.accounts.pause() is not None
     home.clock.moment -= ahead

@@ -109,7 +109,7 @@ def test_a_rating_that_trakt_rejects_does_not_keep_the_others_from_it(
     assert len(rated.values()) == 20
 
 
-def test_if_trakt_rejects_everything_nothing_is_parked(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):
+def test_if_trakt_rejects_everything_nothing_waits_for_a_month(rated: RatedHome, monkeypatch: pytest.MonkeyPatch):
     picky = Picky(monkeypatch, *range(1, 31))
     rated.rate_all_on_server("ada", [f"movie:{number}" for number in range(1, 21)], 8)
     with pytest.raises(RequestRejected):

@@ -90,11 +90,11 @@ class TraktHome:
 
     def states(self) -> dict[str, str]:
         """Return the states of the accounts."""
-        return {one.user_id: one.state for one in self.accounts.accounts()}
+        return {account.user_id: account.state.name for account in self.accounts.accounts()}
 
     def trouble(self, user: str) -> str:
         """Return what is wrong with an account."""
-        return next(one.trouble or "" for one in self.accounts.accounts() if one.user_id == user)
+        return next(account.state.reason or "" for account in self.accounts.accounts() if account.user_id == user)
 
     def rows(self, statement: str) -> list[dict[str, Any]]:
         """Return the rows of a query."""

@@ -82,12 +82,12 @@ def examine_trakt(settings: Settings, database: Database, clock: Clock) -> Itera
         return
     accounts.check_app()
     users = [account for account in accounts.accounts() if not account.gone]
-    troubled = [f"{user.name}: {user.trouble}" for user in users if user.trouble is not None]
+    troubled = [f"{account.name}: {account.state.reason}" for account in users if not account.works]
     # A sync renews it days before it ends.
     troubled += [
-        f"{user.name}: access ended on {user.expires_at:%d %b %Y}, and sync_trakt_ratings has not run to renew it"
-        for user in users
-        if user.trouble is None and user.expires_at < clock.now()
+        f"{account.name}: access ended on {account.expires_at:%d %b %Y}, and sync_trakt_ratings has not run to renew it"
+        for account in users
+        if account.works and account.expires_at < clock.now()
     ]
     about = f"the app is accepted at {settings.trakt_url}; {len(users)} users have connected"
     advice = ["`aperture trakt status` says who has to do what"] * bool(troubled)
