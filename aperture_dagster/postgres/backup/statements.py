@@ -30,7 +30,7 @@ _ALLOWED = tuple(
         r"SELECT pg_catalog\.set_config\('search_path', '', false\)",
         r"SELECT pg_catalog\.setval\('\w*', \d+, (?:true|false)\)",
         rf"CREATE TABLE {_NAME} \(.*\)(?: WITH \([^()]*\))?",
-        rf"CREATE VIEW {_NAME} AS SELECT .*",
+        rf"CREATE VIEW {_NAME} AS (?:SELECT|WITH) .*",
         rf"(?:CREATE|ALTER) SEQUENCE {_NAME}(?: .*)?",
         rf"CREATE (?:UNIQUE )?INDEX {_COLUMN} ON {_NAME} USING .*",
         rf"ALTER TABLE (?:ONLY )?{_NAME} (?:ADD CONSTRAINT|ALTER COLUMN|CLUSTER ON|REPLICA IDENTITY) .*",
@@ -45,7 +45,8 @@ _WORDS = """
     is join key lateral not numeric on or over partition select set then union unique using values varying when where
     with"""
 _FUNCTIONS = """
-    cardinality coalesce count gen_random_uuid greatest least lower max min nextval now nullif sum unnest upper"""
+    array_agg bool_or cardinality coalesce count extract gen_random_uuid greatest least lower max min nextval now nullif
+    sum unnest upper"""
 _BEFORE_PARENTHESIS = frozenset(f"{_WORDS} {_FUNCTIONS}".split())
 _CALL = re.compile(r'((?:[\w$]+|"[^"]*")(?:\s*\.\s*(?:[\w$]+|"[^"]*"))*)\s*\(')
 # The parts of a line: a comment, a string, a quoted name, or what ends or disguises a statement.
