@@ -25,7 +25,7 @@ from aperture_dagster.enrichment.studios import (
     studio_table,
 )
 from aperture_dagster.enrichment.tmdb.images import TmdbImages
-from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES, logos
+from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES, Logos
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.files.private import clear_unfinished
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
@@ -151,14 +151,14 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
             # Before another run is waited for: it stays due, whatever happens then.
             _ask_again(context, config, source, database, clock)
         with operator_errors(context, settings), service.open(waiting=log_waiting(context, source)) as client:
-            work = source.work_list(settings, service, client)
+            work = source.titles(source, service, client)
             tally = work_through(work, database, clock, context.log)
             if source.also is not None and tally.resumes_at is None:
                 also = work_through(source.also(service, client), database, clock, context.log)
                 tally.rows, tally.resumes_at = tally.rows + also.rows, also.resumes_at
             metadata = source_metadata(database, source, tally, requests=client.requests, quota=service.quota)
             if work.unit_size is not None:
-                metadata["batch_size"] = work.unit_size()
+                metadata["batch_size"] = work.unit_size
             return materialized(context, metadata, version=version(database))
 
     return asset
@@ -269,7 +269,7 @@ def studio_logos(
             stored = stored_logos(connection)
             lost = [(logo.kind, logo.studio_id) for logo in stored if not (folder / logo.file_name).is_file()]
             ask_for_changed_logos(connection, TMDB_IMAGES, lost=lost, now=clock.now())
-        tally = work_through(logos(tmdb_images, client, folder), database, clock, context.log)
+        tally = work_through(Logos(tmdb_images, client, folder), database, clock, context.log)
         tally.rows += gathered.written
         metadata = source_metadata(database, TMDB_IMAGES, tally, requests=client.requests) | {"files_lost": len(lost)}
         with database.transaction() as connection:

@@ -39,7 +39,7 @@ from aperture_dagster.worklist.engine import Tally, work_through
 from aperture_dagster.worklist.fetches import DueItem
 from aperture_dagster.worklist.services import MeteredService
 from aperture_dagster.worklist.source import Source
-from aperture_dagster.worklist.work_list import Attempt, WorkList, one_by_one
+from aperture_dagster.worklist.work_list import Attempt, OneByOne
 
 # Requests for lists per day, for all users together.
 LISTS_PER_DAY = 80
@@ -87,7 +87,7 @@ class Filling:
             added = admit(connection, chosen, now=now)
         tally = Tally()
         if chosen:
-            tally = work_through(self._details(service, client, now), self.database, self.clock, self.log)
+            tally = work_through(Details(service, client, now, self.clock), self.database, self.clock, self.log)
         with self.database.transaction() as connection:
             sizes = pool_summary(connection)
         return {
@@ -131,26 +131,30 @@ class Filling:
             self.log.warning("No other list was tried in this run.")
         return {"lists_requested": read, "lists_failed": failed}
 
-    def _details(self, service: MeteredService[Tmdb], client: Tmdb, wanted_at: datetime) -> WorkList:
-        """Return the work list of the details of the titles that are wanted now."""
 
-        def ask(title: DueItem) -> Attempt:
-            media_type: MediaType = "movie" if title.kind == "movie" else "series"
-            return Attempt(title, "ok", answer=client.pool_title(media_type, title.tmdb_id or 0))
+class Details(OneByOne[Tmdb]):
+    """Asks TMDb about the titles outside the library that are wanted now."""
 
-        def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
-            return write_details(connection, {one.item.item: one.answer for one in attempts}, now=self.clock.now())
+    what = "titles outside the library"
 
-        return WorkList(
-            source=Source(name=POOL_SOURCE, label=TMDB.label, population=pool_population(wanted_at)),
-            language=client.language,
-            ask=one_by_one(ask),
-            store=store,
-            ttl=lambda attempt, now: FRESH_FOR - SLACK,
-            cancel=client.cancel,
-            concurrency=service.concurrency,
-            what="titles outside the library",
-        )
+    def __init__(self, service: MeteredService[Tmdb], client: Tmdb, wanted_at: datetime, clock: Clock) -> None:
+        source = Source(name=POOL_SOURCE, label=TMDB.label, population=pool_population(wanted_at))
+        super().__init__(source, service, client)
+        self.language, self._clock = client.language, clock
+
+    def ask_about(self, item: DueItem) -> Attempt:
+        """Ask about a title."""
+        media_type: MediaType = "movie" if item.kind == "movie" else "series"
+        return Attempt(item, "ok", answer=self.client.pool_title(media_type, item.tmdb_id or 0))
+
+    def store(self, connection: Connection, attempts: Sequence[Attempt]) -> int:
+        """Write details; return how many rows changed."""
+        details = {attempt.item.item: attempt.answer for attempt in attempts}
+        return write_details(connection, details, now=self._clock.now())
+
+    def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
+        """Return how long details remain good."""
+        return FRESH_FOR - SLACK
 
 
 def _as_lists(recommended: Mapping[MediaType, Sequence[ProviderIds]]) -> list[KnownList]:

@@ -10,10 +10,9 @@ from sqlalchemy import Connection
 from aperture_dagster.enrichment.answers import write_answers
 from aperture_dagster.enrichment.merge import Gives
 from aperture_dagster.enrichment.populations import TITLES
-from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.services import Client, MeteredService, Service
 from aperture_dagster.worklist.source import Population
-from aperture_dagster.worklist.work_list import Attempt, WorkList
+from aperture_dagster.worklist.work_list import Attempt, OneByOne, WorkList
 
 EVERY_SIX_HOURS = "0 */6 * * *"
 
@@ -27,8 +26,8 @@ class TitleSource(Service[Client]):
         about: what the service offers, for the page of the service.
         description: of the asset: what it holds, one row of what, how it is fetched.
         gives: the columns of the merged view that it has values for.
-        work_list: how to ask about the titles that are due.
-        also: how to ask about other things that follow from the answers, after the titles.
+        titles: asks about the titles that are due.
+        also: asks about other things that follow from the answers, after the titles.
         cron: when it is asked. Sources that are asked at the same times share a job.
     """
 
@@ -37,8 +36,8 @@ class TitleSource(Service[Client]):
     description: str
     gives: tuple[Gives, ...]
     population: Population = TITLES
-    work_list: Callable[[Settings, MeteredService[Client], Client], WorkList]
-    also: Callable[[MeteredService[Client], Client], WorkList] | None = None
+    titles: type[Titles[Client]]
+    also: Callable[[MeteredService[Client], Client], WorkList[Client]] | None = None
     cron: str = EVERY_SIX_HOURS
 
     @property
@@ -47,11 +46,17 @@ class TitleSource(Service[Client]):
         return "enrich_metadata" if self.cron == EVERY_SIX_HOURS else f"enrich_{self.name}"
 
 
-def store_titles(source: str) -> Callable[[Connection, Sequence[Attempt]], int]:
-    """Return a function that writes answers to the table of a source."""
+class Titles(WorkList[Client]):
+    """Asks about titles of the library, and writes the answers to the table of the source."""
 
-    def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
+    def __init__(self, source: TitleSource[Client], service: MeteredService[Client], client: Client) -> None:
+        super().__init__(source, service, client)
+
+    def store(self, connection: Connection, attempts: Sequence[Attempt]) -> int:
+        """Write answers; return how many rows changed."""
         rows = ({"work_id": attempt.item.item, **attempt.answer} for attempt in attempts)
-        return write_answers(connection, source, rows).written
+        return write_answers(connection, self.source.name, rows).written
 
-    return store
+
+class TitlesOneByOne(Titles[Client], OneByOne[Client]):
+    """Asks about titles one at a time."""

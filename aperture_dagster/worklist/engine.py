@@ -73,7 +73,7 @@ class Tally:
         return self.ok + self.not_found + self.error
 
 
-def work_through(work: WorkList, database: Database, clock: Clock, log: logging.Logger) -> Tally:
+def work_through(work: WorkList[Any], database: Database, clock: Clock, log: logging.Logger) -> Tally:
     """Ask about everything that is due, and store the answers as they come.
 
     A run that is killed loses at most the requests under way and the answers of the last second, `STORED_AT_ONCE` at
@@ -113,7 +113,7 @@ def work_through(work: WorkList, database: Database, clock: Clock, log: logging.
     return tally
 
 
-def _report(log: logging.Logger, work: WorkList, tally: Tally, stop: Exception | None) -> None:
+def _report(log: logging.Logger, work: WorkList[Any], tally: Tally, stop: Exception | None) -> None:
     """Log what went wrong in a run that ended without an error."""
     label = work.source.label
     if tally.error:
@@ -144,7 +144,9 @@ class _UnitOver:
 class _Run:
     """One pass over the list: threads ask, the caller's thread stores the results."""
 
-    def __init__(self, database: Database, clock: Clock, work: WorkList, now: datetime, progress: Progress) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, work: WorkList[Any], now: datetime, progress: Progress
+    ) -> None:
         self.tally = Tally()
         self._database, self._clock, self._list, self._now = database, clock, work, now
         self._progress = progress
@@ -204,7 +206,7 @@ class _Run:
         """Return a full unit of one group; incomplete units come last, when all due items have been read."""
         if self._stop is not None:
             return []
-        size = self._list.unit_size() if self._list.unit_size is not None else 1
+        size = self._list.unit_size or 1
         while True:
             for waiting in self._waiting.values():
                 if len(waiting) >= size or (self._all_read and waiting):
@@ -334,7 +336,7 @@ def _attempts_of(result: list[Attempt] | _UnitOver) -> list[Attempt]:
     return (result.attempts or []) if isinstance(result, _UnitOver) else result
 
 
-def _fetch_row(attempt: Attempt, work: WorkList, now: datetime) -> dict[str, Any]:
+def _fetch_row(attempt: Attempt, work: WorkList[Any], now: datetime) -> dict[str, Any]:
     failures = attempt.item.failures + 1 if attempt.outcome == "error" else 0
     ttl = work.ttl(attempt, now) if attempt.outcome == "ok" else timedelta()
     return {

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -63,15 +63,28 @@ class Service:
         return len(attempts)
 
     def work(self, **options: Any) -> WorkList:
-        usual: dict[str, Any] = {
-            "source": OMDB,
-            "ask": self.ask,
-            "store": self.store,
-            "ttl": lambda attempt, now: timedelta(days=30),
-            "cancel": lambda: None,
-            "concurrency": 4,
-        }
-        return WorkList(**usual | options)
+        return Work(self, **options)
+
+
+class Work(WorkList[Any]):
+    """The work list of such a service; ``options`` replace attributes and methods."""
+
+    def __init__(self, service: Service, **options: Any) -> None:
+        self.source, self.client, self.quota, self.concurrency = OMDB, service, None, 4
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    def ask(self, unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
+        return self.client.ask(unit)
+
+    def store(self, connection: Any, attempts: Sequence[Attempt]) -> int:
+        return self.client.store(connection, attempts)
+
+    def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
+        return timedelta(days=30)
+
+    def cancel(self) -> None:
+        pass
 
 
 def done(database: Database) -> int:
@@ -105,13 +118,13 @@ def test_answers_are_stored_while_the_rest_of_their_unit_is_asked_about(
         stored.set()
         return service.store(connection, attempts)
 
-    work_through(service.work(ask=ask, store=store, unit_size=lambda: films), database, SetClock(NOW), LOG)
+    work_through(service.work(ask=ask, store=store, unit_size=films), database, SetClock(NOW), LOG)
     assert (service.batches[0], done(database)) == (1, films)
 
 
 def test_an_error_of_a_unit_concerns_only_the_items_without_an_answer(database: Database, films: int):
     service = Service(fails_after=7, error=BadAnswer("the list ends early"))
-    tally = work_through(service.work(unit_size=lambda: films, concurrency=1), database, SetClock(NOW), LOG)
+    tally = work_through(service.work(unit_size=films, concurrency=1), database, SetClock(NOW), LOG)
     assert (tally.ok, tally.error, done(database)) == (7, films - 7, 7)
 
 

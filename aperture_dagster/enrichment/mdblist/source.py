@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Hashable, Iterator, Sequence
+from datetime import datetime, timedelta
 
 from aperture_dagster.enrichment.mdblist.answers import MdbListAnswer
 from aperture_dagster.enrichment.mdblist.client import BatchTooLarge, MdbList
 from aperture_dagster.enrichment.merge import Gives, gives
-from aperture_dagster.enrichment.source import TitleSource, store_titles
+from aperture_dagster.enrichment.source import Titles, TitleSource
 from aperture_dagster.http.errors import RequestRejected
-from aperture_dagster.postgres.database import Database
-from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.fetches import DueItem
 from aperture_dagster.worklist.health import batch_size, remember_batch_size
 from aperture_dagster.worklist.services import MeteredService
-from aperture_dagster.worklist.work_list import Attempt, WorkList
+from aperture_dagster.worklist.work_list import Attempt
 
 TTL = timedelta(days=7)
 # Titles per request; reduced when MDBList refuses it.
@@ -27,38 +25,33 @@ RATE = (3, 1.0)
 BATCHES_UNTIL_DOWN = 2
 
 
-def _work_list(settings: Settings, service: MeteredService[MdbList], client: MdbList) -> WorkList:
-    batches = _Batches(client, service.database, BATCH)
-    return WorkList(
-        source=MDBLIST,
-        ask=batches.ask,
-        store=store_titles(MDBLIST.name),
-        ttl=lambda attempt, now: TTL,
-        cancel=client.cancel,
-        quota=service.quota,
-        unit_size=lambda: batches.size,
-        # A request holds titles of one media type, by ids of one provider.
-        group=lambda item: (item.kind, item.imdb_id is not None),
-        failures_until_down=BATCHES_UNTIL_DOWN,
-    )
+class MdbListTitles(Titles[MdbList]):
+    """Asks MDBList about titles in batches as large as it accepts."""
 
+    failures_until_down = BATCHES_UNTIL_DOWN
 
-class _Batches:
-    """Asks about titles in batches as large as MDBList accepts."""
+    def __init__(self, source: TitleSource[MdbList], service: MeteredService[MdbList], client: MdbList) -> None:
+        super().__init__(source, service, client)
+        self._database = service.database
+        with self._database.transaction() as connection:
+            self.unit_size = min(BATCH, batch_size(connection, source.name) or BATCH)
 
-    def __init__(self, client: MdbList, database: Database, size: int) -> None:
-        self._client, self._database = client, database
-        with database.transaction() as connection:
-            remembered = batch_size(connection, MDBLIST.name)
-        self.size = min(size, remembered or size)
+    def group(self, item: DueItem) -> Hashable:
+        """Tell apart what cannot share a request: it holds titles of one media type, by ids of one provider."""
+        return item.kind, item.imdb_id is not None
+
+    def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
+        """Return how long an answer remains good."""
+        return TTL
 
     def ask(self, unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
         """Ask about a unit of titles of one media type and provider; split a batch that is refused into smaller ones.
 
         If a single id is refused by itself, the batch was refused because of that id, and not because of its size.
         """
-        batches = deque(_parts(unit, self.size))
-        accepted, refused_ids = self.size, 0
+        size = self.unit_size or BATCH
+        batches = deque(_parts(unit, size))
+        accepted, refused_ids = size, 0
         while batches:
             batch = batches.popleft()
             try:
@@ -71,17 +64,17 @@ class _Batches:
                 yield [Attempt(item, "error", detail=str(error)) for item in batch]
             else:
                 yield [_attempt(item, answer) for item in batch]
-        if accepted < self.size and not refused_ids:
+        if accepted < size and not refused_ids:
             # Only after all were accepted: a wrong key first looks like a batch that is too large.
-            self.size = accepted
+            self.unit_size = accepted
             with self._database.transaction() as connection:
-                remember_batch_size(connection, MDBLIST.name, self.size)
+                remember_batch_size(connection, self.source.name, accepted)
 
     def _ask(self, batch: Sequence[DueItem]) -> MdbListAnswer:
         media_type = "movie" if batch[0].kind == "movie" else "series"
         if batch[0].imdb_id is not None:
-            return self._client.titles(media_type, "imdb", [item.imdb_id or "" for item in batch])
-        return self._client.titles(media_type, "tmdb", [item.tmdb_id or 0 for item in batch])
+            return self.client.titles(media_type, "imdb", [item.imdb_id or "" for item in batch])
+        return self.client.titles(media_type, "tmdb", [item.tmdb_id or 0 for item in batch])
 
 
 def _parts(items: Sequence[DueItem], size: int) -> list[Sequence[DueItem]]:
@@ -127,6 +120,6 @@ reports. Skipped without an MDBList key.""",
         *gives(30, "letterboxd", "trakt", "streams", mdblist_score="score", official_rating="certification"),
         Gives("keywords", rank=30, joined=True),
     ),
-    work_list=_work_list,
+    titles=MdbListTitles,
     cron="0 7 * * *",
 )

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from aperture_dagster.enrichment.merge import gives
 from aperture_dagster.enrichment.omdb.client import Omdb
-from aperture_dagster.enrichment.source import TitleSource, store_titles
-from aperture_dagster.settings import Settings
+from aperture_dagster.enrichment.source import TitlesOneByOne, TitleSource
 from aperture_dagster.worklist.fetches import DueItem
-from aperture_dagster.worklist.services import MeteredService
-from aperture_dagster.worklist.work_list import Attempt, WorkList, one_by_one
+from aperture_dagster.worklist.work_list import Attempt
 
 TTL = timedelta(days=30)
 
 
-def _work_list(settings: Settings, service: MeteredService[Omdb], client: Omdb) -> WorkList:
-    def ask(title: DueItem) -> Attempt:
-        return Attempt(title, "ok", answer=client.title(title.imdb_id or ""))
+class OmdbTitles(TitlesOneByOne[Omdb]):
+    """Asks OMDb about titles by their IMDb id."""
 
-    return WorkList(
-        source=OMDB,
-        ask=one_by_one(ask),
-        store=store_titles(OMDB.name),
-        ttl=lambda attempt, now: TTL,
-        cancel=client.cancel,
-        quota=service.quota,
-        concurrency=service.concurrency,
-    )
+    def ask_about(self, item: DueItem) -> Attempt:
+        """Ask about a title."""
+        return Attempt(item, "ok", answer=self.client.title(item.imdb_id or ""))
+
+    def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
+        """Return how long an answer remains good."""
+        return TTL
 
 
 OMDB: TitleSource[Omdb] = TitleSource(
@@ -56,5 +51,5 @@ succeeds, and the next day's runs continue. Skipped without an OMDb key.""",
         *gives(20, "awards", "award_wins", "award_nominations", "oscars_won"),
         *gives(20, official_rating="rated"),
     ),
-    work_list=_work_list,
+    titles=OmdbTitles,
 )

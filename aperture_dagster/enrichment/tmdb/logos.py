@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -15,31 +15,39 @@ from aperture_dagster.files.private import write_file
 from aperture_dagster.http.errors import ServiceRefused
 from aperture_dagster.worklist.fetches import DueItem
 from aperture_dagster.worklist.services import MeteredService, Service
-from aperture_dagster.worklist.work_list import Attempt, WorkList, one_by_one
+from aperture_dagster.worklist.work_list import Attempt, OneByOne
 
 # A changed logo has another path and is fetched at once; this is for files that went bad on the server.
 LOGO_TTL = timedelta(days=365)
 SUFFIXES = {"png": "png", "jpeg": "jpg"}
 
 
-def logos(service: MeteredService[TmdbImages], client: TmdbImages, folder: Path) -> WorkList:
-    """Return the work list of logos, which are stored in ``folder``."""
+class Logos(OneByOne[TmdbImages]):
+    """Fetches logos, and stores them in a folder."""
 
-    def ask(studio: DueItem) -> Attempt:
-        if studio.logo_path is None:
-            return Attempt(studio, "not_found")
+    what = "logos"
+
+    def __init__(self, service: MeteredService[TmdbImages], client: TmdbImages, folder: Path) -> None:
+        super().__init__(TMDB_IMAGES, service, client)
+        self._folder = folder
+
+    def ask_about(self, item: DueItem) -> Attempt:
+        """Fetch the logo of a studio."""
+        if item.logo_path is None:
+            return Attempt(item, "not_found")
         try:
-            return Attempt(studio, "ok", answer=client.logo(studio.logo_path))
+            return Attempt(item, "ok", answer=self.client.logo(item.logo_path))
         except ServiceRefused as error:
             # Without a key there is none to refuse: picture stores answer 403 for pictures that do not exist.
-            return Attempt(studio, "error", detail=str(error))
+            return Attempt(item, "error", detail=str(error))
 
-    def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
+    def store(self, connection: Connection, attempts: Sequence[Attempt]) -> int:
+        """Write the files, and note them; return how many rows changed."""
         rows = []
         for attempt in attempts:
             picture, studio = attempt.answer, attempt.item
             name = f"{studio.kind}-{studio.item}.{SUFFIXES[picture.facts.format]}"
-            write_file(folder / name, picture.content)
+            write_file(self._folder / name, picture.content)
             rows.append(
                 {
                     "kind": studio.kind,
@@ -53,19 +61,13 @@ def logos(service: MeteredService[TmdbImages], client: TmdbImages, folder: Path)
             )
         return note_stored(connection, rows)
 
-    def note(connection: Connection, attempts: Sequence[Attempt]) -> None:
+    def note(self, connection: Connection, attempts: Sequence[Attempt]) -> None:
+        """Note which studios have no logo."""
         note_tried(connection, [attempt.item.key for attempt in attempts if attempt.outcome == "not_found"])
 
-    return WorkList(
-        source=TMDB_IMAGES,
-        ask=one_by_one(ask),
-        store=store,
-        note=note,
-        ttl=lambda attempt, now: LOGO_TTL,
-        cancel=client.cancel,
-        concurrency=service.concurrency,
-        what="logos",
-    )
+    def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
+        """Return how long a logo remains good."""
+        return LOGO_TTL
 
 
 TMDB_IMAGES: Service[TmdbImages] = Service(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -11,50 +11,57 @@ from sqlalchemy import Connection
 from aperture_dagster.enrichment.answers import write_collections
 from aperture_dagster.enrichment.merge import Gives, gives
 from aperture_dagster.enrichment.populations import COLLECTIONS
-from aperture_dagster.enrichment.source import TitleSource, store_titles
+from aperture_dagster.enrichment.source import Titles, TitleSource
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.http.errors import NotFound
-from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.due import ttl_for
 from aperture_dagster.worklist.fetches import DueItem
 from aperture_dagster.worklist.services import MeteredService
 from aperture_dagster.worklist.source import Source
-from aperture_dagster.worklist.work_list import Attempt, WorkList, one_by_one, outcome_of
+from aperture_dagster.worklist.work_list import Attempt, OneByOne, outcome_of
 
 TTL = timedelta(days=30)
 # Votes and episodes of a title younger than a year still change.
 YOUNG_TTL = timedelta(days=7)
 
 
-def _work_list(settings: Settings, service: MeteredService[Tmdb], client: Tmdb) -> WorkList:
-    def ttl(attempt: Attempt, now: datetime) -> timedelta:
+class TmdbTitles(Titles[Tmdb]):
+    """Asks TMDb about titles by any id that it knows."""
+
+    def __init__(self, source: TitleSource[Tmdb], service: MeteredService[Tmdb], client: Tmdb) -> None:
+        super().__init__(source, service, client)
+        self.language = client.language
+
+    def ask(self, unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
+        """Ask about each title of a unit by itself."""
+        for title in unit:
+            yield [_ask_title(self.client, title)]
+
+    def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
+        """Return how long an answer remains good."""
         return ttl_for(attempt.answer["release_date"], attempt.item.year, now=now, ttl=TTL, young_ttl=YOUNG_TTL)
 
-    return WorkList(
-        source=TMDB,
-        language=client.language,
-        ask=lambda unit: ([_ask_title(client, title)] for title in unit),
-        store=store_titles(TMDB.name),
-        ttl=ttl,
-        cancel=client.cancel,
-        concurrency=service.concurrency,
-    )
 
+class TmdbCollections(OneByOne[Tmdb]):
+    """Asks TMDb about the collections that titles belong to."""
 
-def _collections(service: MeteredService[Tmdb], client: Tmdb) -> WorkList:
-    def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
+    what = "collections"
+
+    def __init__(self, service: MeteredService[Tmdb], client: Tmdb) -> None:
+        super().__init__(TMDB_COLLECTIONS, service, client)
+        self.language = client.language
+
+    def ask_about(self, item: DueItem) -> Attempt:
+        """Ask about a collection."""
+        return Attempt(item, "ok", answer=self.client.collection(item.item))
+
+    def store(self, connection: Connection, attempts: Sequence[Attempt]) -> int:
+        """Write collections; return how many rows changed."""
         return write_collections(connection, [attempt.answer for attempt in attempts]).written
 
-    return WorkList(
-        source=TMDB_COLLECTIONS,
-        language=client.language,
-        ask=one_by_one(lambda item: Attempt(item, "ok", answer=client.collection(item.item))),
-        store=store,
-        ttl=lambda attempt, now: TTL,
-        cancel=client.cancel,
-        concurrency=service.concurrency,
-        what="collections",
-    )
+    def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
+        """Return how long an answer remains good."""
+        return TTL
 
 
 def _ask_title(client: Tmdb, title: DueItem) -> Attempt:
@@ -123,8 +130,8 @@ is stored as it comes, so a run that is stopped is continued by the next. Skippe
         # Keywords are opinions, of which more are better.
         Gives("keywords", rank=10, joined=True),
     ),
-    work_list=_work_list,
-    also=_collections,
+    titles=TmdbTitles,
+    also=TmdbCollections,
 )
 # Collections have a kind of their own on TMDb's list.
 TMDB_COLLECTIONS = Source(name=TMDB.name, label=TMDB.label, population=COLLECTIONS)
