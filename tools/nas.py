@@ -54,7 +54,8 @@ def synology(service: dict[str, Any]) -> str:
     """A project of Container Manager, whose folder has ``.env`` beside this."""
     folders = {"HOME_FOLDER": "/volume1/docker/aperture/home", "BACKUPS_FOLDER": "/volume2/backups/aperture"}
     published = {"APERTURE_PUBLISH_ROOT": "/volume1/docker/aperture-published"}
-    return stack(service, folders | published | {"PUID": "1026", "PGID": "100"})
+    # Container Manager shows the lines of its own driver only.
+    return stack(service, folders | published | {"PUID": "1026", "PGID": "100"}, logging=None)
 
 
 def portainer(service: dict[str, Any]) -> str:
