@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aperture_dagster.front_door import devices, forms, pages, sign_in
+from aperture_dagster.front_door import devices, forms, pages, settings_page, sign_in
 from aperture_dagster.front_door.api import Api
 from aperture_dagster.front_door.demo import DemoNotice
 from aperture_dagster.front_door.gate import AGAIN, NO_OPERATOR, OPERATOR_SILENCE, Gate, Refused, texts_for
@@ -41,6 +41,7 @@ def members_pages(house: House, *others: BaseRoute) -> Starlette:
         *sign_in.routes(house),
         *devices.routes(house),
         *forms.routes(house),
+        *settings_page.routes(house),
         Api(house).route(),
     ]
     errors: Mapping[Any, Any] = {HTTPException: house.refuse}

@@ -28,6 +28,8 @@ REMEMBERED = timedelta(seconds=10)
 MOST_REMEMBERED = 1_000
 OPERATOR_LIFE = timedelta(hours=12)
 """How long after a sign-in somebody operates, who then has to sign in again."""
+RECENT = timedelta(minutes=10)
+"""How long after a sign-in somebody changes what opens the house, who then has to enter the password again."""
 OPERATOR_SILENCE = timedelta(minutes=10)
 """How long somebody operates although the media server does not say that they still may."""
 LONGEST_SILENCE = timedelta(days=1)
@@ -189,6 +191,12 @@ class Gate:
         if not visitor.operates:
             is_old = visitor.session is None or self._clock.now() - visitor.session.created_at >= OPERATOR_LIFE
             raise Refused(401, AGAIN) if is_old else Refused(503, UNKNOWN_OPERATOR)
+
+    def has_just_signed_in(self, visitor: Visitor | None) -> bool:
+        """Tell whether a visitor has entered their password within the last minutes."""
+        if visitor is None or visitor.session is None:
+            return False
+        return timedelta() <= self._clock.now() - visitor.session.created_at < RECENT
 
     def _has_operators_key(self, request: HTTPConnection) -> bool:
         """Tell whether a program of this home, such as a health check, shows the key that lies there."""

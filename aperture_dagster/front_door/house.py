@@ -45,6 +45,8 @@ PATIENCE_SECONDS = 10.0
 """How long a browser waits for a picture. An attempt as a whole may take twice as long as each read."""
 MOST_WAITING = 200
 LARGEST_FORM, LONGEST_FIELD, MOST_FIELDS = 10_000, 500, 100
+LONG_FORM = (200_000, 20_000)
+"""Bytes of a long form, and characters of its fields."""
 NO_MEMBER = marked("You do not take part, so no lists are made for you.")
 TOO_OLD = marked("This form is too old: reload the page, and try again.")
 TOO_OFTEN = marked("There were too many attempts. Try again in two minutes.")
@@ -99,11 +101,14 @@ class House:
 
         return Route(path, endpoint, methods=methods or ["GET"])
 
-    def form(self, path: str, answer: Answer, lane: Lane | None = None) -> Route:
-        """Return the route of a form. ``lane``: its threads, if answering asks a service."""
+    def form(self, path: str, answer: Answer, lane: Lane | None = None, *, is_long: bool = False) -> Route:
+        """Return the route of a form.
+
+        ``lane``: its threads, if answering asks a service. ``is_long``: its fields hold more than names and choices.
+        """
 
         async def endpoint(request: Request) -> Response:
-            visit = Visit(self, request, await read_form(request))
+            visit = Visit(self, request, await read_form(request, *(LONG_FORM if is_long else ())))
             return await self.answer(lane or self.pages, answer, visit)
 
         return Route(path, endpoint, methods=["POST"])
@@ -244,18 +249,20 @@ class Visit:
 Answer = Callable[[Visit], Response]
 
 
-async def read_form(request: Request) -> dict[str, str]:
+async def read_form(
+    request: Request, largest: int = LARGEST_FORM, longest_field: int = LONGEST_FIELD
+) -> dict[str, str]:
     """Read a form, each field once. Raises HTTPException if it is no form, or too large."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise HTTPException(415, marked("This is no form."))
-    body = await read_body(request, LARGEST_FORM)
+    body = await read_body(request, largest)
     if body is None:
         raise HTTPException(413, marked("This form is too large."))
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
         raise HTTPException(413, marked("This form has too many fields.")) from None
-    return {name: values[0][:LONGEST_FIELD] for name, values in fields.items()}
+    return {name: values[0][:longest_field] for name, values in fields.items()}
 
 
 async def read_body(request: Request, most: int) -> bytes | None:

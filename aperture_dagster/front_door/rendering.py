@@ -14,7 +14,11 @@ from aperture_dagster.model import printable, stars
 from aperture_dagster.texts import LANGUAGES, Texts, marked
 
 HERE = Path(__file__).parent
-STATIC = {"aperture.css": "text/css; charset=utf-8", "aperture.svg": "image/svg+xml"}
+STATIC = {
+    "aperture.css": "text/css; charset=utf-8",
+    "aperture.svg": "image/svg+xml",
+    "settings.js": "text/javascript; charset=utf-8",
+}
 NO_STORE = {"cache-control": "private, no-store"}
 HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import unquote
@@ -102,9 +102,8 @@ class Settings(
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Overrides first, then the environment."""
-        known = known_variables()
         # Pydantic ignores variables that it does not know; as extra input they are refused like any other name.
-        unknown = {name: "" for name in os.environ if name.startswith(PREFIX) and name not in known}
+        unknown = dict.fromkeys(unknown_variables(os.environ), "")
         return init_settings, env_settings, InitSettingsSource(settings_cls, unknown)
 
     @property
@@ -142,6 +141,12 @@ def environment_names(name: str) -> list[str]:
 def known_variables() -> set[str]:
     """Every environment variable that is read."""
     return {variable for name in Settings.model_fields for variable in environment_names(name)}
+
+
+def unknown_variables(given: Iterable[str]) -> list[str]:
+    """Return the variables with our prefix that are no settings, which :func:`load_settings` refuses."""
+    known = known_variables()
+    return sorted({name for name in given if name.startswith(PREFIX) and name not in known})
 
 
 # What Kubernetes sets in each container for every Service of its namespace, and Docker for a container that is linked,
@@ -258,6 +263,11 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
         where = f"from {variable} in {env_file()}"
     else:
         where = f"from the environment variable {variable or environment_names(name)[0]}"
+    return f"Setting {name} {where}: {sentence_about(problem, name)}"
+
+
+def sentence_about(problem: Mapping[str, Any], name: str) -> str:
+    """Return what pydantic found wrong with the value of a setting, without one that could hold a secret."""
     # An address may hold a password where it should not.
     is_private = name in secret_names() or name.endswith("_url") or "://" in str(problem["input"])
     shown = "" if is_private else f" (was {problem['input']!r})"
@@ -265,8 +275,8 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         known = list(getattr(Settings.model_fields[name].annotation, "model_fields", ()))
         expected, shown = f"expected {', '.join(known)}, and it is none of them", ""
-    inside = "".join(f"{one}: " for one in inner if not one.isdigit())
-    return f"Setting {name} {where}: {inside}{expected}{shown}."
+    inside = "".join(f"{one}: " for one in map(str, problem["loc"][1:]) if not one.isdigit())
+    return f"{inside}{expected}{shown}."
 
 
 def _is_copied(variable: str) -> bool:
