@@ -25,7 +25,7 @@ VOLATILE_COLUMNS = {
 VOLATILE_ELSEWHERE = {("fetches", "added_at"), ("published_libraries", "root")}
 VOLATILE_FACTS = "name <> 'installation'"
 # Published folders and files are named after our ids of works, and dated.
-VOLATILE_TABLES = {"services", "quota", "merges", "published_entries", "published_copies"}
+VOLATILE_TABLES = {"services", "quota", "merges", "published_entries", "published_copies", "step_progress"}
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

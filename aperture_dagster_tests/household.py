@@ -161,8 +161,8 @@ class Household:
         }  # fmt: skip
         kept = {}
         for table in metadata.sorted_tables:
-            if table.name in ("merges", "computations"):
-                # They hold versions of rows, which differ like times, and hashes of what was there at some time.
+            if table.name in ("merges", "computations", "step_progress"):
+                # They hold versions of rows, which differ like times, hashes of what was there at some time, and runs.
                 continue
             columns = ", ".join(f'"{column.name}"::text' for column in table.columns if column.name not in moments)
             kept[table.name] = sorted(

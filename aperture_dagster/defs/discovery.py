@@ -27,7 +27,7 @@ from aperture_dagster.defs.taste.lists import embedder as embedder_service
 from aperture_dagster.defs.taste.lists import embeddings, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.discovery.fill import Filling, day_of, pool_version
-from aperture_dagster.discovery.pool import forget_old, pool_text_rows
+from aperture_dagster.discovery.pool import count_pool_texts, forget_old, pool_text_rows
 from aperture_dagster.discovery.requests import RequestDesk, RequestedBest
 from aperture_dagster.discovery.seerr import SEERR, Seerr, requests_are_off
 from aperture_dagster.discovery.suggestions import (
@@ -151,8 +151,9 @@ def discovery_pool(
         model_key = model_key_of(model)
         with database.transaction() as connection:
             register_model(connection, model_key, model.dimensions)
+            titles = count_pool_texts(connection)
         embedded, refused, _ = embed_changed(
-            context.log, database, model, model_key, pool_text_rows, "discovery_vectors"
+            context.log, database, model, model_key, pool_text_rows, "discovery_vectors", total=titles
         )
         with database.transaction() as connection:
             version = pool_version(connection)

@@ -22,7 +22,7 @@ from aperture_dagster.instance.run_files import bytes_below, purge_run_files, sh
 from aperture_dagster.instance.runs import location_of
 from aperture_dagster.jobs import Group, Job
 from aperture_dagster.maintenance import KEEP_UNUSED, Freed, forget_pictures, size_of_database, tidy_database
-from aperture_dagster.model import Clock
+from aperture_dagster.model import Clock, Progress
 from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups, why_lost, why_overdue
 from aperture_dagster.postgres.database import Database
@@ -212,8 +212,11 @@ def ai_pricing(
     configured endpoint offers. Models that the list never had, and all of them offline, have a price of the package.
     """
     with operator_errors(context, settings):
+        progress = Progress(context.log, "lists of prices and models", 2)
         written, list_trouble = refresh_prices(ai_price_list, database, clock)
+        progress.add()
         offered_trouble = refresh_offered(settings, embedder, database)
+        progress.add()
         with database.transaction() as connection:
             configured = read_configured_model(settings, connection)
             offered = len(read_offered(connection, settings.embedder_url))

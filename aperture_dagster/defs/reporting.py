@@ -6,9 +6,10 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import FROM_AUTOMATION
-from aperture_dagster.instance.failures import LONGEST_REASON
+from aperture_dagster.instance.failures import LONGEST_REASON, step_name
 from aperture_dagster.instance.markdown import NOTHING, arranged, cell
 from aperture_dagster.model import counted
+from aperture_dagster.progress import keep_result
 from aperture_dagster.worklist.services import Service
 from aperture_dagster.worklist.source import Source
 
@@ -93,9 +94,11 @@ def latest_numbers(context: dg.AssetCheckExecutionContext, names: Sequence[str])
 
 
 def log_totals(context: dg.OpExecutionContext | dg.AssetExecutionContext, totals: Mapping[str, int]) -> None:
-    """Log the closing line of a step; nothing if there is nothing to count."""
+    """Log the closing line of a step, and keep it as its result; nothing if there is nothing to count."""
     if totals:
-        context.log.info(f"Done: {', '.join(counted(count, what) for what, count in totals.items())}.")
+        done = f"{', '.join(counted(count, what) for what, count in totals.items())}."
+        context.log.info(f"Done: {done}")
+        keep_result(context.run.run_id, step_name(context), done)
 
 
 def problems_table(problems: Sequence[str]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import BadAnswer, RequestRejected, ServicePaused, ServiceUnavailable
-from aperture_dagster.model import Clock
+from aperture_dagster.model import Clock, Progress
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.ratings.recommendations import stored_recommendations
@@ -108,6 +108,7 @@ class Filling:
         with self.database.transaction() as connection:
             budget = LISTS_PER_DAY - lists_read(connection, since=day_began, now=now)
         read = failed = in_a_row = 0
+        progress = Progress(self.log, "lists of titles outside the library", max(budget, 0))
         for query, page in next_requests(plans, known, self.settings.discovery_minimum_votes):
             if read + failed >= budget or in_a_row >= FAILURES_UNTIL_DOWN:
                 break
@@ -127,6 +128,7 @@ class Filling:
                 write_list(connection, request, query.media_type, answer, now=self.clock.now())
             known[request] = answer
             read += 1
+            progress.add()
         if in_a_row >= FAILURES_UNTIL_DOWN:
             self.log.warning("No other list was tried in this run.")
         return {"lists_requested": read, "lists_failed": failed}

@@ -254,3 +254,8 @@ def pool_text_rows(connection: Connection, after: int, batch: int) -> list[dict[
         directors, creators, "cast", companies, networks, countries, original_language AS language, overview
         FROM discovery_pool WHERE fetched_at IS NOT NULL AND work_id > :last ORDER BY work_id LIMIT :n"""
     return read_rows(connection, statement, last=after, n=batch)
+
+
+def count_pool_texts(connection: Connection) -> int:
+    """Count the titles with details."""
+    return read_value(connection, "SELECT count(*) FROM discovery_pool WHERE fetched_at IS NOT NULL")

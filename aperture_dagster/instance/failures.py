@@ -25,7 +25,9 @@ from aperture_dagster.http.redaction import redact
 from aperture_dagster.instance.markdown import code_block
 from aperture_dagster.model import sentence
 from aperture_dagster.model.errors import MissingPrerequisite, OperatorError
+from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseInterrupted
+from aperture_dagster.progress import StepKeeper, kept_progress
 from aperture_dagster.settings import Settings
 
 LONGEST_REASON = 280
@@ -51,10 +53,13 @@ EXPECTED = (ServiceError, *PERMANENT, ValueError)
 def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, settings: Settings) -> Iterator[None]:
     """Turn an error into what Dagster does about it: retry the step later, or fail it with one sentence.
 
-    An error that nobody foresaw keeps its stack trace, without any secret that a library may have put into it.
+    An error that nobody foresaw keeps its stack trace, without any secret that a library may have put into it. What
+    the step counts meanwhile is kept as its progress.
     """
+    keeper = StepKeeper(Database(settings), context.run.run_id, step_name(context), context.run.job_name)
     try:
-        yield
+        with kept_progress(keeper):
+            yield
     except dg.Failure:
         raise
     except (ServiceError, *PERMANENT) as error:
@@ -80,6 +85,11 @@ def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, s
             metadata={"stack_trace": code_block(trace), **cause_of([error])},
             allow_retries=False,
         ) from None
+
+
+def step_name(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> str:
+    """Return the name under which the progress of a step is kept."""
+    return context.op_execution_context.op.name
 
 
 def cause_of(errors: Iterable[Exception]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -198,25 +199,39 @@ MediaType = Literal["movie", "series"]
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 
 
-# Progress of long work in the log, a line every few seconds.
+# Progress of long work: in the log, a line every few seconds, and for whoever listens.
 
 
 SECONDS_BETWEEN_LINES = 5
+ProgressReport = Callable[[str, int, int | None, float], None]
+"""Takes what is counted, how much is done, the total if known, and the seconds that it took."""
+progress_reports: ContextVar[ProgressReport] = ContextVar("progress_reports", default=lambda *_: None)
+"""What is called each time that something was counted: it decides itself what is too often."""
 
 
 class Progress:
-    """Counts what is done, and logs count and rate every few seconds: each line is a row in the event log."""
+    """Counts what is done, and logs count and rate every few seconds: each line is a row in the event log.
+
+    The report of the context in which it was made is called from any thread.
+    """
 
     def __init__(self, log: logging.Logger, what: str, total: int | None = None) -> None:
         self._log, self._what, self._total = log, what, total
         self._started = self._reported = time.monotonic()
         self._done = 0
+        self._report = progress_reports.get()
 
     def add(self, count: int = 1) -> None:
         """Count, and report if the last line is old enough."""
         self._done += count
+        self._report(self._what, self._done, self._total, time.monotonic() - self._started)
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_LINES:
             self.report()
+
+    def expect(self, count: int | None) -> None:
+        """Count so many more as still to do, once that is known."""
+        if count is not None:
+            self._total = (self._total or 0) + count
 
     def report(self) -> None:
         """Log how much is done."""

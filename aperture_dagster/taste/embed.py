@@ -19,6 +19,7 @@ from aperture_dagster.taste.vectors import (
     VectorTable,
     activate_model,
     active_model,
+    count_texts,
     missing_vectors,
     model_table,
     register_model,
@@ -52,6 +53,8 @@ def embed_changed(
     model_key: str,
     rows_after: Callable[[Connection, int, int], list[dict[str, Any]]],
     vectors: VectorTable = "embeddings",
+    *,
+    total: int | None = None,
 ) -> tuple[int, list[dict[str, str]], int]:
     """Embed new and changed texts in batches.
 
@@ -62,6 +65,7 @@ def embed_changed(
         model_key: of the vectors; the model is registered.
         rows_after: returns the titles after a work id, at most so many, by work id.
         vectors: the table of the vectors.
+        total: how many titles there are, for progress.
 
     Returns:
         How many were embedded, the titles that the model refuses, with reasons, and how many titles there are.
@@ -70,7 +74,7 @@ def embed_changed(
         known = stored_hashes(connection, model_key, vectors)
     embedded = last = seen = 0
     refused: list[dict[str, str]] = []
-    progress = Progress(log, "titles embedded")
+    progress = Progress(log, "titles embedded or unchanged", total)
     while True:
         with database.transaction() as connection:
             rows = rows_after(connection, last, BATCH)
@@ -97,7 +101,7 @@ def embed_changed(
                     vectors,
                 )
             embedded += len(works)
-        progress.add(len(changed))
+        progress.add(len(rows))
     if refused:
         log.warning(
             f"The model refuses the texts of {len(refused):,} titles, which have no vector. "
@@ -133,7 +137,8 @@ def embed_library(log: logging.Logger, database: Database, embedder: Embedder) -
     with database.transaction() as connection:
         before = active_model(connection)
         register_model(connection, model_key, embedder.dimensions)
-    embedded, refused, titles = embed_changed(log, database, embedder, model_key, _library_rows)
+        total = count_texts(connection)
+    embedded, refused, titles = embed_changed(log, database, embedder, model_key, _library_rows, total=total)
     if not titles:
         raise MissingPrerequisite("There is nothing to embed: materialize enriched_metadata first.")
     with database.transaction() as connection:

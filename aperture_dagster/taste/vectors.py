@@ -78,6 +78,11 @@ def text_rows(connection: Connection, *, after: int = 0, batch: int = 2000) -> I
         yield rows
 
 
+def count_texts(connection: Connection) -> int:
+    """Count the works of the library that have a text."""
+    return read_value(connection, f"SELECT count(*) FROM enriched_metadata e WHERE {PRESENT}")
+
+
 def stored_hashes(connection: Connection, model_key: str, table: VectorTable = "embeddings") -> dict[int, str]:
     """Return the hash of the text behind each vector of a model, by work."""
     rows = execute(connection, f"SELECT work_id, text_hash FROM {table} WHERE model_key = :key", key=model_key)

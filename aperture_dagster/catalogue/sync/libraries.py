@@ -126,7 +126,12 @@ def read_items(
                 if item_type == "episode"
                 else server.titles(library, item_type, listing)
             )
+            is_expected = False
             for page in pages:
+                if not is_expected:
+                    # The first page says how many there are.
+                    progress.expect(listing.total)
+                    is_expected = True
                 sync.add(library, page)
                 progress.add(len(page))
         except ServiceError as error:

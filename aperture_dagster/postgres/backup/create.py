@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.files.private import sync_folder
-from aperture_dagster.postgres.backup.contents import Contents, differences, read_contents
+from aperture_dagster.model import Progress
+from aperture_dagster.postgres.backup.contents import Contents, differences, estimate_rows, read_contents
 from aperture_dagster.postgres.backup.dump import restore_dump, write_dump
 from aperture_dagster.postgres.backup.errors import BackupError, UnexpectedContent
 from aperture_dagster.postgres.backup.folder import (
@@ -194,6 +195,7 @@ def _dump(url: str, file: Path) -> Contents:
             f"--snapshot={name}",
             f"--lock-wait-timeout={LOCK_WAIT_SECONDS * 1000}",
             server_major=int(read_value(snapshot, "SHOW server_version_num")) // 10_000,
+            progress=Progress(log, "rows dumped", estimate_rows(snapshot)),
         )
         return read_contents(snapshot)
 
@@ -211,7 +213,7 @@ def _prove(settings: Settings, server: Connection, url: str, file: Path, dumped:
             return full
     try:
         with scratch_database(server, url) as scratch:
-            restore_dump(scratch, file)
+            restore_dump(scratch, file, Progress(log, "rows restored", dumped.total))
             with create_engine(scratch, poolclass=NullPool).connect() as connection:
                 differs = differences(dumped, read_contents(connection))
     except CannotCreate as error:

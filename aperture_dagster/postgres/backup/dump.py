@@ -6,13 +6,14 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from secrets import token_hex
 
+from aperture_dagster.model import Progress
 from aperture_dagster.postgres.backup.errors import BackupError, UnexpectedContent
 from aperture_dagster.postgres.backup.programs import find_pg_dump, running_tool
-from aperture_dagster.postgres.backup.statements import UnexpectedStatement, harmless_lines
+from aperture_dagster.postgres.backup.statements import END_OF_ROWS, UnexpectedStatement, harmless_lines
 from aperture_dagster.postgres.cluster import embedded_tool
 
 # Higher levels take several times as long for a file that is a little smaller.
@@ -26,6 +27,7 @@ _NEWER_SETTING = b"SET transaction_timeout = 0;\n"
 # leaves it out. An older pg_dump writes it; servers that know it ignore the value, and all others refuse it.
 _COLUMN_VERSION = b"pg_attver="
 _COLUMN_OPTIONS = re.compile(rb"(ALTER (?:[A-Z]+ )+ONLY .* ALTER COLUMN .* SET \()(.*)\);\n")
+_ROWS_AT_ONCE = 1_000
 _OPTIONS = {
     # Building an index in the default 64 MB takes much longer.
     "maintenance_work_mem": "256MB",
@@ -35,10 +37,10 @@ _OPTIONS = {
 }
 
 
-def write_dump(url: str, file: Path, *arguments: str, server_major: int) -> None:
+def write_dump(url: str, file: Path, *arguments: str, server_major: int, progress: Progress | None = None) -> None:
     """Dump a database into a new file that only its owner can read, and bring it to the disk.
 
-    ``arguments`` are further ones of pg_dump.
+    ``arguments`` are further ones of pg_dump. ``progress`` counts rows.
 
     Raises:
         BackupError: pg_dump failed or was killed, or is too old for the server.
@@ -52,10 +54,26 @@ def write_dump(url: str, file: Path, *arguments: str, server_major: int) -> None
             running_tool(find_pg_dump(server_major), *format_, *arguments, url=url) as pg_dump,
         ):
             assert pg_dump.stdout is not None
-            for line in pg_dump.stdout:
+            for line in _counted(pg_dump.stdout, progress):
                 compressed.write(portable(line))
         output.flush()
         os.fsync(descriptor)
+
+
+def _counted(lines: Iterable[bytes], progress: Progress | None) -> Iterator[bytes]:
+    """Pass the lines of a dump on, and count the rows among them: what lies between a COPY and its end."""
+    is_row, rows = False, 0
+    for line in lines:
+        yield line
+        if is_row and line != END_OF_ROWS:
+            rows += 1
+            if progress is not None and rows == _ROWS_AT_ONCE:
+                progress.add(rows)
+                rows = 0
+        else:
+            is_row = line.startswith(b"COPY ") and line.endswith(b" FROM stdin;\n")
+    if progress is not None:
+        progress.add(rows)
 
 
 def inspect_dump(file: Path) -> None:
@@ -88,11 +106,11 @@ def _lines_of(file: Path) -> Iterator[bytes]:
         raise BackupError(f"{file} is cut off: the mark at the end of a dump is missing. It is not used.")
 
 
-def restore_dump(url: str, file: Path) -> None:
+def restore_dump(url: str, file: Path, progress: Progress | None = None) -> None:
     """Restore a compressed dump into an empty database, in one transaction.
 
     psql commits whatever it has read, so a dump that was cut off must not come to its end; and it would run programs
-    that a dump names, so its commands are forbidden, in addition to :func:`inspect_dump`.
+    that a dump names, so its commands are forbidden, in addition to :func:`inspect_dump`. ``progress`` counts rows.
 
     Raises:
         BackupError: the file is damaged, incomplete or unsafe, or psql refused it; nothing was restored.
@@ -104,7 +122,7 @@ def restore_dump(url: str, file: Path) -> None:
         # Until the one command that knows the key, psql obeys no other.
         psql.stdin.write(f"\\restrict {token_hex(16)}\n".encode())
         # The end of the input commits: until here, an exception kills psql, and nothing is restored.
-        for line in _lines_of(file):
+        for line in _counted(_lines_of(file), progress):
             psql.stdin.write(line)
 
 

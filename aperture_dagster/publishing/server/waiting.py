@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aperture_dagster.model import SECONDS_BETWEEN_LINES, counted, time_left
+from aperture_dagster.model import SECONDS_BETWEEN_LINES, counted, progress_reports, time_left
 from aperture_dagster.model.errors import StillChanging
 from aperture_dagster.publishing.disk.paths import as_path
 from aperture_dagster.publishing.server.outcomes import NotShown
@@ -222,7 +222,7 @@ class _Report:
     """Tells the operator how far the server is, with an estimate."""
 
     def __init__(self, run: PublishingRun) -> None:
-        self._log, self._elapsed = run.log, run.elapsed
+        self._log, self._elapsed, self._report = run.log, run.elapsed, progress_reports.get()
         self._libraries = self._entries = 0
         self._started = self._reported = run.elapsed()
         self._over, self._read = 0, 0
@@ -241,11 +241,13 @@ class _Report:
         return self._over
 
     def progress(self, awaited: Sequence[_Awaited]) -> None:
-        """Log progress, if the last line is old enough."""
+        """Report progress, and log it if the last line is old enough."""
         now = self._elapsed()
         read = self._read + sum(one.read for one in awaited)
         if self._before is None:
             self._before = read
+        entries = "entries read by the media server"
+        self._report(entries, read - self._before, self._entries - self._before, now - self._started)
         if now - self._reported < max(SECONDS_BETWEEN_LINES, (now - self._started) / LINES_PER_DURATION):
             return
         self._reported = now
