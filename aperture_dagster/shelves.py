@@ -34,11 +34,11 @@ from aperture_dagster.popularity.stored_picks import top_picks_table
 from aperture_dagster.popularity.watch_again import watch_again
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import array_of, execute
-from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import liked_genres, profile_table, reason_of, recommendation_table
 from aperture_dagster.texts import ENGLISH, Texts, marked
+from aperture_dagster.trakt.accounts import TraktAccounts
 
 # The lists of a member, in words, without the titles that they may not see by now.
 

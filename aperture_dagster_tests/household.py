@@ -16,8 +16,8 @@ from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import range_tags, user_partitions, users_partitions
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.settings import Settings
+from aperture_dagster.trakt.stored import installation_id
 
 # They look at the home, not at the household, and take long.
 MAINTENANCE = ("database_backup", "housekeeping")

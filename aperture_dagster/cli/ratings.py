@@ -23,14 +23,15 @@ from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.model import Clock, counted
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.merge import HIGHEST, LOWEST, HeldRemoval, describe_held
 from aperture_dagster.ratings.outbox import rate_here
-from aperture_dagster.ratings.records import AccountShared, DeviceCode, NotConnected
 from aperture_dagster.ratings.removals import accept_removals, held_by_user, held_removals, undo_removals
 from aperture_dagster.ratings.server import lacks_ratings, rate_on_server
-from aperture_dagster.ratings.tokens import TraktAccount
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.errors import AccountShared, NotConnected
+from aperture_dagster.trakt.records import DeviceCode
+from aperture_dagster.trakt.stored import TraktAccount
 
 POLICY = """\
 This connects {user}'s own Trakt account through your own Trakt app, as a personal tool: ratings are kept in step both \

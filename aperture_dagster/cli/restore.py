@@ -28,8 +28,8 @@ from aperture_dagster.postgres.databases import drop_replaced_database, replaced
 from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster.postgres.restore import Restored
 from aperture_dagster.postgres.restore import restore as restore_database
-from aperture_dagster.ratings.tokens import void_restored_tokens
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.trakt.stored import void_restored_tokens
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

@@ -47,8 +47,6 @@ from aperture_dagster.model import Clock, shortened, titled
 from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.recommendations import recommendations_version, refresh_recommendations
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.changes import program_hash
 from aperture_dagster.taste.configured_embedder import Embedders
@@ -56,6 +54,8 @@ from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.embed import embed_changed, model_in_use, model_key_of
 from aperture_dagster.taste.lists import users_with_taste
 from aperture_dagster.taste.vectors import register_model
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.recommendations import recommendations_version, refresh_recommendations
 from aperture_dagster.worklist.services import MeteredService
 
 GENERATE_SUGGESTIONS = Job(

@@ -18,10 +18,12 @@ from aperture_dagster.instance.pools import TRAKT
 from aperture_dagster.jobs import Group, Job
 from aperture_dagster.model import Clock, elapsed
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.ratings.accounts import TraktAccounts, why_no_sync, why_nobody
-from aperture_dagster.ratings.outbox import NOT_FOUND, waiting_ratings
-from aperture_dagster.ratings.sync import RatingsKeeper, RatingsReport
+from aperture_dagster.ratings.outbox import waiting_ratings
 from aperture_dagster.settings import Settings
+from aperture_dagster.trakt.accounts import TraktAccounts, why_no_sync, why_nobody
+from aperture_dagster.trakt.keeper import RatingsKeeper
+from aperture_dagster.trakt.pushing import NOT_FOUND
+from aperture_dagster.trakt.sync import RatingsReport
 
 __all__ = ["GROUP", "trakt_ratings"]
 

@@ -25,9 +25,9 @@ from aperture_dagster.instance.private import CopiedResource
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.prices.refresh import PriceList
-from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings, secret_names
 from aperture_dagster.taste.configured_embedder import Embedders
+from aperture_dagster.trakt.accounts import TraktAccounts
 from aperture_dagster.worklist.services import MeteredService, Service
 
 SHOWN_ONLY = "Shown only: a change has no effect."

@@ -33,8 +33,8 @@ from aperture_dagster.http.errors import BadAnswer, RequestRejected, ServicePaus
 from aperture_dagster.model import Clock, Progress
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
-from aperture_dagster.ratings.recommendations import stored_recommendations
 from aperture_dagster.settings import Settings
+from aperture_dagster.trakt.recommendations import stored_recommendations
 from aperture_dagster.worklist.engine import Tally, work_through
 from aperture_dagster.worklist.fetches import DueItem
 from aperture_dagster.worklist.services import MeteredService

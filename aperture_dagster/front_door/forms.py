@@ -21,12 +21,13 @@ from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.members.choices import end_letters as unsubscribe
 from aperture_dagster.members.hidden import dismissed_titles
 from aperture_dagster.members.more_like_this import want_more, want_no_more
-from aperture_dagster.ratings.accounts import TraktAccounts, disconnect, why_off
 from aperture_dagster.ratings.merge import HIGHEST, LOWEST
 from aperture_dagster.ratings.outbox import rate_here
-from aperture_dagster.ratings.records import AccountShared, SignInFailed
 from aperture_dagster.shelves import CONNECT
 from aperture_dagster.texts import marked
+from aperture_dagster.trakt.accounts import TraktAccounts, why_off
+from aperture_dagster.trakt.connecting import disconnect
+from aperture_dagster.trakt.errors import AccountShared, SignInFailed
 
 _LOG = logging.getLogger(__name__)
 RATINGS = {"": None} | {str(step): step for step in range(LOWEST, HIGHEST + 1)}

@@ -32,10 +32,10 @@ from aperture_dagster.media_server.posters import Posters
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database, NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.ratings.accounts import Connecting
 from aperture_dagster.settings import Settings
 from aperture_dagster.shelves import name_of
 from aperture_dagster.texts import marked
+from aperture_dagster.trakt.connecting import Connecting
 
 _LOG = logging.getLogger(__name__)
 LARGEST_ID = 2**63

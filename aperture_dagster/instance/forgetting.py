@@ -46,9 +46,9 @@ from aperture_dagster.partitions import user_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.server.outcomes import explain_failures
 from aperture_dagster.publishing.server.publication import Publication
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.records import NotConnected
 from aperture_dagster.settings import Settings
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.errors import NotConnected
 
 LEASE = "forgetting"
 PATIENCE_SECONDS = 60.0

@@ -1,7 +1,7 @@
-"""Ratings of the media server, of the command line and of Trakt: one room from client to use case.
+"""Ratings of the media server, of the command line and of Trakt.
 
 - Rules: ``merge`` (three ways, and the guard against removals that are too many).
-- Tables and queries: ``in_force`` (which rating counts), ``outbox`` (what waits for Trakt), ``removals``.
-- Trakt: ``client`` and ``sign_in``, with what they return and fail with (``records``); ``tokens`` and ``accounts``.
-- Use cases: ``sync`` for one user and Trakt, ``server`` for copies on the media server.
+- Tables and queries: ``tables``, ``in_force`` (which rating counts), ``synced`` (those on which Trakt agrees),
+  ``outbox`` (what waits for Trakt), ``removals``.
+- Use case: ``server`` for copies on the media server. That for Trakt is in ``aperture_dagster.trakt``.
 """

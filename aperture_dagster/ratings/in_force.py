@@ -1,161 +1,30 @@
-"""Ratings per user, source and work, and which of them is in force; and the tables of ratings and of Trakt."""
+"""Ratings per user, source and work, and which of them is in force.
+
+Of the ratings of a film or series by one user, the one that was written last is in force, from whatever source. A row
+without a rating says that it was removed, whatever other sources have. Ratings of episodes are rows of their own.
+
+Writers hold the user's lock until the end of their transaction, which is that of the watch history, too.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.catalogue.history.states import SeenRating
-from aperture_dagster.catalogue.identity import ProviderIds
-from aperture_dagster.media_server.records import MediaType
-from aperture_dagster.model import MEDIA_TYPES, SKEW
-from aperture_dagster.postgres.bulk import upsert
+from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.queries import array_of, content_version, execute, lock_until_commit, read_value
-from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
-from aperture_dagster.ratings.merge import LocalRating, SyncedRating, is_same_rating, whole_second, whole_step
-
-# Ratings; and Trakt: connected accounts, the last synced state of their ratings, and ratings that wait for it.
-
-
-ratings = sa.Table(
-    "ratings",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("source", sa.Text, primary_key=True, comment="server: the media server; own: given here; trakt"),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("item_id", sa.BigInteger, primary_key=True, comment="the rated copy or episode; 0: the work"),
-    sa.Column("rating", sa.Float, comment="0-10; null: removed here or on Trakt, whatever other sources have"),
-    sa.Column("rated_at", Moment, nullable=False, comment="as reported by the source, else when first seen"),
-    sa.Column(
-        "updated_at",
-        Moment,
-        nullable=False,
-        server_default=sa.text("now()"),
-        comment="of the ratings of a work, the one written last is in force",
-    ),
-    between("rating", 0, 10),
-    comment="Current ratings per user and source. Reading an equal value again keeps its date.",
-)
-
-rating_changes = sa.Table(
-    "rating_changes",
-    metadata,
-    sa.Column("change_id", sa.BigInteger, primary_key=True, autoincrement=True),
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
-    sa.Column("item_id", sa.BigInteger, nullable=False),
-    sa.Column("rating", sa.Float, comment="null: removed"),
-    sa.Column("previous", sa.Float, comment="null: none"),
-    sa.Column("rated_at", Moment, nullable=False, comment="of the new value, or when the removal was noticed"),
-    sa.Column("noted_at", Moment, nullable=False, server_default=sa.text("now()")),
-    between("rating", 0, 10),
-    between("previous", 0, 10),
-    sa.Index("ix_rating_changes_user_work", "user_id", "work_id"),
-    comment="Append-only log of ratings given, changed and removed.",
-)
-
-trakt_accounts = sa.Table(
-    "trakt_accounts",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("trakt_user", sa.Text, comment="their name on Trakt"),
-    sa.Column("access_token", sa.Text, nullable=False, comment="encrypted with APERTURE_SECRET_KEY"),
-    sa.Column("refresh_token", sa.Text, nullable=False, comment="encrypted, valid for one use"),
-    sa.Column("issued_at", Moment, nullable=False),
-    sa.Column("expires_at", Moment, nullable=False),
-    sa.Column("installation_id", sa.Text, nullable=False, comment="of the installation that connected it"),
-    sa.Column("state", sa.Text, nullable=False, comment="reconnect: the user must; waiting: they must act on Trakt"),
-    sa.Column("trouble", sa.Text, comment="why it is not connected, as a sentence"),
-    sa.Column("waits_until", Moment, comment="when it is tried again, while waiting"),
-    sa.Column("activities", JSONB, comment="Trakt's last activities as of the last complete read"),
-    sa.Column("read_at", Moment, comment="when the ratings were last read completely"),
-    sa.Column("connected_at", Moment, nullable=False),
-    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
-    one_of("state", ("connected", "waiting", "reconnect")),
-    sa.CheckConstraint("(state = 'waiting') = (waits_until IS NOT NULL)", name="waits_until"),
-    comment="Users who connected Trakt.",
-)
-
-trakt_ratings = sa.Table(
-    "trakt_ratings",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("media_type", sa.Text, nullable=False),
-    sa.Column("rating", sa.SmallInteger, nullable=False, comment="1-10"),
-    sa.Column("rated_at", Moment, nullable=False, comment="as Trakt reports it"),
-    sa.Column("trakt_id", sa.BigInteger),
-    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
-    one_of("media_type", MEDIA_TYPES),
-    between("rating", 1, 10),
-    comment="The ratings of films and series on which this installation and Trakt agreed last.",
-)
-
-trakt_recommendations = sa.Table(
-    "trakt_recommendations",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("media_type", sa.Text, primary_key=True),
-    sa.Column("titles", JSONB, nullable=False, comment="ids of titles at other services, the best title first"),
-    sa.Column("read_at", Moment, nullable=False),
-    one_of("media_type", MEDIA_TYPES),
-    comment="What Trakt last recommended to each user who connected it.",
-)
-
-rating_outbox = sa.Table(
-    "rating_outbox",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("rating", sa.SmallInteger, comment="1-10; null: remove it"),
-    sa.Column("rated_at", Moment, nullable=False, comment="sent along, so that a repetition changes nothing"),
-    sa.Column("queued_at", Moment, nullable=False),
-    sa.Column("attempts", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
-    sa.Column("attempted_at", Moment),
-    sa.Column("due_at", Moment, nullable=False),
-    sa.Column("detail", sa.Text, comment="why it still waits"),
-    between("rating", 1, 10),
-    between("attempts", 0),
-    comment="Ratings that Trakt has not confirmed yet.",
-)
-
-rating_removals = sa.Table(
-    "rating_removals",
-    metadata,
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
-    sa.Column("removed_on", sa.Text, nullable=False, comment="here, trakt: the side that the removal comes from"),
-    sa.Column("had", sa.Integer, nullable=False, comment="ratings of the user that were in step before"),
-    sa.Column("noticed_at", Moment, nullable=False),
-    sa.Column("passed_at", Moment, comment="when it was decided to remove it on the other side, too; null: held back"),
-    sa.Column("accepted_at", Moment, comment="by the operator; those that were removed by then no longer count"),
-    one_of("removed_on", ("here", "trakt")),
-    between("had", 0),
-    comment="Ratings in step with Trakt that were removed on one side: those removed on the other, too, and those "
-    "held back.",
-)
-
-
-# Of the ratings of a film or series by one user, the one that was written last is in force, from whatever source. A row
-# without a rating says that it was removed, whatever other sources have. Ratings of episodes are rows of their own.
-#
-# Writers hold the user's lock until the end of their transaction, which is that of the watch history, too.
-
+from aperture_dagster.ratings.merge import LocalRating, whole_second, whole_step
 
 # The sources of ratings: the media server, the command line, and Trakt.
 SERVER, OWN, TRAKT = "server", "own", "trakt"
 SOURCES = (SERVER, OWN, TRAKT)
 # The item of ratings that are about a work, not one of its copies.
 WHOLE_WORK = 0
-
 # Rows of ``ratings`` that count, the one in force first: of copies with equal dates, the oldest item's. What the media
 # server confirms has the dates of the rating that it confirms, which goes first.
 _OF_TITLES = """
@@ -367,82 +236,3 @@ def ratings_version(connection: Connection, user_id: str, *sources: str) -> str:
     """Return a hash of a user's ratings from some sources."""
     versions = (content_version(connection, "ratings", user_id=user_id, source=source) for source in sources)
     return "-".join(versions)
-
-
-# Ratings on Trakt as they were last read, and how works are known there.
-
-
-@dataclass(frozen=True, slots=True)
-class WorkIds:
-    """How other services know a work."""
-
-    work_id: int
-    media_type: MediaType
-    ids: ProviderIds
-    title: str
-
-
-def read_base(connection: Connection, user_id: str) -> dict[int, SyncedRating]:
-    """Return a user's ratings on Trakt as they were last read and merged, by work."""
-    statement = "SELECT work_id, rating, rated_at, trakt_id, media_type FROM trakt_ratings WHERE user_id = :user"
-    rows = execute(connection, statement, user=user_id)
-    return {
-        row.work_id: SyncedRating(row.rating, whole_second(row.rated_at), row.trakt_id, row.media_type) for row in rows
-    }
-
-
-def change_base(
-    connection: Connection, user_id: str, changed: Mapping[int, SyncedRating], gone: Collection[int]
-) -> int:
-    """Write and delete ratings of the base, by work; return the number of rows."""
-    rows = [
-        {
-            "user_id": user_id,
-            "work_id": work,
-            "media_type": one.media_type,
-            "rating": one.value,
-            "rated_at": one.rated_at,
-            "trakt_id": one.trakt_id,
-        }
-        for work, one in changed.items()
-    ]
-    statement = "DELETE FROM trakt_ratings WHERE user_id = :user AND work_id = ANY(:works)"
-    deleted = execute(connection, statement, user=user_id, works=list(gone)).rowcount
-    return deleted + upsert(connection, trakt_ratings, rows).written
-
-
-def echoes_of(connection: Connection, user_id: str, ratings: Mapping[int, SyncedRating]) -> set[int]:
-    """Return which ratings on Trakt, by work, are earlier ones that were given here."""
-    statement = """
-        SELECT work_id, rating, rated_at FROM rating_changes
-        WHERE user_id = :user AND source <> 'trakt' AND rating IS NOT NULL AND work_id = ANY(:works)"""
-    rows = execute(connection, statement, user=user_id, works=list(ratings))
-    return {
-        row.work_id
-        for row in rows
-        if is_same_rating(ratings[row.work_id], whole_step(row.rating), whole_second(row.rated_at))
-    }
-
-
-def read_state(connection: Connection, user_id: str) -> tuple[datetime | None, Mapping[str, str]]:
-    """Return when a user's ratings were last read completely, and what Trakt's last activities were before."""
-    statement = "SELECT read_at, activities FROM trakt_accounts WHERE user_id = :user"
-    row = execute(connection, statement, user=user_id).first()
-    return (row.read_at, row.activities or {}) if row else (None, {})
-
-
-def works_to_push(connection: Connection, works: Collection[int]) -> dict[int, WorkIds]:
-    """Return how other services know works, with names to show."""
-    statement = """
-        SELECT i.work_id, i.media_type, i.tmdb_id, i.imdb_id, i.tvdb_id, n.title
-        FROM work_ids i LEFT JOIN work_names n USING (work_id)
-        WHERE i.work_id = ANY(:works)"""
-    return {
-        row.work_id: WorkIds(
-            row.work_id,
-            row.media_type,
-            ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id),
-            row.title or f"{row.media_type} {row.tmdb_id or row.imdb_id or row.tvdb_id or row.work_id}",
-        )
-        for row in execute(connection, statement, works=list(works))
-    }

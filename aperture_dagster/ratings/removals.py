@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.history.progress import lock_history
 from aperture_dagster.postgres.queries import execute, read_rows
-from aperture_dagster.ratings.in_force import TRAKT, give_rating, ratings_in_force, read_base
+from aperture_dagster.ratings.in_force import TRAKT, give_rating, ratings_in_force
 from aperture_dagster.ratings.merge import Edit, GuardedRemovals, HeldRemoval, Removal, whole_second
 from aperture_dagster.ratings.outbox import queue_rating
+from aperture_dagster.ratings.synced import read_base
 
 
 def read_removals(connection: Connection, user_id: str) -> dict[int, Removal]:

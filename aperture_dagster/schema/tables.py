@@ -12,7 +12,8 @@ import aperture_dagster.prices.tables
 import aperture_dagster.progress
 import aperture_dagster.publishing.disk.tables
 import aperture_dagster.publishing.tables
-import aperture_dagster.ratings.in_force
+import aperture_dagster.ratings.tables
 import aperture_dagster.taste.tables
+import aperture_dagster.trakt.tables
 import aperture_dagster.worklist.tables
 from aperture_dagster.postgres.tables import metadata as metadata

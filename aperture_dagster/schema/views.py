@@ -34,6 +34,8 @@ VIEWS = catalogue.VIEWS | {
     # What the media server last showed of a user and an item: the watch state, and the rating there.
     "shown_states": "SELECT w.*, r.rating FROM watch_state w LEFT JOIN ratings r ON r.user_id = w.user_id "
     "AND r.source = 'server' AND r.work_id = w.work_id AND r.item_id = w.item_id",
+    # Users who connected Trakt, whether that works now or not: what they rate waits to be sent there.
+    "trakt_users": "SELECT user_id FROM trakt_accounts",
     # What users do not want on any list: titles, and all of the genres that they excluded.
     "hidden_works": "SELECT user_id, work_id FROM dismissals UNION SELECT c.user_id, g.work_id FROM member_choices c "
     "JOIN (SELECT t.work_id, coalesce(e.genres, t.genres) AS genres FROM present_titles t "

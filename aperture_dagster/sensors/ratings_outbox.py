@@ -11,9 +11,9 @@ from aperture_dagster.instance.runs import UNFINISHED, ended_at
 from aperture_dagster.model import Clock, elapsed
 from aperture_dagster.partitions import contiguous_ranges, range_tags, user_partitions
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.ratings.outbox import due_partitions
 from aperture_dagster.settings import Settings
+from aperture_dagster.trakt.accounts import TraktAccounts
 
 # What fails for a reason that nobody foresaw must not fail again every half minute.
 AFTER_FAILURE = timedelta(minutes=10)

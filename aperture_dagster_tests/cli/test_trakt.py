@@ -14,7 +14,7 @@ from aperture_dagster.cli.doctor.examine import examine
 from aperture_dagster.cli.doctor.finding import Finding
 from aperture_dagster.cli.main import main
 from aperture_dagster.simulator.responses import FaultRule
-from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
+from aperture_dagster_tests.trakt.trakt_home import TraktHome, trakt_home
 from aperture_dagster_tests.waiting import wait_for
 
 Run = Callable[..., Result]

@@ -13,8 +13,8 @@ from aperture_dagster.cli.main import main
 from aperture_dagster.cli.status.reading import read_status
 from aperture_dagster.maintenance.status import find_wrong
 from aperture_dagster_tests.instance.conftest import external
-from aperture_dagster_tests.ratings.rated_home import RatedHome
-from aperture_dagster_tests.ratings.trakt_home import trakt_home
+from aperture_dagster_tests.trakt.rated_home import RatedHome
+from aperture_dagster_tests.trakt.trakt_home import trakt_home
 
 __all__ = ["external"]
 

@@ -16,10 +16,10 @@ from aperture_dagster.build import build_groups
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.connection import Cipher
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.schema import metadata
 from aperture_dagster.settings import Settings
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.stored import installation_id
 from aperture_dagster_tests.household import SetClock
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from aperture_dagster.defs.daily_checks import LIMIT
-from aperture_dagster.ratings.outbox import NOT_FOUND
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.crowd_table import ARRAYS, CrowdHeader, CrowdTable, write_table
+from aperture_dagster.trakt.pushing import NOT_FOUND
 from aperture_dagster_tests.defs.check_bench import ERROR, NOW, WARN, Bench
 
 DAY, HOUR, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)

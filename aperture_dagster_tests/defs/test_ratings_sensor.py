@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
-from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
+from aperture_dagster.trakt.accounts import TraktAccounts
 from aperture_dagster_tests.defs.check_bench import APP, Bench
 from aperture_dagster_tests.defs.shared import build_sensor, definitions_of
 from aperture_dagster_tests.instances import instance_in_memory

@@ -221,7 +221,7 @@ MAKERS = {
     "TraktAccounts": {
         "defs/resources.py", "cli/doctor/services.py", "cli/ratings.py", "front_door/forms.py",
         # A schedule and a page read what the database knows of accounts.
-        "ratings/accounts.py", "shelves.py",
+        "shelves.py", "trakt/accounts.py",
         # Somebody who is forgotten, by command or by housekeeping, is disconnected first.
         "instance/forgetting.py",
     },

@@ -18,10 +18,10 @@ import dagster as dg
 from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.taste.configured_embedder import Embedders
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.records import parse_tokens
 from aperture_dagster_tests.household import Household
 
 ANSWER = "housekeeper: "

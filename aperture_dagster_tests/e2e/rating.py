@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aperture_dagster.defs.users import VERSION_TAG
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.records import parse_tokens
 from aperture_dagster_tests.e2e.reading import read_histories, read_server
 from aperture_dagster_tests.household import Household, SetClock, materializations, metadata_of
-from aperture_dagster_tests.ratings.trakt_home import quick_trakt
 from aperture_dagster_tests.sensors.runs import look
+from aperture_dagster_tests.trakt.trakt_home import quick_trakt
 
 JOB = "sync_trakt_ratings"
 FILM, TWICE, ELSEWHERE = "movie:1", "movie:2", "movie:9"

@@ -11,7 +11,7 @@ from typing import Any
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 from aperture_dagster_tests.household import Household, run_check
 from aperture_dagster_tests.instances import instance_in_memory
-from aperture_dagster_tests.ratings.trakt_home import trakt_home
+from aperture_dagster_tests.trakt.trakt_home import trakt_home
 
 
 def test_the_nightly_backup_is_proven_and_holds_no_secret(serve: Callable[..., Any]):

@@ -13,14 +13,14 @@ from sqlalchemy import make_url
 
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.connection import close_engine
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.crowd_table import build_table, write_table
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.records import parse_tokens
 from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.e2e.discovery import DAY, JOB, NOW, Discovering, command, dismiss, odd_world, outside, title
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of, run_check

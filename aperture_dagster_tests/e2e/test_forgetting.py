@@ -24,10 +24,10 @@ from aperture_dagster.maintenance.forgetting import NOTE, user_columns
 from aperture_dagster.partitions import PARTITION_TAG
 from aperture_dagster.postgres.cluster import embedded_tool
 from aperture_dagster.publishing.server.retirement import Retirement
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.records import parse_tokens
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.e2e.commands import run_command
 from aperture_dagster_tests.e2e.publishing import READS, Publishing, publishing

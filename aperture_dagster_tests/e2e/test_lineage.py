@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.schema import VIEWS, metadata
 from aperture_dagster.settings import load_settings
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.records import parse_tokens
 from aperture_dagster_tests.e2e.publishing import Publishing, publishing
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household

@@ -310,7 +310,7 @@ def test_a_member_finds_their_way(
     by_keyboard: tuple[Callable[[Visit], None], ...],
 ):
     with open_door(services=True) as door:
-        monkeypatch.setattr("aperture_dagster.ratings.records.SHORTEST_INTERVAL", 0.0)
+        monkeypatch.setattr("aperture_dagster.trakt.records.SHORTEST_INTERVAL", 0.0)
         door.home.recommend("Ben", 2, 1)
         door.home.shelf.do("UPDATE titles SET genres = '{Drama}' WHERE server_item_id = 'film-4'")
         door.home.pick(3, 2)

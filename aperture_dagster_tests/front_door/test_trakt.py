@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from aperture_dagster.http.errors import ServiceUnavailable
-from aperture_dagster.ratings import accounts
-from aperture_dagster.ratings.records import DeviceCode
-from aperture_dagster.ratings.tokens import sync_lease
 from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.trakt import connecting
+from aperture_dagster.trakt.records import DeviceCode
+from aperture_dagster.trakt.tokens import sync_lease
 from aperture_dagster_tests.front_door.browsing import Browsers, browsers, hidden_fields
-from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
+from aperture_dagster_tests.trakt.trakt_home import TraktHome, trakt_home
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def open_door(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Cal
     @contextmanager
     def opened(**settings: Any) -> Iterator[tuple[TraktHome, Browsers]]:
         with trakt_home(serve, stand_ins={"trakt_device_interval": 0}, **settings) as home:
-            monkeypatch.setattr("aperture_dagster.ratings.records.SHORTEST_INTERVAL", 0.0)
+            monkeypatch.setattr("aperture_dagster.trakt.records.SHORTEST_INTERVAL", 0.0)
             with browsers(home.settings, home.clock.now) as browser:
                 yield home, browser
 
@@ -103,7 +103,7 @@ def test_a_code_that_was_refused_is_replaced_and_what_was_confirmed_waits_for_a_
     open_door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):
     with open_door() as (home, browser):
-        monkeypatch.setattr(accounts, "PATIENCE_SECONDS", -1.0)
+        monkeypatch.setattr(connecting, "PATIENCE_SECONDS", -1.0)
         ben = browser("ben")
         begin = form(ben.get("/taste").text, "/trakt")
         first = code_on(ben.post("/trakt", data=begin).text)
@@ -160,7 +160,7 @@ def test_while_trakt_keeps_one_member_waiting_others_are_served():
         def start(self) -> DeviceCode:
             return DeviceCode("device", "CODE", "https://trakt.example/activate", 600, 5)
 
-    codes = accounts.Connecting()
+    codes = connecting.Connecting()
 
     def wait() -> None:
         with pytest.raises(ServiceUnavailable):

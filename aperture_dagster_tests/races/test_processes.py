@@ -18,9 +18,10 @@ from aperture_dagster.model import Clock
 from aperture_dagster.postgres import database, embedded
 from aperture_dagster.postgres.cluster import Cluster
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
-from aperture_dagster.ratings.outbox import TraktOutbox, rate_here
+from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.ratings.server import rate_on_server
-from aperture_dagster.ratings.sign_in import TraktSignIn
+from aperture_dagster.trakt.pushing import TraktOutbox
+from aperture_dagster.trakt.sign_in import TraktSignIn
 from aperture_dagster_tests.holders import run
 from aperture_dagster_tests.interleaving import (
     Side,
@@ -33,9 +34,9 @@ from aperture_dagster_tests.interleaving import (
     wait_until_blocked_by_file,
 )
 from aperture_dagster_tests.media_server.writers import film_ids, user_id, writing
-from aperture_dagster_tests.ratings.rated_home import RatedHome
-from aperture_dagster_tests.ratings.trakt_home import LIFE, TraktHome, trakt_home
 from aperture_dagster_tests.shelf import Shelf
+from aperture_dagster_tests.trakt.rated_home import RatedHome
+from aperture_dagster_tests.trakt.trakt_home import LIFE, TraktHome, trakt_home
 
 TRY_LOCK = "pg_try_advisory_lock"
 

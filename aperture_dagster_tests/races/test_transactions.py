@@ -23,8 +23,8 @@ from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
-from aperture_dagster.ratings.tokens import installation_id
 from aperture_dagster.taste.lists import replace_recommendations
+from aperture_dagster.trakt.stored import installation_id
 from aperture_dagster.worklist.fetches import ask_again, write_fetches
 from aperture_dagster.worklist.quota import spend
 from aperture_dagster_tests.catalogue.viewers import furnish

@@ -19,11 +19,11 @@ from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.instance.private import REPOSITORY_TAG, repository
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
 from aperture_dagster.postgres.connection import open_engine
-from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.sensors import freshness_makers
 from aperture_dagster.sensors.reports import LOG
 from aperture_dagster.sensors.troubles import subject_of
 from aperture_dagster.settings import Settings
+from aperture_dagster.trakt.accounts import TraktAccounts
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.inbox import TOKEN, Inbox
 from aperture_dagster_tests.sensors.runs import add_run

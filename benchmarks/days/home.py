@@ -47,8 +47,8 @@ import aperture_dagster.jobs
 import aperture_dagster.model
 import aperture_dagster.partitions
 import aperture_dagster.publishing.server.polling
-import aperture_dagster.ratings.client
 import aperture_dagster.sensors.outage
+import aperture_dagster.trakt.client
 from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.ratings import SYNC_JOB
 from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots, unlock_run
@@ -56,12 +56,12 @@ from aperture_dagster.model import Clock
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.records import parse_tokens
 from aperture_dagster.settings import load_settings
 from aperture_dagster.taste.changes import find_changes, list_inputs, taste_inputs
 from aperture_dagster.taste.embed import model_in_use
 from aperture_dagster.taste.recommendations import ranking_configs, read_places, resting
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.records import parse_tokens
 from days import daemons
 from days.daemons import Daemons, SimulatedTime, failures, until_quiet
 from days.growth import sizes_of
@@ -98,7 +98,7 @@ def use_clock(clock: SimulatedTime) -> None:
     for module in (
         aperture_dagster.jobs, aperture_dagster.instance.dead_runs, aperture_dagster.partitions,
         aperture_dagster.model, aperture_dagster.http.transport,
-        aperture_dagster.ratings.client,
+        aperture_dagster.trakt.client,
     ):  # fmt: skip
         module.datetime = Simulated  # type: ignore[attr-defined]
     # Sensors look a few times a day here, instead of every minute.

@@ -17,10 +17,10 @@ from aperture_dagster.http.errors import QuotaSpent
 from aperture_dagster.model import Clock, listed
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.ratings.accounts import TraktAccounts
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.configured_embedder import Embedders
 from aperture_dagster.taste.crowd import count_active_people, crowd_advice, table_in_use
+from aperture_dagster.trakt.accounts import TraktAccounts
 from aperture_dagster.worklist.services import MeteredService
 
 

@@ -10,21 +10,13 @@ import pytest
 
 from aperture_dagster.http import errors
 from aperture_dagster.http.errors import BadAnswer, ServiceError, ServiceUnavailable
-from aperture_dagster.ratings.records import (
-    AppRefused,
-    DeviceCode,
-    EdgeBlocked,
-    InvalidGrant,
-    SignInFailed,
-    TokenPair,
-    parse_code,
-    parse_tokens,
-)
-from aperture_dagster.ratings.sign_in import TraktSignIn
+from aperture_dagster.trakt.errors import AppRefused, EdgeBlocked, InvalidGrant, SignInFailed
+from aperture_dagster.trakt.records import DeviceCode, TokenPair, parse_code, parse_tokens
+from aperture_dagster.trakt.sign_in import TraktSignIn
 from aperture_dagster_tests.http.troubles import page
-from aperture_dagster_tests.ratings.test_client import CLIENT_ID, CLIENT_SECRET, QUIET, TOKEN, opened
-from aperture_dagster_tests.ratings.trakt_home import quick_trakt
 from aperture_dagster_tests.services import NOW, Answer, Scripted
+from aperture_dagster_tests.trakt.test_client import CLIENT_ID, CLIENT_SECRET, QUIET, TOKEN, opened
+from aperture_dagster_tests.trakt.trakt_home import quick_trakt
 
 
 @pytest.fixture

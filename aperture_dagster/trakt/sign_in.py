@@ -18,9 +18,10 @@ from typing import Any
 from aperture_dagster.http import errors
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.messages import Answer, Request
-from aperture_dagster.ratings.client import app_refused, transport_options, utc_now
-from aperture_dagster.ratings.records import DeviceCode, InvalidGrant, SignInFailed, TokenPair, parse_code, parse_tokens
 from aperture_dagster.texts import marked
+from aperture_dagster.trakt.answers import app_refused, transport_options, utc_now
+from aperture_dagster.trakt.errors import InvalidGrant, SignInFailed
+from aperture_dagster.trakt.records import DeviceCode, TokenPair, parse_code, parse_tokens
 
 REDIRECT_URI = "urn:ietf:wg:oauth:2.0:oob"
 # A lost answer is asked for once more with the same token: if that is void, no repetition helps.

@@ -11,12 +11,13 @@ from datetime import timedelta
 import pytest
 
 from aperture_dagster.http.errors import ServiceBusy, ServicePaused, ServiceUnavailable
-from aperture_dagster.ratings.records import ActionNeeded, AppRefused, EdgeBlocked, ReconnectNeeded, TokenPair
-from aperture_dagster.ratings.tokens import TokenStore
 from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.trakt.errors import ActionNeeded, AppRefused, EdgeBlocked, ReconnectNeeded
+from aperture_dagster.trakt.records import TokenPair
+from aperture_dagster.trakt.tokens import TokenStore
 from aperture_dagster_tests.clocks import redate
 from aperture_dagster_tests.forks import Fork
-from aperture_dagster_tests.ratings.trakt_home import LIFE, TraktHome
+from aperture_dagster_tests.trakt.trakt_home import LIFE, TraktHome
 from aperture_dagster_tests.waiting import wait_for
 
 # Opens Trakt for a user, in a process of its own.
@@ -25,7 +26,7 @@ import sys
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import load_settings
-from aperture_dagster.ratings.accounts import TraktAccounts
+from aperture_dagster.trakt.accounts import TraktAccounts
 settings = load_settings()
 with TraktAccounts(settings, Database(settings), Clock()).open(sys.argv[1]) as client:
     print(client.account())
@@ -138,7 +139,7 @@ def test_an_outage_of_the_sign_in_costs_nobody_the_connection(home: TraktHome):
 def test_a_token_that_is_still_valid_is_used_while_another_process_holds_the_lock(
     home: TraktHome, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("aperture_dagster.ratings.tokens.LEASE_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("aperture_dagster.trakt.tokens.LEASE_PATIENCE_SECONDS", 0.1)
     home.connect("ada")
     home.wait(LIFE * 0.95)
     with TokenStore(home.settings, home.database, home.clock).lease("ada"):
@@ -152,7 +153,7 @@ def test_a_token_that_is_still_valid_is_used_while_another_process_holds_the_loc
 def test_a_hiccup_of_the_database_does_not_lose_new_tokens(
     home: TraktHome, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("aperture_dagster.ratings.tokens.WRITE_WAITS_SECONDS", (0.05,) * 1_000)
+    monkeypatch.setattr("aperture_dagster.trakt.tokens.WRITE_WAITS_SECONDS", (0.05,) * 1_000)
     home.connect("ada")
     home.wait(LIFE * 0.95)
     home.state.reset_counters()

@@ -17,10 +17,10 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.publishing.copies.originals import record_states
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
-from aperture_dagster.ratings.sync import RatingsReport, RatingsSync
+from aperture_dagster.trakt.sync import RatingsReport, RatingsSync
 from aperture_dagster_tests.killing import Killed
-from aperture_dagster_tests.ratings.trakt_home import FILMS, SHOWS, TraktHome
 from aperture_dagster_tests.shelf import Shelf
+from aperture_dagster_tests.trakt.trakt_home import FILMS, SHOWS, TraktHome
 
 log = logging.getLogger("ratings")
 

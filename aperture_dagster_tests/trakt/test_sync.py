@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.ratings.sync import RatingsSync
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import WorldTitle
-from aperture_dagster_tests.ratings.rated_home import RatedHome
+from aperture_dagster.trakt.sync import RatingsSync
 from aperture_dagster_tests.shelf import user_row
+from aperture_dagster_tests.trakt.rated_home import RatedHome
 
 FILM, OTHER, SHOW = "movie:1", "movie:2", "series:1"
 KEPT = ("movie:3", "movie:4", "movie:5")

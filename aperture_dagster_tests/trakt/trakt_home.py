@@ -11,12 +11,12 @@ from unittest.mock import patch
 from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import execute, read_rows
-from aperture_dagster.ratings.accounts import TraktAccounts
-from aperture_dagster.ratings.records import TokenPair, parse_tokens
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldTitle
+from aperture_dagster.trakt.accounts import TraktAccounts
+from aperture_dagster.trakt.records import TokenPair, parse_tokens
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.shelf import user_row
 
@@ -110,9 +110,9 @@ class TraktHome:
 @contextmanager
 def quick_trakt() -> Iterator[None]:
     """Let clients of Trakt write as often as the stand-in allows, and repeat soon what failed or is in use."""
-    writes = patch("aperture_dagster.ratings.client.WRITE_SECONDS", 0.01)
+    writes = patch("aperture_dagster.trakt.client.WRITE_SECONDS", 0.01)
     leases = patch("aperture_dagster.postgres.database.POLL_SECONDS", 0.02)
-    with writes, leases, patch("aperture_dagster.ratings.client.OUTAGE_WAIT_SECONDS", 0.02):
+    with writes, leases, patch("aperture_dagster.trakt.answers.OUTAGE_WAIT_SECONDS", 0.02):
         yield
 
 

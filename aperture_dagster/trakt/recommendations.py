@@ -16,9 +16,9 @@ from aperture_dagster.model import MEDIA_TYPES, Clock
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version, execute, read_rows
-from aperture_dagster.ratings.accounts import TraktAccounts, why_off
-from aperture_dagster.ratings.in_force import trakt_recommendations
 from aperture_dagster.settings import Settings
+from aperture_dagster.trakt.accounts import TraktAccounts, why_off
+from aperture_dagster.trakt.tables import trakt_recommendations
 
 # A list that could not be read again for so long no longer counts.
 KEPT_FOR = timedelta(days=60)

@@ -20,7 +20,6 @@ from aperture_dagster.model import is_future
 
 StateName = Literal["off", "connected", "waiting", "reconnect"]
 EventName = Literal["connect", "disconnect", "look", "serve", "refuse", "void"]
-
 # One attempt a day shows whether a user did what Trakt asked for.
 WAIT = timedelta(days=1)
 
@@ -59,7 +58,6 @@ class Event:
 
 OFF = AccountState("off")
 CONNECT, DISCONNECT, LOOK, SERVE = Event("connect"), Event("disconnect"), Event("look"), Event("serve")
-
 # What leads out of ``waiting`` by ``look`` or ``serve`` does so once the wait is over.
 TRANSITIONS: Mapping[StateName, Mapping[EventName, StateName]] = {
     "off": {

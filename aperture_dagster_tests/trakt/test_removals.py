@@ -9,9 +9,9 @@ import pytest
 
 from aperture_dagster.catalogue.removals import RemovalRefused
 from aperture_dagster.ratings.removals import accept_removals, held_by_user, held_removals, undo_removals
-from aperture_dagster.ratings.sync import RatingsReport
-from aperture_dagster_tests.ratings.rated_home import RatedHome
-from aperture_dagster_tests.ratings.trakt_home import TraktHome
+from aperture_dagster.trakt.sync import RatingsReport
+from aperture_dagster_tests.trakt.rated_home import RatedHome
+from aperture_dagster_tests.trakt.trakt_home import TraktHome
 
 FILMS = [f"movie:{number}" for number in range(1, 31)]
 DAY = 86_400

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from aperture_dagster.http.errors import RequestRejected
-from aperture_dagster.ratings.client import Trakt
-from aperture_dagster.ratings.sync import RatingsSync
 from aperture_dagster.simulator.trakt.book import Account
-from aperture_dagster_tests.ratings.rated_home import RatedHome
+from aperture_dagster.trakt.client import Trakt
+from aperture_dagster.trakt.sync import RatingsSync
+from aperture_dagster_tests.trakt.rated_home import RatedHome
 
 FILM, OTHER, THIRD = "movie:1", "movie:2", "movie:3"
 DAY = timedelta(days=1)

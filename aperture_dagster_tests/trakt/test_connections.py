@@ -12,13 +12,13 @@ from pydantic import SecretStr
 
 from aperture_dagster.http.errors import ServiceBusy, ServiceError, ServiceUnavailable
 from aperture_dagster.postgres.connection import close_engine, product_database_url
-from aperture_dagster.ratings.outbox import TraktOutbox
-from aperture_dagster.ratings.records import AccountShared, NotConnected, ReconnectNeeded, UserProblem
 from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.trakt.errors import AccountShared, NotConnected, ReconnectNeeded, UserProblem
+from aperture_dagster.trakt.pushing import TraktOutbox
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.interleaving import Side, stop_at
-from aperture_dagster_tests.ratings.rated_home import RatedHome
-from aperture_dagster_tests.ratings.trakt_home import LIFE, TraktHome
+from aperture_dagster_tests.trakt.rated_home import RatedHome
+from aperture_dagster_tests.trakt.trakt_home import LIFE, TraktHome
 
 # The key, and copies
 

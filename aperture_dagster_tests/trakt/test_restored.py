@@ -15,8 +15,8 @@ from aperture_dagster.postgres.restore import restore
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.postgres.test_restore import beside
-from aperture_dagster_tests.ratings.rated_home import RatedHome
-from aperture_dagster_tests.ratings.trakt_home import trakt_home
+from aperture_dagster_tests.trakt.rated_home import RatedHome
+from aperture_dagster_tests.trakt.trakt_home import trakt_home
 
 # What was in step when the backup was made, and what happened to each film afterwards, here or there.
 STEADY = {f"movie:{number}": number % 10 + 1 for number in range(1, 21)}

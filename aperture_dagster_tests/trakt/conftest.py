@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster_tests.ratings.rated_home import RatedHome
-from aperture_dagster_tests.ratings.trakt_home import TraktHome, trakt_home
+from aperture_dagster_tests.trakt.rated_home import RatedHome
+from aperture_dagster_tests.trakt.trakt_home import TraktHome, trakt_home
 
 
 @pytest.fixture

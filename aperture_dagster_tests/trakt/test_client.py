@@ -13,15 +13,12 @@ import pytest
 from hypothesis import given
 
 from aperture_dagster.http.errors import BadAnswer, ServiceError, ServiceUnavailable
-from aperture_dagster.ratings.client import Trakt
-from aperture_dagster.ratings.records import (
-    AccountFull,
-    AppRefused,
-    EdgeBlocked,
+from aperture_dagster.trakt.client import Trakt
+from aperture_dagster.trakt.errors import AccountFull, AppRefused, EdgeBlocked, UserPaused
+from aperture_dagster.trakt.records import (
     TraktIds,
     TraktRating,
     TraktTitle,
-    UserPaused,
     parse_code,
     parse_rating,
     parse_title,
@@ -29,8 +26,8 @@ from aperture_dagster.ratings.records import (
     parse_user,
 )
 from aperture_dagster_tests.http.troubles import ANY_JSON, QUICK, page
-from aperture_dagster_tests.ratings.trakt_home import quick_trakt
 from aperture_dagster_tests.services import NOW, Answer, Asked, Scripted
+from aperture_dagster_tests.trakt.trakt_home import quick_trakt
 
 CLIENT_ID, CLIENT_SECRET = "c0ffee42c0ffee42", "5ecre75ecre7"
 TOKEN, RENEWED = "70ken70ken", "renewed-70ken"
@@ -141,7 +138,7 @@ def test_an_outage_is_waited_for_and_nobody_is_blamed(scripted: Scripted, trakt:
 def test_an_outage_is_given_time_before_the_next_attempt(scripted: Scripted):
     scripted.say(Answer(b"", 502), Answer({"movies": {"rated_at": "then"}}))
     with (
-        patch("aperture_dagster.ratings.client.OUTAGE_WAIT_SECONDS", 0.2),
+        patch("aperture_dagster.trakt.answers.OUTAGE_WAIT_SECONDS", 0.2),
         contextlib.closing(Trakt(scripted.url, CLIENT_ID, access=Tokens(), **QUIET)) as trakt,
     ):
         started = time.monotonic()

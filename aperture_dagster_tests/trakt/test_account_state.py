@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aperture_dagster.model import SKEW
-from aperture_dagster.ratings.account_state import (
+from aperture_dagster.trakt.account_state import (
     CONNECT,
     DISCONNECT,
     LOOK,
