@@ -13,7 +13,9 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from aperture_dagster.catalogue.servers import known_server
+from aperture_dagster.front_door import jobs_page
 from aperture_dagster.front_door.app import OPERATE, FrontDoor, members_pages
+from aperture_dagster.front_door.dagster_queries import DagsterQueries
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.home_rows import HomeRows
@@ -67,9 +69,11 @@ def create_app(place: Place, settings: Settings, create_operate: Callable[[str],
     database = ReadOnlyDatabase(settings)
     gate = Gate(settings, database, is_open=place.is_demo)
     rows = _rows(settings, database, (place.host, place.port), place.path_prefix)
-    pages = members_pages(House(settings, database, gate, place.path_prefix), *rows)
+    house = House(settings, database, gate, place.path_prefix)
+    graphql = f"{place.path_prefix}{OPERATE}/graphql"
+    pages = members_pages(house, *rows, *jobs_page.routes(house, DagsterQueries(operate, graphql)))
     door = FrontDoor(operate, pages, gate, place.path_prefix)
-    return Guard(door, AllowedHosts(place.host, settings.ui_allowed_hosts), f"{place.path_prefix}{OPERATE}/graphql")
+    return Guard(door, AllowedHosts(place.host, settings.ui_allowed_hosts), graphql)
 
 
 def _rows(

@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 STATIC = {
     "aperture.css": "text/css; charset=utf-8",
     "aperture.svg": "image/svg+xml",
+    "jobs.js": "text/javascript; charset=utf-8",
     "settings.js": "text/javascript; charset=utf-8",
 }
 NO_STORE = {"cache-control": "private, no-store"}
