@@ -99,8 +99,8 @@ def write_server_ratings(
         The number of items whose rating changed, and the works that were rated there, without those of episodes.
     """
     # As everywhere, 0 means that there is no rating.
-    rated = {(one.work_id, one.item_id): one for one in reported}
-    values = {key: one.rating if whole_step(one.rating) is not None else None for key, one in rated.items()}
+    rated = {(rating.work_id, rating.item_id): rating for rating in reported}
+    values = {key: rating.rating if whole_step(rating.rating) is not None else None for key, rating in rated.items()}
     known = _stored(connection, user_id, SERVER, [item for _, item in rated])
     changed = [key for key in rated if values[key] != known.get(key)]
     if changed and requested_at is not None:

@@ -195,7 +195,7 @@ def _is_newer_here(
 def needs_consent(merge: RatingMerge, here: Mapping[int, LocalRating]) -> bool:
     """Return whether a first merge would push so many of the local ratings that the operator should be asked."""
     pushed = sum(edit.value is not None for edit in merge.push.values())
-    return is_large(pushed, sum(one.value is not None for one in here.values()), MANY_PUSHES)
+    return is_large(pushed, sum(rating.value is not None for rating in here.values()), MANY_PUSHES)
 
 
 def is_large(count: int, total: int, many: int) -> bool:
@@ -203,14 +203,14 @@ def is_large(count: int, total: int, many: int) -> bool:
     return count > many and count > LARGE_SHARE * total
 
 
-def is_same_rating(one: SyncedRating, value: int | None, rated_at: datetime) -> bool:
+def is_same_rating(rating: SyncedRating, value: int | None, rated_at: datetime) -> bool:
     """Return whether a rating on Trakt is that of a value and date from here."""
-    return one.value == value and abs(one.rated_at - rated_at) <= TOLERANCE
+    return rating.value == value and abs(rating.rated_at - rated_at) <= TOLERANCE
 
 
 def newest(ratings: Iterable[SyncedRating]) -> SyncedRating:
     """Return the rating that counts when several titles on Trakt are the same work: the newest, then the highest."""
-    return max(ratings, key=lambda one: (one.rated_at, one.value, one.trakt_id or 0))
+    return max(ratings, key=lambda rating: (rating.rated_at, rating.value, rating.trakt_id or 0))
 
 
 # The guard against losing ratings bit by bit: removals of a user are counted over thirty days before they travel.
@@ -304,24 +304,24 @@ def guard_removals(
     """
     # Before the first sync, what is on Trakt.
     in_step = (base or merge.base).keys()
-    rated = {work for work, one in here.items() if one.value is not None}
+    rated = {work for work, rating in here.items() if rating.value is not None}
     pending: dict[Side, set[int]] = {
         "trakt": {work for work, edit in merge.write.items() if edit.value is None},
         "here": {work for work, edit in merge.push.items() if edit.value is None},
     }
     over = _find_over(known, pending, rated | merge.write.keys(), merge.unknown if was_read else known)
     recent = [
-        (one.passed_at, one.had)
-        for work, one in known.items()
-        if one.passed_at is not None and one.passed_at > since and not one.is_accepted and work not in over
+        (removal.passed_at, removal.had)
+        for work, removal in known.items()
+        if removal.passed_at is not None and removal.passed_at > since and not removal.is_accepted and work not in over
     ]
     had = min(recent)[1] if recent else len(in_step)
     result = GuardedRemovals(len(in_step), had, over=over)
     lost = len(recent)
     # Accepted, or not confirmed by Trakt yet.
-    decided = {work for work, one in known.items() if not one.is_held}
+    decided = {work for work, removal in known.items() if not removal.is_held}
     left = {"trakt": in_step & rated - decided, "here": in_step & merge.base.keys() - decided}
-    for side, works in sorted(pending.items(), key=lambda one: len(one[1])):
+    for side, works in sorted(pending.items(), key=lambda entry: len(entry[1])):
         undecided = works - decided
         is_too_much = is_large(lost + len(undecided), had, MANY_REMOVALS) or len(undecided) >= len(left[side])
         held = undecided if is_too_much else undecided & known.keys()
@@ -349,11 +349,11 @@ def _find_over(
 
 def describe_held(held: Sequence[HeldRemoval]) -> str:
     """Say how many removals of one user are held back, on which side they were made, of what, and what to do."""
-    user, had = held[0].user, max(one.had for one in held)
+    user, had = held[0].user, max(removal.had for removal in held)
     where = {"trakt": "on Trakt", "here": "here or on the media server"}
-    counts = {side: sum(one.removed_on == side for one in held) for side in where}
+    counts = {side: sum(removal.removed_on == side for removal in held) for side in where}
     removed = listed([f"{count:,} {where[side]}" for side, count in counts.items() if count])
-    titles = [one.title for one in held[:NAMED_TITLES]]
+    titles = [removal.title for removal in held[:NAMED_TITLES]]
     more = [counted(len(held) - NAMED_TITLES, "others")] if len(held) > NAMED_TITLES else []
     verb = "were" if len(held) > 1 else "was"
     return (

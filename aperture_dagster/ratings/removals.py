@@ -60,8 +60,8 @@ def held_removals(connection: Connection, user_id: str | None = None) -> list[He
 
 def held_by_user(connection: Connection) -> list[list[HeldRemoval]]:
     """List the removals that wait for the operator, those of each user together."""
-    waiting = (one for one in held_removals(connection) if not one.is_accepted)
-    return [list(group) for _, group in groupby(waiting, key=lambda one: one.user_id)]
+    waiting = (removal for removal in held_removals(connection) if not removal.is_accepted)
+    return [list(group) for _, group in groupby(waiting, key=lambda removal: removal.user_id)]
 
 
 def accept_removals(connection: Connection, user_id: str, works: Collection[int]) -> int:
@@ -87,10 +87,10 @@ def undo_removals(connection: Connection, user_id: str, works: Collection[int], 
     lock_history(connection, user_id)
     base, here = read_base(connection, user_id), ratings_in_force(connection, user_id, works=works)
     undone: list[int] = []
-    for one in held_removals(connection, user_id):
-        work, mine = one.work_id, here.get(one.work_id)
+    for removal in held_removals(connection, user_id):
+        work, mine = removal.work_id, here.get(removal.work_id)
         is_rated = mine is not None and mine.value is not None
-        if work not in works or work not in base or is_rated != (one.removed_on == "trakt"):
+        if work not in works or work not in base or is_rated != (removal.removed_on == "trakt"):
             continue
         if mine is not None and is_rated:
             queue_rating(connection, user_id, work, Edit(mine.value, whole_second(mine.rated_at)), now=now)

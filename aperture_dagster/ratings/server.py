@@ -87,10 +87,10 @@ def rate_on_server(
         # it. One request for the states of all copies would be minutes old at the last of them.
         with database.transaction() as guard:
             lock_until_commit(guard, f"server ratings:{user_id}")
-            states = [one for page in writer.reader.states_of(user_id, [listed.server_item_id]) for one in page]
+            states = [state for page in writer.reader.states_of(user_id, [listed.server_item_id]) for state in page]
             with database.transaction() as connection:
                 current = copies_to_rate(connection, user_id, works=[listed.given.work_id])
-            copy = next((one for one in current if one.item_id == listed.item_id), None)
+            copy = next((copy for copy in current if copy.item_id == listed.item_id), None)
             if copy is None:
                 continue
             shown = states[0].rating if states else None

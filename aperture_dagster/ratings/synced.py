@@ -42,12 +42,12 @@ def change_base(
         {
             "user_id": user_id,
             "work_id": work,
-            "media_type": one.media_type,
-            "rating": one.value,
-            "rated_at": one.rated_at,
-            "trakt_id": one.trakt_id,
+            "media_type": rating.media_type,
+            "rating": rating.value,
+            "rated_at": rating.rated_at,
+            "trakt_id": rating.trakt_id,
         }
-        for work, one in changed.items()
+        for work, rating in changed.items()
     ]
     statement = "DELETE FROM trakt_ratings WHERE user_id = :user AND work_id = ANY(:works)"
     deleted = execute(connection, statement, user=user_id, works=list(gone)).rowcount

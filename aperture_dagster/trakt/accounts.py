@@ -189,9 +189,9 @@ class TraktAccounts:
             before = stored.read_account(connection, user_id)
             is_same = before is not None and _is_same(before.trakt_user, owner)
             others = [
-                one.name
-                for one in stored.read_accounts(connection)
-                if one.user_id != user_id and not one.gone and _is_same(one.trakt_user, owner)
+                account.name
+                for account in stored.read_accounts(connection)
+                if account.user_id != user_id and not account.gone and _is_same(account.trakt_user, owner)
             ]
             if others and not is_same:
                 raise AccountShared(owner, others)

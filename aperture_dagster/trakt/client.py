@@ -117,12 +117,12 @@ class Trakt(ServiceClient):
         The values are to be compared for inequality only, and a media type may be missing.
         """
         activities = expect(self._get("/sync/last_activities").json(), dict, "Trakt's activities")
-        found: dict[MediaType, str] = {}
+        changed_at: dict[MediaType, str] = {}
         for media_type, plural in PLURALS.items():
             rated_at = as_object(activities.get(plural)).get("rated_at")
             if isinstance(rated_at, str) and rated_at:
-                found[media_type] = rated_at
-        return found
+                changed_at[media_type] = rated_at
+        return changed_at
 
     def ratings(self, media_type: MediaType) -> RatingsList:
         """Request all ratings of a media type.
@@ -136,15 +136,15 @@ class Trakt(ServiceClient):
         rows, pages, page = 0, None, 0
         for page in range(1, MOST_PAGES + 1):
             answer = self._get(path, {"page": page, "limit": PAGE_SIZE})
-            found = expect(answer.json(), list, "Trakt's ratings")
+            page_rows = expect(answer.json(), list, "Trakt's ratings")
             counts.add(count_in(answer, "x-pagination-item-count"))
             pages = count_in(answer, "x-pagination-page-count") or pages
             # Without paging, every page is the whole list.
-            if not found or (pages is None and found == first):
+            if not page_rows or (pages is None and page_rows == first):
                 break
-            first = first or found
-            rows += len(found)
-            ratings += [rating for row in found if (rating := parse_rating(media_type, row))]
+            first = first or page_rows
+            rows += len(page_rows)
+            ratings += [rating for row in page_rows if (rating := parse_rating(media_type, row))]
             if (pages is not None and page >= pages) or (pages is None and _doubles(ratings)):
                 break
         incomplete = _why_incomplete(rows, len(ratings), counts) or _doubles(ratings)

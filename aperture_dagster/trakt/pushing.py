@@ -21,7 +21,7 @@ from aperture_dagster.trakt.records import TraktIds, TraktRating, TraktTitle
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=2)
 # A title that Trakt does not have may be added there some day.
-PARKED_FOR = timedelta(days=30)
+UNKNOWN_WAIT = timedelta(days=30)
 NOT_FOUND = "Trakt does not know this title under any id known here; the rating is kept here."
 NOT_SHOWN = "Trakt accepted this and does not show it."
 UNSEEN = "Trakt accepted this; its list of ratings is not complete, so nobody knows whether it shows it."
@@ -57,7 +57,7 @@ def _entry(waiting: Waiting, work: WorkIds, known: SyncedRating | None) -> _Entr
     others = TraktIds(imdb=work.ids.imdb_id, tvdb=work.ids.tvdb_id if work.media_type == "series" else None)
     if known is not None and known.trakt_id is not None:
         first, others = TraktIds(trakt=known.trakt_id), replace(others, tmdb=first.tmdb)
-    return _Entry(waiting, work.media_type, [one for one in (first, others) if one.known()])
+    return _Entry(waiting, work.media_type, [ids for ids in (first, others) if ids.known()])
 
 
 class TraktOutbox:
@@ -95,7 +95,9 @@ class TraktOutbox:
                     waits[work] = UNSURE
             for work, detail in waits.items():
                 let_wait(connection, self._user_id, [work], due_at=now + LONGEST_WAIT, detail=detail)
-            entries = [_entry(one, works[work], base.get(work)) for work, one in due.items() if work not in waits]
+            entries = [
+                _entry(waiting, works[work], base.get(work)) for work, waiting in due.items() if work not in waits
+            ]
             # From here on, they may have reached Trakt.
             note_sending(connection, self._user_id, [entry.work_id for entry in entries if entry.ids], now=now)
         self._sent, self._rejected = {}, {}
@@ -111,7 +113,7 @@ class TraktOutbox:
             refused = dict.fromkeys(self._missing, NOT_FOUND)
             refused |= {work: f"{REJECTED} {why}" for work, why in self._rejected.items()}
             for work, detail in refused.items():
-                due_at = now + PARKED_FOR
+                due_at = now + UNKNOWN_WAIT
                 let_wait(connection, self._user_id, [work], due_at=due_at, detail=detail, attempted_at=now)
             if self.full is not None:
                 left = {entry.work_id for entry in entries} - self._sent.keys() - refused.keys()
@@ -169,10 +171,12 @@ class TraktOutbox:
         now = self._clock.now()
         with self._database.transaction() as connection:
             left = read_outbox(connection, self._user_id)
-            unconfirmed = {work for work, one in left.items() if Edit(one.rating, one.rated_at) == sent.get(work)}
+            unconfirmed = {
+                work for work, waiting in left.items() if Edit(waiting.rating, waiting.rated_at) == sent.get(work)
+            }
             for work in unconfirmed:
                 attempts = left[work].attempts
-                wait = PARKED_FOR if attempts + 1 >= UNCONFIRMED_ATTEMPTS else _wait(attempts)
+                wait = UNKNOWN_WAIT if attempts + 1 >= UNCONFIRMED_ATTEMPTS else _wait(attempts)
                 wait, detail = (UNSEEN_WAIT, UNSEEN) if work in unseen else (wait, NOT_SHOWN)
                 let_wait(connection, self._user_id, [work], due_at=now + wait, detail=detail, attempted_at=now)
         return {work: edit for work, edit in sent.items() if work not in unconfirmed}
@@ -183,15 +187,15 @@ class TraktOutbox:
         detail = str(error) if isinstance(error, ServiceError) else f"The last run failed: {type(error).__name__}."
         until = error.resumes_at if isinstance(error, (ServicePaused, UserPaused)) else now
         with self._database.transaction() as connection:
-            for work, one in due.items():
-                due_at = max(until, now + _wait(one.attempts))
+            for work, waiting in due.items():
+                due_at = max(until, now + _wait(waiting.attempts))
                 let_wait(connection, self._user_id, [work], due_at=due_at, detail=detail, attempted_at=now)
 
     def _due(self) -> dict[int, Waiting]:
         now = self._clock.now()
         with self._database.transaction() as connection:
             waiting = read_outbox(connection, self._user_id)
-        return {work: one for work, one in waiting.items() if one.is_due(now)}
+        return {work: rating for work, rating in waiting.items() if rating.is_due(now)}
 
 
 def _wait(attempts: int) -> timedelta:

@@ -54,7 +54,9 @@ class TraktTitle:
     def body(self) -> dict[str, Any]:
         """Return it as Trakt takes it. A film has no TVDb id there."""
         return {
-            "ids": {name: one for name, one in self.ids.known().items() if name != "tvdb" or self.media_type != "movie"}
+            "ids": {
+                name: value for name, value in self.ids.known().items() if name != "tvdb" or self.media_type != "movie"
+            }
         }
 
 

@@ -173,20 +173,24 @@ class RatingsSync:
         if not again and _is_current(read_at, known, activities, self._clock.now()):
             return None
         self._report.was_read = True
-        lists: dict[MediaType, RatingsList] = {one: self._trakt.ratings(one) for one in MEDIA_TYPES}
-        found: dict[int, list[SyncedRating]] = {}
+        lists: dict[MediaType, RatingsList] = {
+            media_type: self._trakt.ratings(media_type) for media_type in MEDIA_TYPES
+        }
+        matched: dict[int, list[SyncedRating]] = {}
         unmatched, unclear, ids = 0, set[int](), set[TitleId]()
         with self._database.transaction() as connection:
-            for media_type, one in lists.items():
-                ids |= {(media_type, number) for rating in one.ratings if (number := rating.ids.trakt) is not None}
+            for media_type, ratings_list in lists.items():
+                ids |= {
+                    (media_type, number) for rating in ratings_list.ratings if (number := rating.ids.trakt) is not None
+                }
                 lost: list[ProviderIds] = []
-                works = works_for(connection, media_type, [rating.ids.elsewhere for rating in one.ratings])
-                for work, rating in zip(works, one.ratings, strict=True):
+                works = works_for(connection, media_type, [rating.ids.elsewhere for rating in ratings_list.ratings])
+                for work, rating in zip(works, ratings_list.ratings, strict=True):
                     if work is None:
                         lost.append(rating.ids.elsewhere)
                         continue
                     rated_at = whole_second(rating.rated_at)
-                    found.setdefault(work, []).append(
+                    matched.setdefault(work, []).append(
                         SyncedRating(rating.rating, rated_at, rating.ids.trakt, media_type)
                     )
                 unmatched += len(lost)
@@ -197,26 +201,30 @@ class RatingsSync:
                 "several titles here; they were left alone."
             )
         return TraktList(
-            {work: newest(ratings) for work, ratings in found.items()},
+            {work: newest(ratings) for work, ratings in matched.items()},
             ids,
             unclear,
             unmatched,
-            next((one.incomplete for one in lists.values() if one.incomplete), None),
+            next((ratings_list.incomplete for ratings_list in lists.values() if ratings_list.incomplete), None),
             activities,
         )
 
     # Merging
 
-    def _merge(self, found: TraktList | None) -> bool:
+    def _merge(self, read: TraktList | None) -> bool:
         """Merge in one transaction; return False if the operator has to agree to a first sync."""
         now, user_id = whole_second(self._clock.now()), self._user.user_id
         with self._database.transaction() as connection:
             lock_history(connection, user_id)
             base, here = read_base(connection, user_id), ratings_in_force(connection, user_id)
             outbox, (read_at, _) = read_outbox(connection, user_id), read_state(connection, user_id)
-            listed = found or TraktList(base)
-            maybe_pushed = {work for work, one in outbox.items() if one.attempted_at is not None}
-            news = {work: one for work, one in listed.ratings.items() if work in maybe_pushed and base.get(work) != one}
+            listed = read or TraktList(base)
+            maybe_pushed = {work for work, waiting in outbox.items() if waiting.attempted_at is not None}
+            news = {
+                work: rating
+                for work, rating in listed.ratings.items()
+                if work in maybe_pushed and base.get(work) != rating
+            }
             echoes = echoes_of(connection, user_id, news) if news else ()
             merge = merge_ratings(base, here, listed, now=now, edited=outbox.keys(), echoes=echoes)
             if read_at is None:
@@ -230,19 +238,19 @@ class RatingsSync:
             # A clock that has just jumped ahead must not make recent removals look old.
             since = min(now, read_at or now) - WINDOW
             known = read_removals(connection, user_id)
-            removals = guard_removals(merge, base, here, known, since=since, was_read=found is not None)
+            removals = guard_removals(merge, base, here, known, since=since, was_read=read is not None)
             self._apply(connection, merge, base, outbox, now)
             write_removals(connection, user_id, removals, now=now)
             self._unknown, self._unclear = merge.unknown, merge.unknown & set(listed.unclear)
-            if found is not None and found.incomplete is None:
+            if read is not None and read.incomplete is None:
                 # What was held back, and what is unclear, must be found again by the next look.
-                activities = {} if removals.held or found.unclear else found.activities
+                activities = {} if removals.held or read.unclear else read.activities
                 write_activities(connection, user_id, activities, read_at=now)
         self._report.conflicts |= merge.conflicts
-        if found is not None:
-            self._report.unmatched = found.unmatched
-        if found is not None and found.incomplete is not None:
-            self._warn(f"Trakt's list is not complete ({found.incomplete}), so nothing missing from it was removed.")
+        if read is not None:
+            self._report.unmatched = read.unmatched
+        if read is not None and read.incomplete is not None:
+            self._warn(f"Trakt's list is not complete ({read.incomplete}), so nothing missing from it was removed.")
         return True
 
     def _apply(
@@ -256,7 +264,7 @@ class RatingsSync:
         user_id, report = self._user.user_id, self._report
         for work, edit in merge.write.items():
             give_rating(connection, user_id, work, edit.value, source=TRAKT, rated_at=edit.rated_at)
-        changed = {work: one for work, one in merge.base.items() if base.get(work) != one}
+        changed = {work: rating for work, rating in merge.base.items() if base.get(work) != rating}
         works = works_to_push(connection, merge.write)
         report.rows_written += len(merge.write)
         report.rows_written += change_base(connection, user_id, changed, base.keys() - merge.base.keys())
@@ -272,10 +280,11 @@ class RatingsSync:
 
     def _ask(self, merge: RatingMerge, here: Mapping[int, LocalRating]) -> None:
         """Report what a first sync would do."""
+        rated = sum(rating.value is not None for rating in here.values())
         pushed = sum(edit.value is not None for edit in merge.push.values())
         pulled = sum(edit.value is not None for edit in merge.write.values())
         self._warn(
-            f"The first sync would push {pushed:,} of {sum(one.value is not None for one in here.values()):,} ratings "
+            f"The first sync would push {pushed:,} of {rated:,} ratings "
             f"to Trakt, and take over {pulled:,} from there. That is more than {MANY_PUSHES} and more than "
             f"{LARGE_SHARE:.0%}, so nothing was written on either side. If it is right, materialize trakt_ratings "
             f"for {self._user.name} with the config accept_first_sync: true {IN_THE_UI}."
@@ -295,8 +304,10 @@ class RatingsSync:
         with self._database.transaction() as connection:
             here = ratings_in_force(connection, self._user.user_id)
             report.waiting = len(read_outbox(connection, self._user.user_id))
-            report.held = [one for one in held_removals(connection, self._user.user_id) if not one.is_accepted]
-        report.here = sum(one.value is not None for one in here.values())
+            report.held = [
+                removal for removal in held_removals(connection, self._user.user_id) if not removal.is_accepted
+            ]
+        report.here = sum(rating.value is not None for rating in here.values())
 
     def _warn(self, note: str) -> None:
         if note not in self._report.notes:

@@ -48,7 +48,7 @@ import aperture_dagster.model
 import aperture_dagster.partitions
 import aperture_dagster.publishing.server.polling
 import aperture_dagster.sensors.outage
-import aperture_dagster.trakt.client
+import aperture_dagster.trakt.answers
 from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.ratings import SYNC_JOB
 from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots, unlock_run
@@ -98,7 +98,7 @@ def use_clock(clock: SimulatedTime) -> None:
     for module in (
         aperture_dagster.jobs, aperture_dagster.instance.dead_runs, aperture_dagster.partitions,
         aperture_dagster.model, aperture_dagster.http.transport,
-        aperture_dagster.trakt.client,
+        aperture_dagster.trakt.answers,
     ):  # fmt: skip
         module.datetime = Simulated  # type: ignore[attr-defined]
     # Sensors look a few times a day here, instead of every minute.
