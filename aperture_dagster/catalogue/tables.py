@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from aperture_dagster.model import MEDIA_TYPES
-from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import FOLLOWS_ITEM, STAYS_WITH_WORK, Moment, between, metadata, one_of
 
 item_ids = sa.Sequence("item_id_seq", metadata=metadata, data_type=sa.BigInteger)
 """Numbers of titles, episodes and their alternate versions."""
@@ -39,7 +39,7 @@ titles = sa.Table(
     "titles",
     metadata,
     sa.Column("item_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False, info=STAYS_WITH_WORK),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("server_item_id", sa.Text, unique=True, comment="null if the server has given it to another item"),
     sa.Column("library_id", sa.Text, nullable=False),
@@ -79,7 +79,7 @@ episodes = sa.Table(
     metadata,
     sa.Column("item_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("series_item_id", sa.BigInteger, sa.ForeignKey("titles.item_id"), nullable=False),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False, info=FOLLOWS_ITEM),
     sa.Column("server_item_id", sa.Text, unique=True, comment="null if the server has given it to another item"),
     sa.Column("library_id", sa.Text, nullable=False),
     sa.Column("season", sa.Integer),
@@ -158,7 +158,7 @@ watch_state = sa.Table(
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
     sa.Column("item_id", sa.BigInteger, primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False, info=FOLLOWS_ITEM),
     sa.Column("is_episode", sa.Boolean, nullable=False),
     sa.Column("played", sa.Boolean, nullable=False),
     sa.Column("play_count", sa.Integer, nullable=False),
@@ -178,7 +178,7 @@ plays = sa.Table(
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
     sa.Column("item_id", sa.BigInteger, primary_key=True),
     sa.Column("played_at", Moment, primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False, info=FOLLOWS_ITEM),
     sa.Column("is_episode", sa.Boolean, nullable=False),
     sa.Column("play_count", sa.Integer, nullable=False, comment="plays since the last sync"),
     sa.Column("completion", sa.REAL, nullable=False, comment="0-1"),

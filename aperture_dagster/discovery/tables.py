@@ -7,14 +7,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.model import MEDIA_TYPES
-from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import STAYS_WITH_WORK, Moment, between, metadata, one_of
 
 REQUEST_STATES = ("sending", "pending", "approved", "declined", "failed", "completed", "available", "refused")
 
 discovery_pool = sa.Table(
     "discovery_pool",
     metadata,
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("tmdb_id", sa.BigInteger, nullable=False),
     sa.Column("wanted_at", Moment, nullable=False, comment="when it was last suggested to anybody"),
@@ -67,7 +67,7 @@ discovery_candidates = sa.Table(
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
     sa.Column("media_type", sa.Text, primary_key=True),
     sa.Column("rank", sa.SmallInteger, primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False, info=STAYS_WITH_WORK),
     sa.Column("score", sa.REAL, nullable=False, comment="0-1"),
     sa.Column("components", JSONB, nullable=False, comment="components of the score"),
     sa.Column("because", sa.ARRAY(sa.BigInteger), nullable=False, comment="the liked works that explain it"),
@@ -89,7 +89,7 @@ seerr_requests = sa.Table(
     "seerr_requests",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("tmdb_id", sa.BigInteger, nullable=False),
     sa.Column("title", sa.Text, nullable=False),

@@ -7,14 +7,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.model import MEDIA_TYPES
-from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import STAYS_WITH_WORK, Moment, between, metadata, one_of
 
 STUDIO_KINDS = ("company", "network")
 
 tmdb_metadata = sa.Table(
     "tmdb_metadata",
     metadata,
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("tmdb_id", sa.BigInteger, nullable=False),
     sa.Column("imdb_id", sa.Text),
     sa.Column("tvdb_id", sa.BigInteger),
@@ -74,7 +74,7 @@ tmdb_collections = sa.Table(
 omdb_ratings = sa.Table(
     "omdb_ratings",
     metadata,
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("imdb_id", sa.Text, nullable=False),
     sa.Column("imdb_rating", sa.REAL, comment="0-10"),
     sa.Column("imdb_votes", sa.Integer),
@@ -93,7 +93,7 @@ omdb_ratings = sa.Table(
 mdblist_scores = sa.Table(
     "mdblist_scores",
     metadata,
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("score", sa.SmallInteger, comment="0-100, computed by MDBList"),
     sa.Column("imdb_rating", sa.REAL, comment="0-10"),
     sa.Column("imdb_votes", sa.Integer),
@@ -134,7 +134,7 @@ studio_logos = sa.Table(
 enriched_metadata = sa.Table(
     "enriched_metadata",
     metadata,
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("original_title", sa.Text),
@@ -186,7 +186,7 @@ enriched_metadata = sa.Table(
 merges = sa.Table(
     "merges",
     metadata,
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("made_from", sa.Text, nullable=False, comment="merge rules and versions of all source rows"),
     info={"derived": True},
     comment="The input of the last merge of each row of enriched_metadata.",

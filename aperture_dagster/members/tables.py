@@ -3,13 +3,13 @@
 import sqlalchemy as sa
 
 from aperture_dagster.model import MEDIA_TYPES
-from aperture_dagster.postgres.tables import IS_USER, Moment, metadata, one_of
+from aperture_dagster.postgres.tables import FOLLOWS_TITLE, IS_USER, Moment, metadata, one_of
 
 dismissals = sa.Table(
     "dismissals",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=FOLLOWS_TITLE),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("tmdb_id", sa.BigInteger),
     sa.Column("imdb_id", sa.Text),
@@ -24,7 +24,7 @@ more_like_this = sa.Table(
     "more_like_this",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=FOLLOWS_TITLE),
     sa.Column("title", sa.Text, nullable=False, comment="as it was called then"),
     sa.Column("asked_at", Moment, nullable=False),
     comment="Titles of which a user asked for more like them.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from aperture_dagster.model import MEDIA_TYPES
-from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import STAYS_WITH_WORK, Moment, between, metadata, one_of
 
 TOP_PICKS_SOURCES = ("local", "mdblist", "tmdb", "hybrid")
 top_picks = sa.Table(
@@ -14,7 +14,7 @@ top_picks = sa.Table(
     sa.Column("day", sa.Date, primary_key=True),
     sa.Column("media_type", sa.Text, primary_key=True),
     sa.Column("rank", sa.SmallInteger, primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False, info=STAYS_WITH_WORK),
     sa.Column("item_id", sa.BigInteger, nullable=False),
     sa.Column("viewers", sa.Integer, nullable=False),
     sa.Column("plays", sa.Integer, nullable=False),
@@ -40,7 +40,7 @@ shows_you_watch = sa.Table(
     "shows_you_watch",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("rank", sa.SmallInteger, nullable=False, comment="by last activity, 1 is the latest"),
     sa.Column("item_id", sa.BigInteger, nullable=False, comment="the copy of the series to play"),
     sa.Column("episodes_played", sa.Integer, nullable=False, comment="of episodes_out"),

@@ -28,6 +28,19 @@ PLACED = {"user": "placed"}
 """What is on the media server for the user: its rows go when that is taken back, which comes first."""
 
 
+# How a column names a work, and so what becomes of its row when a title of the library turns out to be another work. A
+# column that refers to ``works`` says one of these; a test finds those that say nothing.
+STAYS_WITH_WORK = {"follows": ()}
+"""The row is about the work, or is made anew for every work; of ``titles``, the sync itself decides."""
+FOLLOWS_ITEM = {"follows": ("item",)}
+"""The row is about the item in ``item_id``, and belongs to the work of that item."""
+FOLLOWS_TITLE = {"follows": ("title",)}
+"""A user said this of the work. If it had no ids, and all of its titles belong to another work now, the row moves to
+that one, unless the user has said something of it already: the other columns of the primary key are equal."""
+FOLLOWS_ITEM_AND_TITLE = {"follows": ("item", "title")}
+"""Both: a user said this of the item in ``item_id``, or of the work."""
+
+
 def one_of(column: str, values: Collection[str]) -> CheckConstraint:
     """Allow only these values. Not for values from services: a bad one must not fail a whole page of items."""
     return CheckConstraint(f"{column} IN ({', '.join(map(repr, values))})", name=column)

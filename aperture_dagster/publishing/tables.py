@@ -6,7 +6,7 @@ from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Index, Integer, Sm
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.model import MEDIA_TYPES
-from aperture_dagster.postgres.tables import PLACED, WHILE_LISTED, Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import PLACED, STAYS_WITH_WORK, WHILE_LISTED, Moment, between, metadata, one_of
 
 ENTRY_STATES = ("planned", "placed", "leaving")
 
@@ -35,7 +35,13 @@ published_entries = Table(
     metadata,
     Column("list_key", Text, ForeignKey("published_libraries.list_key"), primary_key=True),
     Column("entry_id", Text, primary_key=True, comment="also at the end of the folder's name, and in the NFO"),
-    Column("work_id", BigInteger, ForeignKey("works.work_id"), comment="null: found on disk, as after a restore"),
+    Column(
+        "work_id",
+        BigInteger,
+        ForeignKey("works.work_id"),
+        comment="null: found on disk, as after a restore",
+        info=STAYS_WITH_WORK,
+    ),
     Column("folder", Text, nullable=False, comment="below the library's folder"),
     Column("rank", SmallInteger, nullable=False),
     Column("state", Text, nullable=False, comment="planned: files may be there; placed: they are; leaving: may be"),

@@ -5,14 +5,22 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from aperture_dagster.model import MEDIA_TYPES
-from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import (
+    FOLLOWS_ITEM,
+    FOLLOWS_ITEM_AND_TITLE,
+    STAYS_WITH_WORK,
+    Moment,
+    between,
+    metadata,
+    one_of,
+)
 
 ratings = sa.Table(
     "ratings",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
     sa.Column("source", sa.Text, primary_key=True, comment="server: the media server; own: given here; trakt"),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=FOLLOWS_ITEM_AND_TITLE),
     sa.Column("item_id", sa.BigInteger, primary_key=True, comment="the rated copy or episode; 0: the work"),
     sa.Column("rating", sa.Float, comment="0-10; null: removed here or on Trakt, whatever other sources have"),
     sa.Column("rated_at", Moment, nullable=False, comment="as reported by the source, else when first seen"),
@@ -32,7 +40,7 @@ rating_changes = sa.Table(
     sa.Column("change_id", sa.BigInteger, primary_key=True, autoincrement=True),
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), nullable=False),
     sa.Column("source", sa.Text, nullable=False),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False, info=FOLLOWS_ITEM),
     sa.Column("item_id", sa.BigInteger, nullable=False),
     sa.Column("rating", sa.Float, comment="null: removed"),
     sa.Column("previous", sa.Float, comment="null: none"),
@@ -47,7 +55,7 @@ trakt_ratings = sa.Table(
     "trakt_ratings",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("rating", sa.SmallInteger, nullable=False, comment="1-10"),
     sa.Column("rated_at", Moment, nullable=False, comment="as Trakt reports it"),
@@ -61,7 +69,7 @@ rating_outbox = sa.Table(
     "rating_outbox",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("rating", sa.SmallInteger, comment="1-10; null: remove it"),
     sa.Column("rated_at", Moment, nullable=False, comment="sent along, so that a repetition changes nothing"),
     sa.Column("queued_at", Moment, nullable=False),
@@ -77,7 +85,7 @@ rating_removals = sa.Table(
     "rating_removals",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("removed_on", sa.Text, nullable=False, comment="here, trakt: the side that the removal comes from"),
     sa.Column("had", sa.Integer, nullable=False, comment="ratings of the user that were in step before"),
     sa.Column("noticed_at", Moment, nullable=False),

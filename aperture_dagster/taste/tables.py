@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.model import MEDIA_TYPES
-from aperture_dagster.postgres.tables import Moment, between, metadata, one_of
+from aperture_dagster.postgres.tables import STAYS_WITH_WORK, Moment, between, metadata, one_of
 
 COMPUTED = ("taste_profiles", "recommendations")
 
@@ -23,7 +23,7 @@ embeddings = sa.Table(
     "embeddings",
     metadata,
     sa.Column("model_key", sa.Text, sa.ForeignKey("embedding_models.model_key"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("text_hash", sa.Text, nullable=False),
     sa.Column("vector", sa.LargeBinary, nullable=False, comment="float16, little-endian"),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
@@ -35,7 +35,7 @@ discovery_vectors = sa.Table(
     "discovery_vectors",
     metadata,
     sa.Column("model_key", sa.Text, sa.ForeignKey("embedding_models.model_key"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("text_hash", sa.Text, nullable=False),
     sa.Column("vector", sa.LargeBinary, nullable=False, comment="float16, little-endian"),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
@@ -64,7 +64,7 @@ taste_weights = sa.Table(
     "taste_weights",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("weight", sa.REAL, nullable=False, comment="positive: liked, negative: disliked"),
     one_of("media_type", MEDIA_TYPES),
@@ -80,7 +80,7 @@ recommendations = sa.Table(
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
     sa.Column("media_type", sa.Text, primary_key=True),
     sa.Column("rank", sa.SmallInteger, primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False, info=STAYS_WITH_WORK),
     sa.Column("item_id", sa.BigInteger, nullable=False, comment="the copy to play"),
     sa.Column("score", sa.REAL, nullable=False),
     sa.Column("components", JSONB, nullable=False, comment="components of the score"),
@@ -103,7 +103,7 @@ past_picks = sa.Table(
     "past_picks",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("left_at", Moment, primary_key=True, server_default=sa.text("now()")),
     sa.Column("listed_since", sa.Date, nullable=False),
     info={"derived": True},
@@ -114,7 +114,7 @@ first_places = sa.Table(
     "first_places",
     metadata,
     sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
-    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("since", sa.Date, nullable=False, comment="the day on which it came to the top of the list"),
     sa.Column("rests_from", sa.Date, comment="the day from which it rests; null while it is at the top"),
