@@ -30,8 +30,8 @@ export DAGSTER_HOME := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format settings nas screenshots bench bench-full nightly quarter test-wheel \
-  test-containers arm64 hashes next-dagster release install-size size clean
+.PHONY: help install demo up up-demo test lint format settings nas screenshots bench bench-full nightly quarter \
+  test-wheel test-containers arm64 hashes next-dagster release install-size size clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -42,8 +42,11 @@ install: $(DEVELOPMENT)  ## set up .venv with everything that developing needs
 demo: $(PRODUCT)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
 
-up: $(PRODUCT)  ## run the Dagster UI and daemon, on the configured media server or else on the demo
+up: $(PRODUCT)  ## run members' pages, the Dagster UI and the daemon; without a media server, the pages to set one up
 	@$(BIN)/aperture up
+
+up-demo: $(PRODUCT)  ## the same on the stand-ins, with the results of the demo
+	@$(BIN)/aperture up --demo
 
 test: $(DEVELOPMENT)  ## run the tests, but for those that are marked as nightly
 	@$(PYTEST)

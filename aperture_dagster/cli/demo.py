@@ -30,7 +30,7 @@ from aperture_dagster.cli.requirements import require_writable
 from aperture_dagster.cli.stand_ins import StandIns, stand_in_options, usual_port
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.postgres.embedded import start_embedded_server
-from aperture_dagster.settings.home import start_command
+from aperture_dagster.settings.home import checkout
 
 
 @click.command()
@@ -64,7 +64,8 @@ def demo(stand_ins: StandIns, home: str | None) -> None:
             show_lists(settings, console)
         options = stand_ins.options()
         options += [f"--home {shlex.quote(str(folder))}"] if stand_ins.world != "demo" or home else []
-        command = " ".join(["aperture up --demo", *options]) if options else start_command()
+        is_usual = checkout() is not None and not options
+        command = "make up-demo" if is_usual else " ".join(["aperture up --demo", *options])
         done = f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI:"
         # In one piece, to be copied.
         fits = len(f"{done} {command}") <= console.text_width

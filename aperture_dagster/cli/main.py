@@ -51,8 +51,8 @@ class Sections(click.Group):
 def main() -> None:
     """Personal recommendations for home media servers.
 
-    To try it without a server or keys: aperture demo. To use it, set APERTURE_MEDIA_SERVER_URL and
-    APERTURE_MEDIA_SERVER_API_KEY, then: aperture doctor, and aperture up.
+    To try it without a server or keys: aperture demo. To use it: aperture up, then set it up in the browser, at
+    http://localhost:3000.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A title, or a mark, that the terminal's character set lacks should not end a command.

@@ -1,6 +1,7 @@
 """``aperture up``: the Dagster UI and daemon, on a media server or on the stand-ins."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shlex
@@ -35,6 +36,7 @@ from aperture_dagster.cli.terminal import echo
 from aperture_dagster.files import locks
 from aperture_dagster.files.private import write_file
 from aperture_dagster.front_door.secrets import OPERATOR, secret_file
+from aperture_dagster.front_door.set_up.progress import progress_file
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.backup.folder import in_container
@@ -46,6 +48,7 @@ from aperture_dagster.settings.home import checkout, env_file
 from aperture_dagster.settings.types import is_loopback_only
 from aperture_dagster.up.files import UpFiles, read_state, up_is_running
 from aperture_dagster.up.plan import EmbeddedDatabase, Limits, Part, Plan, Ui
+from aperture_dagster.up.restart import LISTENING, inherited
 from aperture_dagster.up.signals import AWAITED
 
 LOOPS = {
@@ -60,6 +63,7 @@ CONTAINER_STOP_SECONDS = 4.0
 """How long the parts of a stage may take to stop in a container, which Docker kills after ten seconds: the code server,
 which stops the database, comes after the daemon."""
 SET_UP = "aperture_dagster.front_door.set_up"
+MAIN = "aperture_dagster.cli.main"
 CHECK_SECONDS = 10.0
 """How long the start waits for the media server."""
 
@@ -73,16 +77,15 @@ CHECK_SECONDS = 10.0
 def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, port: int | None) -> None:
     """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted.
 
+    Without a media server, the pages on which one is set up are all that runs; --demo shows everything on stand-ins.
+
     A part that dies is restarted; the others go on, also while one cannot be kept alive.
     """
     # The supervisor blocks them before it becomes this program again.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
     with operator_errors():
         given = load_settings() if on_demo else load_settings_of(home)
-        is_set_up = on_demo or given.media_server_url is not None
-        if not is_set_up and is_loopback_only(host or given.ui_host):
-            echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
-            on_demo = is_set_up = True
+        is_set_up = on_demo or bool(given.media_server_url and given.media_server_api_key)
         if not on_demo and stand_ins != StandIns():
             raise click.UsageError("--world, --users and --server are for a demo: they need --demo.")
         given_host, given_port = host, port
@@ -90,10 +93,20 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         # Before a port is chosen, which that one most likely uses.
         _refuse_if_running(folder or given.home_path)
         host = _host_of_demo(host, given) if on_demo else host or given.ui_host
-        port = _free_port(host, given.ui_port if port is None else port)
-        again = _arguments(on_demo, stand_ins, home, given_host, port if given_port is not None else None)
+        listening = inherited(host, given.ui_port if port is None else port)
+        if listening is None:
+            port = _free_port(host, given.ui_port if port is None else port)
+        else:
+            # The program before this one keeps the address open.
+            port = given.ui_port if port is None else port
+        chosen = port if given_port is not None else None
+        again = _arguments(on_demo, stand_ins, home, given_host, chosen)
         if not is_set_up:
-            _serve_set_up_page(_ui(host, port, given))
+            demo = _arguments(True, StandIns(), None, given_host, chosen)
+            _set_up(_ui(host, port, given), again, demo, listening)
+        if not on_demo:
+            # It was set up meanwhile, by hand.
+            progress_file(given).unlink(missing_ok=True)
         first = [] if folder is None else [_point_at_stand_ins(stand_ins, folder)]
         settings = load_settings()
         require_writable(settings.home_path)
@@ -109,7 +122,8 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
             if finding.state != "ok":
                 echo(f"! {finding.what}: {finding.message}")
         _release_databases(settings)
-        plan = _plan(settings, _ui(host, port, given), lock, folder, first, again)
+        plan = _plan(settings, _ui(host, port, given), lock, folder, first)
+        plan = dataclasses.replace(plan, again=["-P", "-m", MAIN, "up", *again], listening=listening)
         for name, seconds in LOOPS.items():
             os.environ.setdefault(name, str(seconds))
         sys.stdout.flush()
@@ -139,16 +153,18 @@ def _host_of_demo(host: str | None, given: Settings) -> str:
     return "127.0.0.1"
 
 
-def _serve_set_up_page(ui: Ui) -> NoReturn:
-    """Become the program that serves the page that says what to set, until interrupted; nothing else runs."""
-    echo(
-        "No media server is configured, so nothing runs but a page that says what to set: "
-        f"{ui.address}. Set APERTURE_MEDIA_SERVER_URL and APERTURE_MEDIA_SERVER_API_KEY in "
-        f"{env_file()}, or in the environment of the container, and start again. To look around without a media "
-        "server, run `aperture up` on 127.0.0.1."
-    )
+def _set_up(ui: Ui, again: Sequence[str], demo: Sequence[str], listening: int | None) -> NoReturn:
+    """Become the program on whose pages everything is set up; nothing else runs until then."""
+    needs_code = in_container() or not is_loopback_only(ui.host)
+    echo(f"No media server is configured, so nothing runs yet but the pages to set up: {ui.address}")
+    echo(f"Or set APERTURE_MEDIA_SERVER_URL and APERTURE_MEDIA_SERVER_API_KEY in {env_file()}, and start again.")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", SET_UP, ui.host, str(ui.port)])
+    start = {"host": ui.host, "port": ui.port, "again": [*again], "needs_code": needs_code}
+    # A demo has no sign-in.
+    start["demo"] = None if needs_code else [*demo]
+    if listening is not None:
+        os.environ[LISTENING] = str(listening)
+    os.execv(sys.executable, [sys.executable, "-P", "-m", SET_UP, json.dumps(start)])
 
 
 def _point_at_stand_ins(stand_ins: StandIns, folder: Path) -> Part:
@@ -279,14 +295,7 @@ def _has_other_settings(folder: Path) -> bool:
     return folder != env_file().parent and any(os.environ.get(name) != value for name, value in found.items())
 
 
-def _plan(
-    settings: Settings,
-    ui: Ui,
-    lock: int,
-    folder: Path | None,
-    stand_ins: Sequence[Part],
-    again: Sequence[str] = (),
-) -> Plan:
+def _plan(settings: Settings, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequence[Part]) -> Plan:
     """Plan the parts that ``dagster dev`` has, with one code server for all and no process in front of it."""
     files = UpFiles.of_home(settings.home_path)
     code_socket = str(short_path(files.folder) / "code.sock")
@@ -306,7 +315,15 @@ def _plan(
         parts=[
             *stand_ins,
             Part("code server", "dagster", code_server, stage=1, address=code_socket),
-            Part("webserver", "aperture_dagster.front_door", webserver, stage=2, ready=_ready(ui), may_restart=True),
+            Part(
+                "webserver",
+                "aperture_dagster.front_door",
+                webserver,
+                stage=2,
+                ready=_ready(ui),
+                may_restart=True,
+                listens=True,
+            ),
             Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
         ],
         lock=lock,
@@ -316,7 +333,6 @@ def _plan(
         folder=str(folder or files.folder) if needs_folder else None,
         limits=Limits(stop_seconds=CONTAINER_STOP_SECONDS) if in_container() else Limits(),
         database=_embedded_database(settings),
-        again=["-P", "-m", "aperture_dagster.cli.main", "up", *again],
         copied=sorted({*copied_variables(), FROM_FILE}),
     )
 

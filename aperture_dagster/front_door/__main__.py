@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +21,10 @@ from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.home_rows import HomeRows
 from aperture_dagster.front_door.house import House
+from aperture_dagster.front_door.not_set_up import not_set_up_page
 from aperture_dagster.front_door.proxies import Proxies
 from aperture_dagster.front_door.secrets import ROWS, read_secret
 from aperture_dagster.front_door.server import serve
-from aperture_dagster.front_door.set_up import set_up_page
 from aperture_dagster.instance.private import webserver, webserver_options
 from aperture_dagster.instance.terminal import PlainFormatter
 from aperture_dagster.postgres.database import ReadOnlyDatabase
@@ -38,6 +39,9 @@ DEMO_OPTION = click.Option(
     ["--demo"],
     is_flag=True,
     help="Show everything to everybody, without a sign-in: for the stand-ins of a demo.",
+)
+LISTENING_OPTION = click.Option(
+    ["--listening"], type=int, hidden=True, help="Descriptor of a socket that listens at the address already."
 )
 
 
@@ -64,7 +68,7 @@ def create_app(place: Place, settings: Settings, create_operate: Callable[[str],
             raise click.UsageError("A demo has no sign-in: --demo needs a --host that only this machine reaches.")
         if settings.media_server_url is None:
             _LOG.warning("No media server is configured: only a page that says what to set is served.")
-            return set_up_page(place.path_prefix)
+            return not_set_up_page(place.path_prefix)
     operate = create_operate(f"{place.path_prefix}{OPERATE}")
     database = ReadOnlyDatabase(settings)
     gate = Gate(settings, database, is_open=place.is_demo)
@@ -100,16 +104,29 @@ def _log_with_time() -> None:
     logging.getLogger("aperture_dagster").addHandler(handler)
 
 
-def run(*, host: str, port: int | None, path_prefix: str, demo: bool, uvicorn_log_level: str, **options: Any) -> None:
+def run(
+    *,
+    host: str,
+    port: int | None,
+    path_prefix: str,
+    demo: bool,
+    listening: int | None,
+    uvicorn_log_level: str,
+    **options: Any,
+) -> None:
     """Serve Dagster's UI and the members' pages until a signal arrives."""
     settings, place = load_settings(), Place(host, port or DEFAULT_PORT, path_prefix, demo)
     _log_with_time()
     with webserver(options) as create_operate:
         app = create_app(place, settings, create_operate)
-        serve(app, Proxies(settings), host=place.host, port=place.port, log_level=uvicorn_log_level)
+        passed_on = None if listening is None else socket.socket(fileno=listening)
+        where = {"host": place.host, "port": place.port}
+        serve(app, Proxies(settings), listening=passed_on, **where, log_level=uvicorn_log_level)
 
 
-command = click.Command("aperture_dagster.front_door", params=[*webserver_options(), DEMO_OPTION], callback=run)
+command = click.Command(
+    "aperture_dagster.front_door", params=[*webserver_options(), DEMO_OPTION, LISTENING_OPTION], callback=run
+)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ STATIC = {
     "aperture.svg": "image/svg+xml",
     "jobs.js": "text/javascript; charset=utf-8",
     "settings.js": "text/javascript; charset=utf-8",
+    "set_up.js": "text/javascript; charset=utf-8",
 }
 NO_STORE = {"cache-control": "private, no-store"}
 HEADERS = {

@@ -8,11 +8,13 @@ descriptor, and a process that runs out of descriptors does nothing at all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ipaddress
 import logging
 import resource
 import signal
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -35,6 +37,8 @@ MOST_OF_CLIENT = 200
 """Connections of a client, and its requests at once, which a proxy may forward. A household may be one client."""
 STOP_SECONDS = 2
 """Time for requests to end, some of which wait for a service, when the server stops."""
+NOT_STARTED = 3
+"""Exit code, as uvicorn's own, of a server that could not be started."""
 SPARE_DESCRIPTORS = 400
 """What else the process opens, and connections that were accepted but not counted yet."""
 
@@ -231,13 +235,13 @@ def leave_loaded_modules_alone() -> None:
     gc.freeze()
 
 
-def serve(app: ASGIApp, proxies: Proxies | None = None, **options: Any) -> None:
-    """Run uvicorn with limits until a signal arrives; SIGTERM ends the process with 0. For the main thread only.
+def create_server(app: ASGIApp, proxies: Proxies | None = None, **options: Any) -> uvicorn.Server:
+    """Create a server with limits.
 
     Args:
         app: the application.
         proxies: those that say whose requests they forward; without them, nobody does, and nobody is remembered.
-        options: what is passed to ``uvicorn.run``.
+        options: what is passed to ``uvicorn.Config``.
     """
     descriptors = raise_descriptor_limit()
     # RLIM_INFINITY is negative.
@@ -248,7 +252,27 @@ def serve(app: ASGIApp, proxies: Proxies | None = None, **options: Any) -> None:
 
     # uvicorn's own would trust what its environment says.
     served: ASGIApp = FairShare(app) if proxies is None else Forwarding(FairShare(app), proxies)
+    stopping = {"timeout_graceful_shutdown": STOP_SECONDS}
+    return uvicorn.Server(uvicorn.Config(served, http=Protocol, proxy_headers=False, **stopping, **options))
+
+
+def run(server: uvicorn.Server, listening: socket.socket | None = None) -> None:
+    """Run a server until a signal arrives, or it is told to end; SIGTERM ends the process with 0. For the main thread.
+
+    ``listening`` is a socket to serve, in place of one at the server's own address. It stays open.
+    """
     leave_loaded_modules_alone()
     # Once it has stopped, uvicorn raises the signal again. Stopping when told to is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(served, http=Protocol, proxy_headers=False, timeout_graceful_shutdown=STOP_SECONDS, **options)
+    # It closes the sockets that it is given.
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(None if listening is None else [listening.dup()])
+    if not server.started:
+        sys.exit(NOT_STARTED)
+
+
+def serve(
+    app: ASGIApp, proxies: Proxies | None = None, *, listening: socket.socket | None = None, **options: Any
+) -> None:
+    """Run a server of an application, as :func:`create_server` and :func:`run` say."""
+    run(create_server(app, proxies, **options), listening)

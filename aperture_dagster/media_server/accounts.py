@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from aperture_dagster.http.errors import (
     ServiceError,
 )
 from aperture_dagster.http.home_network import Route
-from aperture_dagster.http.messages import Request, as_object, expect
+from aperture_dagster.http.messages import Answer, Request, as_object, expect, objects
 from aperture_dagster.media_server.detection import ServerType
 from aperture_dagster.media_server.items import policy_of
 from aperture_dagster.media_server.values import parse_id
@@ -40,6 +40,10 @@ SECONDS = 10.0
 
 class WrongAccount(Exception):
     """The server does not accept this name and password, or code."""
+
+
+class NoAdministrator(Exception):
+    """The account is right, and may not make keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,38 @@ class ServerAccounts(ServiceClient):
         self.transport.hide(password)
         return self._account(lambda: self._post("/Users/AuthenticateByName", {"Username": name, "Pw": password}))
 
+    def make_key(self, name: str, password: str) -> str:
+        """Sign in as an administrator, and return the server's API key of our name, which is made if there is none.
+
+        Raises:
+            NoAdministrator: the account is not one of an administrator.
+            WrongAccount, ServiceError: as :meth:`sign_in`.
+        """
+        self.transport.hide(password)
+        with self._signed_in(lambda: self._post("/Users/AuthenticateByName", {"Username": name, "Pw": password})) as (
+            account,
+            token,
+        ):
+            if not account.is_administrator:
+                raise NoAdministrator
+            if (key := self._own_key(token)) is None:
+                self._send("POST", "/Auth/Keys", token, {"App": CLIENT})
+                key = self._own_key(token)
+        if key is None:
+            raise BadAnswer("the media server lists no key of ours after making one")
+        self.transport.hide(key)
+        return key
+
+    def _own_key(self, token: str) -> str | None:
+        """Return the newest API key of our name. Both servers list the keys themselves."""
+        listed = objects(as_object(self._send("GET", "/Auth/Keys", token).json()).get("Items"))
+        ours = [one for one in listed if one.get("AppName") == CLIENT and isinstance(one.get("AccessToken"), str)]
+        newest = max(ours, key=lambda one: str(one.get("DateCreated") or ""), default=None)
+        return None if newest is None else newest["AccessToken"]
+
+    def _send(self, method: str, path: str, token: str, params: dict[str, str] | None = None) -> Answer:
+        return self.transport.send(Request(method, path, params=params, headers=self._headers(token)))
+
     def begin_quick_connect(self) -> QuickConnect:
         """Return a new code. Raises ServiceError; :class:`ServiceRefused` if the server does not offer it."""
         found = as_object(self._post("/QuickConnect/Initiate", None))
@@ -116,16 +152,29 @@ class ServerAccounts(ServiceClient):
         return self._account(lambda: self._post("/Users/AuthenticateWithQuickConnect", {"Secret": secret}))
 
     def _account(self, ask: Callable[[], Any]) -> Account:
+        with self._signed_in(ask) as (account, _):
+            return account
+
+    @contextlib.contextmanager
+    def _signed_in(self, ask: Callable[[], Any]) -> Iterator[tuple[Account, str]]:
+        """Yield who has signed in, and the token of that, which ends afterwards."""
         try:
             found = expect(ask(), dict, "the answer to a sign-in")
         except Redirected:
             raise
         except (AccessDenied, RequestRejected):
             raise WrongAccount from None
-        user = as_object(found.get("User"))
         token = found.get("AccessToken")
-        if isinstance(token, str):
+        if not isinstance(token, str):
+            raise BadAnswer("the answer to a sign-in has no token")
+        self.transport.hide(token)
+        try:
+            yield self._account_in(found), token
+        finally:
             self._end(token)
+
+    def _account_in(self, found: dict[str, Any]) -> Account:
+        user = as_object(found.get("User"))
         name, policy = user.get("Name"), policy_of(user)
         if not isinstance(name, str):
             raise BadAnswer("the answer to a sign-in names no user")
@@ -150,7 +199,6 @@ class ServerAccounts(ServiceClient):
 
     def _end(self, token: str) -> None:
         """End the sign-in on the server: from here on, our own session counts."""
-        self.transport.hide(token)
         # It ends nothing that anybody uses, so a failure costs a line in the server's list of devices.
         with contextlib.suppress(ServiceError):
             self._post("/Sessions/Logout", None, token)

@@ -34,7 +34,7 @@ def detect_server_type(url: str, route: Route | None = None, **options: Any) -> 
     with closing(ServiceClient("The media server", url, **options)) as server:
         for path in (PUBLIC_INFO, f"/emby{PUBLIC_INFO}"):
             try:
-                return _server_type(expect(server.transport.get_json(path), dict, path))
+                return server_type_of(expect(server.transport.get_json(path), dict, path))
             except (NotFound, RequestRejected):
                 continue
             except (ServiceRefused, BadAnswer):
@@ -42,7 +42,8 @@ def detect_server_type(url: str, route: Route | None = None, **options: Any) -> 
     return "jellyfin"
 
 
-def _server_type(info: dict[str, Any]) -> ServerType:
+def server_type_of(info: dict[str, Any]) -> ServerType:
+    """Return the type of a server that says this of itself publicly; "jellyfin" if in doubt."""
     # Only Jellyfin names its product here.
     if info.get("ProductName"):
         return "emby" if "emby" in str(info["ProductName"]).lower() else "jellyfin"

@@ -20,6 +20,7 @@ class Part:
         ready: what to announce once everything works; only the web server, which can be asked, has one.
         says_errors_only: what it prints to its standard output is for programs.
         may_restart: it may ask for everything to be started anew.
+        listens: it is the web server, which takes over an open address with ``--listening``.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Part:
     ready: str | None = None
     says_errors_only: bool = False
     may_restart: bool = False
+    listens: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Plan:
         folder: working folder of the parts; None for the supervisor's own.
         database: to be stopped at the end if the parts could not; None if the database is on another server.
         again: arguments of Python that start everything anew.
+        listening: descriptor of a socket that listens at the web server's address already, for its first start.
         copied: variables of the environment that were read from ``.env``, or made from it, and are read anew then.
     """
 
@@ -115,6 +118,7 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
     database: EmbeddedDatabase | None = None
     again: Sequence[str] = ()
+    listening: int | None = None
     copied: Sequence[str] = ()
 
     def command(self) -> list[str]:

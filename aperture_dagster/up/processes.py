@@ -76,6 +76,7 @@ class PartProcess:
         self.pid: int | None = None
         self._plan, self._lifeline = plan, lifeline
         self._restarts = restarts if part.may_restart else None
+        self._listening = plan.listening if part.listens else None
         self._group: int | None = None
 
     def start(self) -> None:
@@ -92,20 +93,26 @@ class PartProcess:
             self.ended(f"it cannot be started: {error.strerror}")
             return
         self.pid = process.pid
+        if self._listening is not None:
+            # Once it ends, it listens itself when it is started again.
+            os.close(self._listening)
+            self._listening = None
         self._group = self._group or self.pid
         # The supervisor collects the exit codes of all of its children; Popen would warn of one that it has not seen.
         process.returncode = 0
 
     def _popen(self, group: int) -> subprocess.Popen[bytes]:
         asking = [] if self._restarts is None else [self._restarts]
+        listening = [] if self._listening is None else [self._listening]
         command = [sys.executable, "-P", "-m", RUNNER, str(self._lifeline), "".join(map(str, asking))]
+        command += [self._announcement(), self.part.module, *self.part.arguments]
         return subprocess.Popen(
-            [*command, self._announcement(), self.part.module, *self.part.arguments],
+            [*command, *(option for one in listening for option in ("--listening", str(one)))],
             cwd=self._plan.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if self.part.says_errors_only else self.output.writing,
             stderr=self.output.writing,
-            pass_fds=(self._lifeline, self._plan.lock, *asking),
+            pass_fds=(self._lifeline, self._plan.lock, *asking, *listening),
             # Not that of the supervisor: otherwise Ctrl-C in the terminal would reach each part, and in no order.
             process_group=group,
         )

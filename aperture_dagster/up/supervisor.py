@@ -19,6 +19,7 @@ import json
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from pathlib import Path
 from aperture_dagster.files import locks
 from aperture_dagster.up.plan import Plan
 from aperture_dagster.up.processes import COLOURS, PartProcess, describe_exit
+from aperture_dagster.up.restart import LISTENING, listen
 from aperture_dagster.up.signals import AWAITED, STOPPING
 
 DATABASE_STOPPER = "aperture_dagster.up.database"
@@ -55,6 +57,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         for source in (self._signals, self._restarts, *(part.output.reading for part in self.parts)):
             self._selector.register(source, selectors.EVENT_READ)
+        self._listening: socket.socket | None = None
         self._width = max(len(part.part.name) for part in self.parts)
         self._is_terminal = os.isatty(1)
 
@@ -117,6 +120,13 @@ class Supervisor:
             return bool(os.read(self._restarts, 1000))
         return False
 
+    def _keep_address_open(self) -> None:
+        """Listen in place of the web server once it has ended: browsers wait for the next one."""
+        is_free = self._listening is None and any(part.part.listens and not part.is_left() for part in self.parts)
+        with contextlib.suppress(OSError):
+            if is_free:
+                self._listening = listen(self.plan.ui.host, self.plan.ui.port)
+
     def _restart(self) -> None:
         """Become the program that starts everything; returns if a signal has arrived that ends everything."""
         # From now on a signal waits for that program, which lets it end it.
@@ -126,6 +136,9 @@ class Supervisor:
             return
         os.close(self.plan.lock)
         environment = {name: value for name, value in os.environ.items() if name not in self.plan.copied}
+        if self._listening is not None:
+            self._listening.set_inheritable(True)
+            environment[LISTENING] = str(self._listening.fileno())
         os.execve(sys.executable, [sys.executable, *self.plan.again], environment)
 
     def _pass_on_output(self) -> None:
@@ -202,6 +215,8 @@ class Supervisor:
                 elif time.monotonic() > said_at:
                     said_at = deadline
                     say(f"Waiting up to {deadline - time.monotonic():.0f} seconds for: {_names(left)} …")
+                if self._restarts_after:
+                    self._keep_address_open()
                 if signal.SIGINT in self._wait(0.05) and is_patient:
                     is_patient = False
                     say(f"Killing {_names(left)}.")

@@ -151,7 +151,8 @@ def test_without_a_media_server_a_container_only_says_what_to_set(image: str, pr
         health = ["inspect", "--format", "{{.State.Health.Status}}", container]
         wait_for(lambda: docker(*health) == "healthy", lambda: docker("logs", container), seconds=60, pause=0.5)
         page, query, healthy = json.loads(docker("exec", container, "python", "-c", ASKS))
-        assert page[0] == query[0] == 503 and "APERTURE_MEDIA_SERVER_URL" in page[1] and query == page
+        assert page[0] == query[0] == 503 and "Code from the log" in page[1] and query == page
+        assert re.search(r"code for set-up, good until the next start: \w{10}", docker("logs", container))
         assert healthy == [200, "not set up\n"]
         running = docker("top", container)
         assert "front_door.set_up" in running and not re.search("daemon|grpc|simulator|postgres", running)

@@ -152,9 +152,8 @@ class Up:
     def start(self) -> subprocess.Popen[bytes]:
         """Start it; what it says is added to the log."""
         with self.log.open("ab") as out:
-            # Without a media server and without --demo: the operator has not asked for a demo.
             return subprocess.Popen(
-                [*APERTURE, "up", "--port", str(self.port), *WORLD],
+                [*APERTURE, "up", "--demo", "--port", str(self.port), *WORLD],
                 env=self.account.environment() | ENVIRONMENT,
                 cwd=self.folder, stdout=out, stderr=out,
             )  # fmt: skip

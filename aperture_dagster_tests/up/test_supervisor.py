@@ -486,5 +486,5 @@ def test_the_supervisor_imports_nothing_but_the_standard_library():
     code = "import sys, aperture_dagster.up.supervisor; print(*sys.modules)"
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     ours = {name.rpartition(".")[2] for name in names if name.startswith("aperture_dagster.up.")}
-    assert ours == {"supervisor", "plan", "processes", "signals"}
+    assert ours == {"supervisor", "plan", "processes", "restart", "signals"}
     assert not {"click", "dagster", "pydantic", "sqlalchemy", "asyncio", "tempfile", "http.client"}.intersection(names)

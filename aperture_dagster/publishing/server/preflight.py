@@ -84,7 +84,7 @@ def _hides_members(settings: Settings, writer: MediaServerWriter) -> bool:
 def _folder_problems(root: Path, paths: PathMap, writer: MediaServerWriter) -> Iterator[str]:
     """Say what is wrong with the folder here, or else with how the server sees it."""
     try:
-        is_seen = _shows_its_files(root, paths, writer)
+        is_seen = shows_its_files(root, paths, writer)
     except OSError as error:
         yield (
             f"{root} cannot be written ({error.strerror}): create it, or set APERTURE_PUBLISH_ROOT to a folder that "
@@ -100,7 +100,7 @@ def _folder_problems(root: Path, paths: PathMap, writer: MediaServerWriter) -> I
         )
 
 
-def _shows_its_files(root: Path, paths: PathMap, writer: MediaServerWriter) -> bool:
+def shows_its_files(root: Path, paths: PathMap, writer: MediaServerWriter) -> bool:
     """Tell whether the server sees what is in the folder.
 
     Raises:

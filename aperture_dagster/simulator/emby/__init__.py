@@ -25,6 +25,7 @@ from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundE
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.jellyfin.editing import StudioEndpoints
 from aperture_dagster.simulator.jellyfin.home import SessionEndpoints
+from aperture_dagster.simulator.jellyfin.keys import KeyEndpoints
 from aperture_dagster.simulator.jellyfin.users import (
     EMBY,
     EMBY_PARAMETERS,
@@ -108,6 +109,7 @@ class EmbyService(MediaServer):
             *left_out("POST", "/Users/New"),
             Operation("GET", "/System/ActivityLog/Entries", ActivityEndpoints(state, EMBY).entries, EMBY_PARAMETERS),
             Operation("GET", "/Sessions", SessionEndpoints(access, server_id, items.whole, None).listing),
+            *KeyEndpoints(access, "App").operations(),
             *EmbyLibraryEndpoints(access).operations(),
             *self._operations(items, playstate, EmbyStudioEndpoints(access, server_id, items.image)),
             *_user_operations(EmbyUserEndpoints(access, server_id)),

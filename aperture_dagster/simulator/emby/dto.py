@@ -71,9 +71,7 @@ class EmbyAccess(Access):
     """The key check, and look-ups that fail as on the real server."""
 
     def __init__(self, state: SimulatorState) -> None:
-        super().__init__(state)
-        # As ``X-Emby-Token``, ``api_key`` or in ``X-Emby-Authorization``.
-        self._key = state.settings.emby_key
+        super().__init__(state, state.settings.emby_key)
 
     def _note_request(self, user_id: str, client: str, device: str) -> None:
         # As in the last version whose source was published (3.5.2, ``AuthService.cs``): any request counts as activity.
@@ -82,6 +80,7 @@ class EmbyAccess(Access):
             user.last_activity = now
 
     def _tokens(self, request: Request) -> list[str]:
+        # As ``X-Emby-Token``, ``api_key`` or in ``X-Emby-Authorization``.
         tokens = [request.headers.get("x-emby-token", ""), request.query.get("api_key") or ""]
         return [*tokens, *TOKEN.findall(request.headers.get("x-emby-authorization", ""))]
 

@@ -15,6 +15,7 @@ from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundE
 from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints, StudioEndpoints
 from aperture_dagster.simulator.jellyfin.home import HomeEndpoints, SessionEndpoints
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
+from aperture_dagster.simulator.jellyfin.keys import KeyEndpoints
 from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints
 from aperture_dagster.simulator.jellyfin.listing import LISTING_PARAMETERS, PAGE_PARAMETERS, Listings
 from aperture_dagster.simulator.jellyfin.lists import BoxSetEndpoints, PlaylistEndpoints
@@ -122,6 +123,7 @@ class JellyfinService(MediaServer):
         operations = left_out("GET", *_LEFT_OUT)
         log = ActivityEndpoints(state, JELLYFIN)
         operations.append(Operation("GET", "/System/ActivityLog/Entries", log.entries, PARAMETERS))
+        operations += KeyEndpoints(access).operations()
         operations += LibraryEndpoints(access).operations() + HomeScreenEndpoints(access).operations()
         operations += HomeEndpoints(access, items, listings).operations()
         sessions = SessionEndpoints(access, server_id, items.whole, state.settings.jellyfin_release)

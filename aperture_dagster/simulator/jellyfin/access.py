@@ -102,9 +102,10 @@ TOKEN = re.compile(r'\bToken="?([^",]*)"?', re.IGNORECASE)
 class Access:
     """The key check of a version, and look-ups that fail as on the real server."""
 
-    def __init__(self, state: SimulatorState) -> None:
+    def __init__(self, state: SimulatorState, key: str | None = None) -> None:
         self.state = state
-        self._key = state.settings.jellyfin_key
+        self.keys: dict[str, tuple[str, float]] = {key or state.settings.jellyfin_key: ("Stand-in", state.clock.now())}
+        """The API keys, each with the name of its app and when it was made, in seconds since the epoch."""
         self._sessions: dict[str, tuple[str, str, str]] = {}
         self._legacy = int(state.settings.jellyfin_version.split(".")[0]) < 12
 
@@ -117,7 +118,7 @@ class Access:
         signed_in = next((self._sessions[token] for token in tokens if token in self._sessions), None)
         if signed_in is not None:
             self._note_request(*signed_in)
-        return signed_in is not None or self._key in tokens
+        return signed_in is not None or not self.keys.keys().isdisjoint(tokens)
 
     def _note_request(self, user_id: str, client: str, device: str) -> None:
         self.state.note_request(user_id, client, device)

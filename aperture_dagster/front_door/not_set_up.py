@@ -1,11 +1,9 @@
-"""What other machines get while no media server is configured: one page, which says what to set.
+"""What a web server that runs alone serves while no media server is configured: one page, which says what to set.
 
-``python -m aperture_dagster.front_door.set_up HOST PORT`` serves it.
+`aperture up` has pages for that (:mod:`aperture_dagster.front_door.set_up`); a web server cannot start its other parts.
 """
 
 from __future__ import annotations
-
-import sys
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -15,14 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from aperture_dagster.front_door.gate import texts_for
 from aperture_dagster.front_door.rendering import Renderer, as_page
-from aperture_dagster.front_door.server import serve
 from aperture_dagster.texts import Texts
 
 HEALTH = "not set up\n"
 """The answer to a health check, which ``aperture_dagster.up.health`` knows: there is nothing to restart."""
 
 
-def set_up_page(prefix: str = "") -> Starlette:
+def not_set_up_page(prefix: str = "") -> Starlette:
     """Return an application that shows the page at every address, and needs neither a database nor Dagster."""
     renderer = Renderer(prefix)
 
@@ -71,8 +68,4 @@ def _page(renderer: Renderer, _: Texts) -> Response:
         _("More is in docs/containers.md, docs/nas.md and docs/installation.md."),
     ]
     parts = {"before": before, "variables": variables, "where": _("Where they are set"), "after": after}
-    return as_page(renderer.text("set_up.html", _, heading=_("Almost there"), **parts), 503)
-
-
-if __name__ == "__main__":
-    serve(set_up_page(), host=sys.argv[1], port=int(sys.argv[2]), log_level="warning")
+    return as_page(renderer.text("not_set_up.html", _, heading=_("Almost there"), **parts), 503)

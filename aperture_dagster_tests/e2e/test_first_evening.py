@@ -1,0 +1,114 @@
+"""The first evening: `aperture up` and a browser, from nothing to the first list. All processes are real."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aperture_dagster.files.env_file import read_env_file
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.worlds import WorldSize, generate_world
+from aperture_dagster_tests.chaos import environment
+from aperture_dagster_tests.clusters import FOLDER
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.front_door.door import PASSWORD
+from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.services import NOW
+from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.webserver import free_port
+
+pytestmark = pytest.mark.e2e
+
+SIZE = WorldSize(movies=16, series=3, episodes=12, users=2, plays=40)
+PATIENCE = 300
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder whose path is short enough for a socket in it; no process is left in it."""
+    with tempfile.TemporaryDirectory(prefix="aperture-", ignore_cleanup_errors=True) as made:
+        yield Path(made).resolve()
+        left = [] if all_gone(Path(made)) else processes_of(Path(made))
+        for process in left:
+            process.kill()
+        assert not left
+
+
+def ask(browser: httpx.Client, path: str = "/") -> str:
+    """Return a page; empty while nobody answers."""
+    with suppress(httpx.TransportError):
+        return browser.get(path).text
+    return ""
+
+
+def send(browser: httpx.Client, step: str, **fields: Any) -> httpx.Response:
+    token = re.search(r'name="csrf" value="([^"]+)"', browser.get("/").text)
+    assert token is not None
+    return browser.post(f"/set-up/{step}", data={"csrf": token[1], **fields})
+
+
+def test_from_nothing_to_the_first_list(folder: Path, clusters: Path):
+    world = generate_world(SIZE, seed=1, now=NOW)
+    with running_simulator(world, SimulatorSettings()) as simulator:
+        _first_evening(folder, clusters, simulator)
+
+
+def _first_evening(folder: Path, clusters: Path, simulator: RunningSimulator) -> None:
+    home, port, log = folder / "home", free_port(), folder / "up.log"
+    own = environment(home, APERTURE_HOME=str(home), APERTURE_TMDB_URL=simulator.tmdb_url, PYTHONPATH=str(PROJECT))
+    with log.open("wb") as out:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "aperture_dagster.cli.main", "up", "--port", str(port)],
+            env=own | {FOLDER: str(clusters)}, cwd=folder, stdout=out, stderr=out,
+        )  # fmt: skip
+
+    def wait(what: Any) -> Any:
+        return wait_for(what, log.read_text, pause=0.3, process=up)
+
+    administrator = next(user.name for user in simulator.state.users.values() if user.facts.is_administrator)
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{port}", follow_redirects=True, timeout=120, trust_env=False
+    ) as browser:
+        page = wait(lambda: ask(browser))
+        assert not home.exists()
+        # Where tests run in a container.
+        if "Code from the log" in page:
+            code = re.search(r"code for set-up.*: (\w+)", log.read_text())
+            assert code is not None
+            send(browser, "code", code=code[1])
+        send(browser, "address", url=simulator.jellyfin_url)
+        send(browser, "account", name=administrator, password=PASSWORD)
+        send(browser, "users", user=[user.name for user in simulator.state.users.values()])
+        send(browser, "keys")
+        send(browser, "lists", publish="no")
+        assert "half a minute" in send(browser, "finish").text
+        # From now on nobody is refused: the address stays open until the pages are there.
+        began = time.monotonic()
+        while "Sign in" not in browser.get("/").text:
+            assert time.monotonic() - began < PATIENCE, log.read_text()
+            time.sleep(0.5)
+        browser.post("/sign-in", data={"name": administrator, "password": PASSWORD})
+        titles = [title.name for title in world_titles(simulator)]
+        wait(lambda: any(title in ask(browser) for title in titles))
+    assert read_env_file(home / ".env").keys() == {"APERTURE_MEDIA_SERVER_URL", "APERTURE_MEDIA_SERVER_API_KEY"}
+    key = read_env_file(home / ".env")["APERTURE_MEDIA_SERVER_API_KEY"]
+    assert key not in log.read_text() and PASSWORD not in log.read_text()
+    up.send_signal(signal.SIGINT)
+    assert up.wait(PATIENCE) == 0, log.read_text()
+
+
+def world_titles(simulator: RunningSimulator) -> list[Any]:
+    """Return the films of the media server."""
+    return simulator.state.catalogue.items("Movie")
