@@ -149,7 +149,7 @@ def rank_cells(
     for members in households_of(home.users, home.household, draw):
         model = household_model(known, members, CONFIG)
         for name, own in links.items():
-            found[name] |= lists_of(world, model.with_links(own))
+            found[name] |= lists_of(model.with_links(own))
     return {name: found[same[name]] for name in edges}
 
 

@@ -19,10 +19,12 @@ from aperture_dagster.model import Clock
 from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.taste.earned import read_earned
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import read_items
 from aperture_dagster.taste.ranking.config import COMPONENTS, RankingInputs
 from aperture_dagster.taste.ranking.crowd import Crowd
+from aperture_dagster.taste.ranking.earning import crowd_with
 from aperture_dagster.taste.ranking.histories import rows_where
 from aperture_dagster.taste.ranking.recommend import RankingModel, prepare
 from aperture_dagster.taste.recommendations import ranking_configs
@@ -90,6 +92,7 @@ def score_pool(
     now, user_ids = clock.now(), [user.user_id for user in users]
     today = today_of(now, settings)
     with database.transaction() as connection:
+        configs = ranking_configs(settings, read_earned(connection, settings))
         items, outside = read_items(connection), read_pool(connection)
         library = Titles(items, *read_vectors(connection, model_key, items["work_id"]))
         pool = Titles(outside, *read_vectors(connection, model_key, outside["work_id"], "discovery_vectors"))
@@ -100,8 +103,8 @@ def score_pool(
     days = {user_id: {work: (today - day).days for work, day in own.items()} for user_id, own in since.items()}
     inputs = inputs_of(library, pool, histories, now, why_not, days)
     columns = ["work_id", "media_type", "tmdb_id", "imdb_id"]
-    inputs = replace(inputs, users=user_ids, edges=edges, crowd=read_crowd(inputs.items.reindex(columns=columns)))
-    configs = ranking_configs(settings)
+    crowd = crowd_with(read_crowd(inputs.items.reindex(columns=columns)), configs["movie"].earned)
+    inputs = replace(inputs, users=user_ids, edges=edges, crowd=crowd)
     configs = {name: replace(one, limit=settings.discovery_per_list) for name, one in configs.items()}
     return ScoredPool(prepare(inputs, configs), why_not, today, outside.empty)
 

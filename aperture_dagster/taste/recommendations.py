@@ -17,6 +17,7 @@ from aperture_dagster.members.hidden import hidden_titles
 from aperture_dagster.postgres.bulk import WriteCounts
 from aperture_dagster.postgres.queries import read_rows
 from aperture_dagster.taste.crowd import read_crowd
+from aperture_dagster.taste.earned import EarnedWeights, read_earned
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import read_copies, read_edges, read_titles, replace_recommendations, replace_rows
 from aperture_dagster.taste.tables import first_places
@@ -212,11 +213,13 @@ class Recommendations:
     ) -> None:
         # pandas and numpy double the time that every `dagster` command takes to start.
         from aperture_dagster.taste.ranking.config import RankingInputs
+        from aperture_dagster.taste.ranking.earning import crowd_with
         from aperture_dagster.taste.ranking.links import links_of
         from aperture_dagster.taste.ranking.recommend import prepare
 
         users = [user for user, _ in resting]
         with database.transaction() as connection:
+            earned = read_earned(connection, settings)
             shelves = read_shelves(connection, model_key)
             items, library = shelves.items, shelves.library
             # The edges are not kept, so that they are not in memory together with what is learned.
@@ -225,6 +228,7 @@ class Recommendations:
             copies = read_copies(connection) if any(user.visibility.is_limited for user in users) else []
             unwanted = hidden_titles(connection)
         self._visible, excluded = in_sight(users, items, copies, unwanted)
+        configs = ranking_configs(settings, earned)
         inputs = RankingInputs(
             items=items,
             histories=histories,
@@ -234,9 +238,9 @@ class Recommendations:
             # What a user liked once may be hidden from them by now.
             unnamed=excluded,
             resting={user.user_id: works for user, works in resting},
-            crowd=read_crowd(log, settings, items),
+            crowd=crowd_with(read_crowd(log, settings, items), configs["movie"].earned),
         )
-        self._model = prepare(inputs, ranking_configs(settings), library=library, links=links)
+        self._model = prepare(inputs, configs, library=library, links=links)
 
     def of(self, user: User) -> list[dict[str, Any]]:
         """Return a user's rows of ``recommendations``."""
@@ -244,12 +248,20 @@ class Recommendations:
         return [_recommendation_row(user, row, self._visible[user.user_id]) for row in ranked]
 
 
-def ranking_configs(settings: Settings) -> dict[str, RankingConfig]:
-    """Return the parameters of the ranking that the settings ask for, by media type."""
+def ranking_configs(settings: Settings, earned: EarnedWeights = MappingProxyType({})) -> dict[str, RankingConfig]:
+    """Return the parameters of the ranking that the settings ask for, by media type, with the weights that were earned.
+
+    A weight that the operator gave a component stays as it is.
+    """
     from aperture_dagster.taste.ranking.config import RankingConfig
 
     return {
-        media_type: RankingConfig(limit=rules.per_list, diversity=rules.diversity, factors=rules.factors)
+        media_type: RankingConfig(
+            limit=rules.per_list,
+            diversity=rules.diversity,
+            factors=rules.factors,
+            earned={name: one for name, one in earned.get(media_type, {}).items() if name not in rules.weights},
+        )
         for media_type, rules in settings.recommendation_rules.items()
     }
 

@@ -9,10 +9,12 @@ import pytest
 from aperture_dagster.enrichment.enriched import write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
 from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, Play, World, WorldLibrary, WorldTitle, WorldUser
+from aperture_dagster.taste.earned import write_earned
+from aperture_dagster.taste.ranking import earning
 from aperture_dagster.taste.vectors import activate_model, register_model
 from aperture_dagster_tests.e2e.discovery import NOW, theme_of, title
 from aperture_dagster_tests.e2e.reading import read_server
-from aperture_dagster_tests.household import SetClock, metadata_of, run_check
+from aperture_dagster_tests.household import Household, SetClock, metadata_of, run_check
 from aperture_dagster_tests.marks import ANOTHER_CASE
 
 pytestmark = pytest.mark.e2e
@@ -33,7 +35,13 @@ def fans() -> World:
     return World("fans", films, users, plays)
 
 
-def test_a_server_measures_its_own_lists_against_the_most_voted_titles(household):
+def similarity_of(home: Household) -> set[float]:
+    """Return what similarity adds to the scores on all lists."""
+    rows = home.rows("SELECT DISTINCT CAST(components->>'similarity' AS float) AS adds FROM recommendations")
+    return {row["adds"] for row in rows}
+
+
+def test_a_server_measures_its_own_lists_against_the_most_voted_titles(household, monkeypatch: pytest.MonkeyPatch):
     with household(fans(), parts={"clock": SetClock(NOW)}) as (simulator, home):
         # Nothing was read yet.
         empty = metadata_of(home.must(JOB), "recommendation_quality")
@@ -56,6 +64,20 @@ def test_a_server_measures_its_own_lists_against_the_most_voted_titles(household
         told = run_check(home, "recommendation_quality", "beats_popularity")
         assert told.passed and told.description == "Too little to tell for series."
         assert home.rows("SELECT 1 FROM recommendations") == [], "no list was touched"
+        assert page["weights"].startswith("Films: every component keeps its weight, since")
+
+        # The week before, similarity had lost its weight: lists are made without it, until it has earned it again.
+        with home.database.transaction() as connection:
+            write_earned(connection, home.settings, {"movie": {"similarity": 0.0}})
+        monkeypatch.setattr(earning, "ENOUGH_TITLES", 30)
+        home.must("generate_recommendations", users=home.everyone())
+        assert similarity_of(home) == {0.0}
+        again = metadata_of(home.must(JOB), "recommendation_quality")
+        assert "similarity to what was watched counts in full again, which changes NDCG@50 by +" in again["weights"]
+        assert "the number of votes does not count from now on" in again["weights"], "they mix the themes"
+        assert similarity_of(home) == {0.0}, "lists wait for their own run"
+        home.must("generate_recommendations", users=home.everyone())
+        assert len(similarity_of(home)) > FILMS
 
         for number in range(1, USERS):
             simulator.state.allow_libraries(f"fan {number:02}", [])

@@ -27,6 +27,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.changes import Computation, find_changes, list_inputs, program_hash, taste_inputs
 from aperture_dagster.taste.configured_embedder import Embedders
+from aperture_dagster.taste.earned import read_earned
 from aperture_dagster.taste.embed import embed_library, model_in_use
 from aperture_dagster.taste.lists import (
     liked_genres,
@@ -219,9 +220,8 @@ def recommendations(
             users = users_of_partitions(connection, list(context.partition_keys)).values()
             places = read_places(connection, [user.user_id for user in users])
             rest = {user_id: resting(own, today) for user_id, own in places.items()}
-            made_from = list_inputs(
-                connection, settings, model_key=model_key, config=ranking_configs(settings), resting=rest
-            )
+            configs = ranking_configs(settings, read_earned(connection, settings))
+            made_from = list_inputs(connection, settings, model_key=model_key, config=configs, resting=rest)
             changes = find_changes(connection, "recommendations", made_from, recompute=config.recompute)
         asked = [(user, rest[user.user_id]) for user in users if user.user_id in changes.due]
         lists = (

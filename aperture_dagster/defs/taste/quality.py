@@ -20,7 +20,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.crowd import table_in_use
 from aperture_dagster.taste.lists import watched_recommendations
-from aperture_dagster.taste.quality import NOUNS, measure_quality, verdict
+from aperture_dagster.taste.quality import NOUNS, describe_weights, measure_quality, verdict
 from aperture_dagster.taste.vectors import active_model, missing_vectors, model_table
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def recommendation_quality(
     last fifth of each history is held out, and lists are made from the rest, with what was in the library by then.
 
     A view of watch_history without a table of its own, made every week. At most 200 users are judged; with fewer than
-    twenty, it says that there is too little to tell.
+    twenty, it says that there is too little to tell. A component of the score that makes the lists of this server worse
+    loses weight in those that are made from now on.
     """
     with operator_errors(context, settings):
         with database.transaction() as connection:
@@ -59,11 +60,14 @@ def recommendation_quality(
         shown: dict[str, Any] = {}
         numbers: dict[str, float] = {}
         verdicts = []
-        for name, (comparison, interval) in found.items():
-            verdicts.append(f"{name.capitalize()}: {verdict(comparison, interval)}.")
-            shown[name] = _compared(comparison)
-            numbers |= _numbers(name, comparison, interval)
+        for name, quality in found.items():
+            verdicts.append(f"{name.capitalize()}: {verdict(quality.comparison, quality.interval)}.")
+            shown[name] = _compared(quality.comparison)
+            numbers |= _numbers(name, quality.comparison, quality.interval)
+    weights = [f"{name.capitalize()}: {describe_weights(quality.earned)}." for name, quality in found.items()]
     metadata = {"verdict": " ".join(verdicts) or NOTHING} | shown | numbers
+    if weights:
+        metadata["weights"] = " ".join(weights)
     return materialized(context, metadata)
 
 

@@ -71,6 +71,9 @@ class RankingConfig:
     factors: Mapping[str, float] = field(default_factory=dict)
     """What components are multiplied with, 1 for those that are not named; and the weight of ``recency``: how new a
     title is among the candidates, part of the component era."""
+    earned: Mapping[str, float] = field(default_factory=dict)
+    """What the weights of components are multiplied with, 1 for those that are not named, as they have earned it on the
+    server's own past. Less weight of co-watch or of TMDb's lists leaves more to what fades as these gain theirs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

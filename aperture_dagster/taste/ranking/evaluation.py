@@ -247,14 +247,14 @@ def household_model(
     return prepare(inputs, config, library=world.library)
 
 
-def lists_of(world: World, model: RankingModel) -> Lists:
+def lists_of(model: RankingModel) -> Lists:
     """Return the production lists of the model's users as rows."""
-    return {user: positions(model.for_user(user)["work_id"], world.library.index) for user in model.people.users}
+    return {user: model.rows_for(user) for user in model.people.users}
 
 
 def rank_household(world: World, members: Sequence[Any], config: RankingConfig, **inputs: Any) -> Lists:
     """Return the production lists of the qualifying users of one household (as for :func:`household_model`)."""
-    return lists_of(world, household_model(world, members, config, **inputs))
+    return lists_of(household_model(world, members, config, **inputs))
 
 
 def judge(world: World, lists: Mapping[Any, Rows], users: Sequence[Any] | None = None) -> Result:

@@ -246,6 +246,10 @@ class RankingModel:
         parts = [part for part in parts if len(part)]
         return pd.concat(parts, ignore_index=True) if parts else empty_list(COLUMNS)
 
+    def rows_for(self, user_id: Hashable) -> Rows:
+        """Return the rows of the titles on the list of one user, as :meth:`for_user` ranks them, without reasons."""
+        return np.concatenate([NO_ROWS, *(self._select(user_id, media_type)[0] for media_type in self.library.rows)])
+
     def contributions(self, user_id: Hashable, works: Rows) -> Contributions:
         """Return what each title that a user liked adds to the scores of works of one media type."""
         picked = positions(works, self.library.index)
@@ -306,11 +310,12 @@ class RankingModel:
             found["recommended_from"] = shares["recommended_from"] * standardise(signed_root(linked))
         return found
 
-    def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
+    def _select(self, user_id: Hashable, media_type: str) -> tuple[Rows, Doubles, dict[str, Doubles]]:
+        """Return the rows of a list, best first, with the score of each and what each part adds to it."""
         config, titles = self._config(media_type), self.people.titles.get(user_id, NO_TITLES)
         candidates = self._candidates(user_id, media_type)
         if not len(candidates) or config.limit < 1:
-            return empty_list(COLUMNS)
+            return NO_ROWS, np.zeros(0), {}
         parts = self._parts(user_id, titles, media_type, candidates)
         score = sum(parts.values(), np.zeros(len(candidates)))
         if user_id in self.fatigue:
@@ -327,10 +332,16 @@ class RankingModel:
         picked = in_order(candidates[chosen], candidates, self.library.collections, self.library.released)
         picked = rested(picked, tired, self.library.collections)[: config.limit]
         chosen = np.searchsorted(candidates, picked)
-        lifts = {name: values[chosen] for name, values in parts.items()}
-        frame = ranked_list(self.library, picked, media_type, score[chosen], _components(lifts))
+        return picked, score[chosen], {name: values[chosen] for name, values in parts.items()}
+
+    def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
+        config, titles = self._config(media_type), self.people.titles.get(user_id, NO_TITLES)
+        picked, score, lifts = self._select(user_id, media_type)
+        if not len(picked):
+            return empty_list(COLUMNS)
+        frame = ranked_list(self.library, picked, media_type, score, _components(lifts))
         is_cold = self._known(titles, media_type) < config.cold_below
-        named = [NO_ROWS] * len(chosen)
+        named = [NO_ROWS] * len(picked)
         if not is_cold:
             found = contributions(self.library, self.people, self.links, user_id, picked, lifts)
             if user_id in self.unnamed:
@@ -405,20 +416,22 @@ def blend_shares(
     nothing is known is that of the most votes.
     """
     base = config.weights
+    earned = {name: config.earned.get(name, 1.0) for name in COMPONENTS}
     taste = known / (known + config.half_known)
-    linked = taste if has_lists else 0.0
+    linked = taste * earned["recommended_from"] if has_lists else 0.0
     others = max(co_watchers - 1, 0.0)
     crowd = others / (others + config.half_household) * known / (known + config.half_known_co_watch)
+    crowd *= earned["co_watch"]
     general = (1.0 - config.fade * crowd) * (1.0 - config.fade_linked * linked)
     liking = general * known / (known + config.half_known_rating)
     return {
-        "similarity": taste,
-        "era": general * known / (known + config.half_known_era),
+        "similarity": taste * earned["similarity"],
+        "era": general * earned["era"] * known / (known + config.half_known_era),
         "co_watch": base.co_watch * crowd,
         "recommended_from": base.recommended_from * linked,
-        "rating": base.rating * liking,
-        "votes": base.votes * general,
-        "trend": base.trend * liking,
+        "rating": base.rating * liking * earned["rating"],
+        "votes": base.votes * general * earned["popularity"],
+        "trend": base.trend * liking * earned["popularity"],
     }
 
 
