@@ -174,6 +174,12 @@ def _complete(spec: dg.AssetSpec, *, jobs: Sequence[Job], timezone: str, code: M
             for column in metadata.tables[table].columns
         ]
         spec = spec.merge_attributes(metadata={"dagster/column_schema": dg.TableSchema(columns)})
+    own = [job.name for job in jobs if spec.key.to_user_string() in job.assets]
+    if own:
+        # The cards of the jobs that make it, on the page beside this UI.
+        spec = spec.merge_attributes(
+            metadata={f"card of {name}": dg.MetadataValue.url(f"/jobs#{name}") for name in own}
+        )
     policies = (job.freshness(timezone) for job in jobs if spec.key.to_user_string() in job.assets)
     policy = next(filter(None, policies), None)
     return spec.replace_attributes(freshness_policy=policy) if policy is not None else spec
