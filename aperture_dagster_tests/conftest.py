@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.settings import Settings, environment_names, load_settings
+from aperture_dagster.settings import FROM_FILE, Settings, environment_names, load_settings
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -182,7 +182,7 @@ SETTINGS_IN_ENVIRONMENT = frozenset(env for one in Settings.model_fields for env
 def isolated_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the developer's own settings from the tests."""
     for name in list(os.environ):
-        if name.startswith("APERTURE_") or name in SETTINGS_IN_ENVIRONMENT:
+        if name.startswith("APERTURE_") or name in SETTINGS_IN_ENVIRONMENT or name == FROM_FILE:
             monkeypatch.delenv(name)
     # That of the checkout.
     monkeypatch.setattr("aperture_dagster.settings.env_file", lambda: Path(os.devnull))

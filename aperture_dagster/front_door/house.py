@@ -21,6 +21,7 @@ from aperture_dagster.catalogue.people import User, who_takes_part
 from aperture_dagster.catalogue.servers import MediaServers, known_server
 from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.discovery.seerr import why_not_configured
+from aperture_dagster.front_door.first_lists import REFRESH_SECONDS, FirstLists, read_first_lists
 from aperture_dagster.front_door.gate import Gate, Visitor, texts_for
 from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.front_door.rendering import NO_STORE, Renderer, as_page
@@ -51,6 +52,14 @@ NO_MEMBER = marked("You do not take part, so no lists are made for you.")
 TOO_OLD = marked("This form is too old: reload the page, and try again.")
 TOO_OFTEN = marked("There were too many attempts. Try again in two minutes.")
 NOT_READY = marked("There are no lists yet. They are made once the library has been read; look again in a few minutes.")
+
+
+class NotReady(HTTPException):
+    """There is no list yet. The page loads itself again until there is one."""
+
+    def __init__(self, counts: FirstLists | None = None) -> None:
+        super().__init__(503, NOT_READY, {"refresh": f"{REFRESH_SECONDS}"})
+        self.counts = counts
 
 
 class House:
@@ -130,7 +139,7 @@ class House:
             if not isinstance(error, NothingYet):
                 # Its sentence is for the operator.
                 _LOG.warning("%s", error)
-            raise HTTPException(503, NOT_READY) from None
+            raise NotReady from None
 
     def _answered(self, answer: Callable[[Visit], T], visit: Visit) -> T:
         try:
@@ -138,8 +147,8 @@ class House:
         except NothingYet:
             # Not in a few minutes, if nothing can be read.
             with self.database.connection() as connection:
-                trouble = self.watch.trouble(connection)
-            raise HTTPException(503, trouble or NOT_READY) from None
+                trouble, counts = self.watch.trouble(connection), read_first_lists(connection)
+            raise (HTTPException(503, trouble) if trouble else NotReady(counts)) from None
 
     async def refuse(self, request: Request, error: Exception) -> Response:
         """Say in the visitor's language why there is no page; needs no thread, which there may be none of."""
@@ -148,7 +157,9 @@ class House:
         visit = Visit(self, request)
         _ = visit.texts
         heading = _("Almost there") if error.detail == NOT_READY else _("Sorry")
-        answer = visit.step(heading, error.status_code, text=_(texts.get(error.status_code, error.detail)))
+        facts = error.counts.facts(_) if isinstance(error, NotReady) and error.counts is not None else ""
+        text = _(texts.get(error.status_code, error.detail))
+        answer = visit.step(heading, error.status_code, text=text, facts=facts)
         answer.headers.update(error.headers or {})
         return answer
 

@@ -19,6 +19,7 @@ from aperture_dagster.catalogue.stored_users import server_identity
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import sign_in
 from aperture_dagster.front_door.choices import offer_to
+from aperture_dagster.front_door.first_lists import REFRESH_SECONDS, read_first_lists
 from aperture_dagster.front_door.gate import Visitor
 from aperture_dagster.front_door.house import LARGEST_ID, NO_MEMBER, House, Visit, safe_path
 from aperture_dagster.front_door.rendering import HEADERS, as_page
@@ -98,6 +99,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         link = _link(visit, server_identity(connection))
         offer = offer_to(connection, viewer, visit.settings) if here == "/taste" else None
         trouble = house.watch.trouble(connection)
+        waiting = read_first_lists(connection) if not page.shelves and here in LISTS else None
     chosen = {"as": viewer.partition_key} if asked is not None else {}
     query = f"?{urlencode(chosen)}" if chosen else ""
     text = house.renderer.text(
@@ -108,6 +110,8 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         heading=page.heading,
         notice=trouble and _(trouble),
         offer=offer,
+        waiting=waiting.facts(_) if waiting is not None else (),
+        refresh=REFRESH_SECONDS,
         ratings=ratings,
         wanted=wanted,
         link=link,
@@ -123,9 +127,9 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         query=query,
     )
     # The newest pages come last. Other threads change this meanwhile. A page with a notice is not kept, so that the
-    # next visit looks again whether what it says is still true.
+    # next visit looks again whether what it says is still true; nor is one that waits for the first lists.
     kept.pop(key, None)
-    if not trouble:
+    if not trouble and waiting is None:
         kept[key] = (state, text)
     for oldest in list(kept)[:-KEPT_PAGES]:
         kept.pop(oldest, None)

@@ -105,6 +105,20 @@ def test_only_who_takes_part_has_a_page(home: Home, visit: Callable[..., Any]):
 def test_an_empty_home_says_what_is_missing(visit: Callable[..., Any]):
     answer = visit("/")
     assert answer.status_code == 503 and "no lists yet" in answer.text
+    assert answer.headers["refresh"] == "5"
+
+
+def test_until_there_is_a_list_pages_count_what_was_done_and_load_themselves_again(
+    home: Home, visit: Callable[..., Any]
+):
+    # As after the first syncs: two users and some titles.
+    for page in (visit("/").text, visit("/top-picks").text):
+        assert 'http-equiv="refresh" content="5"' in page
+        assert "<dt>Users read</dt><dd>2</dd>" in page and "<dt>Films and series read</dt><dd>5</dd>" in page
+    home.recommend("Anna", 1)
+    # Also where the list of somebody else is still missing.
+    for page in (visit("/").text, visit("/?as=Ben").text):
+        assert "refresh" not in page and "Users read" not in page
 
 
 def test_pages_load_nothing_from_elsewhere_and_run_no_script(home: Home, visit: Callable[..., Any]):
