@@ -247,12 +247,18 @@ def test_what_trakt_recommends_is_asked_once_a_day_and_an_empty_answer_or_failur
         home.state.add_fault(FaultRule("trakt", status=503))
         assert home.discover("trakt_recommendations")["lists_failed"] == 1
         assert unheard() == every
+        kept = home.home.rows("UPDATE trakt_recommendations SET read_at = read_at - interval '50 days' RETURNING 1")
+        assert len(kept) == 2 and home.discover("trakt_recommendations")["dagster/row_count"] == 2
         home.state.clear_faults()
         home.clock.moment += DAY
         before = asked()
         home.use(trakt_sync_only=True)
         assert home.discover("trakt_recommendations")["requests"] == 0 and asked() == before
         assert unheard() == set(), "Trakt is only kept in step"
+        home.use(trakt_sync_only=False)
+        home.state.add_fault(FaultRule("trakt", status=503))
+        home.home.rows("UPDATE trakt_recommendations SET read_at = read_at - interval '12 days' RETURNING 1")
+        assert home.discover("trakt_recommendations")["dagster/row_count"] == 0, "nobody could read them for months"
 
 
 # Other people's lists and histories

@@ -20,7 +20,9 @@ from aperture_dagster.ratings.in_force import (
     write_server_ratings,
 )
 from aperture_dagster.ratings.outbox import rate_here
+from aperture_dagster.ratings.removals import held_removals
 from aperture_dagster.ratings.server import copies_to_rate
+from aperture_dagster.ratings.synced import works_to_push
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster_tests.catalogue.viewers import DAY, furnish, history_of, mark, marked
 from aperture_dagster_tests.shelf import NOW, Shelf, film, played
@@ -209,6 +211,19 @@ def test_what_was_rated_while_the_clock_of_the_database_was_ahead_follows_the_se
 
 
 # Their dates and changes
+
+
+def test_a_title_outside_the_library_is_named_as_the_discovery_pool_has_it(shelf: Shelf):
+    shelf.do("INSERT INTO works (work_id, media_type, tmdb_id) VALUES (901, 'movie', 7), (902, 'movie', 8)")
+    shelf.do(
+        "INSERT INTO discovery_pool (work_id, media_type, tmdb_id, wanted_at, title, release_date) "
+        "VALUES (901, 'movie', 7, now(), 'Stalker', '1979-05-25')"
+    )
+    shelf.do("INSERT INTO rating_removals SELECT 'ann', work_id, 'here', 3, now() FROM works WHERE work_id > 900")
+    with shelf.open() as connection:
+        titles = {work: ids.title for work, ids in works_to_push(connection, [901, 902]).items()}
+        held = [removal.title for removal in held_removals(connection, "ann")]
+    assert titles == {901: "Stalker", 902: "movie 8"} and held == ["Stalker (1979)", "work 902"]
 
 
 def rating_log(shelf: Shelf) -> list[tuple[Any, ...]]:
