@@ -14,8 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aperture_dagster.cli import crowd as crowd_commands
+from aperture_dagster.cli.doctor.services import examine_crowd
 from aperture_dagster.cli.main import main
 from aperture_dagster.files import locks
+from aperture_dagster.maintenance.status import describe_household
 from aperture_dagster.model import Clock
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste import crowd_sources
@@ -247,6 +249,11 @@ def test_a_small_household_that_watches_is_advised_until_it_has_a_crowd(
         assert count_active_people(connection, settings, now=now) == 20
         fewer = settings.model_copy(update={"exclude_users": ("user 7",)})
         assert count_active_people(connection, fewer, now=now) == 19
+        _, waiting = describe_household(connection, fewer, since=now, now=now)
+        _, without = describe_household(connection, settings, since=now, now=now)
+    assert [line for line in waiting if line not in without] == [crowd_advice(settings, 19)]
+    (finding,) = examine_crowd(fewer, shelf.database, Clock())
+    assert (finding.what, finding.state, finding.message) == ("crowd", "off", crowd_advice(settings, 19))
     assert crowd_advice(settings, 20) is None and crowd_advice(settings, 0) is None
     assert "19 people" in str(crowd_advice(settings, 19)) and "aperture crowd fetch" in str(crowd_advice(settings, 1))
     assert crowd_advice(settings.model_copy(update={"crowd_url": None}), 19) is None
