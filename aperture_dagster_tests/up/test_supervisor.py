@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from aperture_dagster.up.processes import LONGEST_LINE, RUNNER, Output, PartProc
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.holders import Holder, run
 from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.webserver import free_port
 
 PART = """
 import pathlib, signal, socket, subprocess, sys, time
@@ -79,7 +81,7 @@ AGAIN = """
 import json, os, pathlib, signal, sys
 from aperture_dagster.files import locks
 folder = pathlib.Path(sys.argv[1])
-given = {name: os.environ.get(name) for name in ("COPIED", "GIVEN")}
+given = {name: os.environ.get(name) for name in ("COPIED", "GIVEN", "_APERTURE_LISTENING")}
 seen = {**given, "pid": os.getpid(), "locked": locks.is_held(folder / "lock"), "open": len(os.listdir("/dev/fd"))}
 (folder / "again.new").write_text(json.dumps(seen))
 (folder / "again.new").rename(folder / "again")
@@ -216,12 +218,14 @@ def start(tmp_path: Path, orphans: None) -> Iterator[Start]:
         prefix: list[str] | None = None,
         wait: bool = True,
         database: EmbeddedDatabase | None = None,
+        port: int = 3000,
         **parts: str,
     ) -> Supervised:
         planned = [
             Part(
                 name, "part_of_test", [str(tmp_path), name, *options.split()],
                 stage=0 if "serves" in options else 1, may_restart="may" in options.split(),
+                listens="listens" in options,
                 address=str(tmp_path / "socket") if "serves" in options else None,
             )
             for name, options in parts.items()
@@ -229,7 +233,7 @@ def start(tmp_path: Path, orphans: None) -> Iterator[Start]:
         supervised = Supervised(
             tmp_path,
             lambda lock: Plan(
-                planned, lock, str(tmp_path / "up.json"), str(tmp_path / "key"), Ui("127.0.0.1", 3000), str(tmp_path),
+                planned, lock, str(tmp_path / "up.json"), str(tmp_path / "key"), Ui("127.0.0.1", port), str(tmp_path),
                 limits, database, again=["-c", AGAIN, str(tmp_path)], copied=["COPIED"],
             ),
             prefix,
@@ -281,6 +285,26 @@ def test_a_part_that_may_has_everything_started_anew_in_order_and_in_the_environ
     assert not seen["locked"] and seen["open"] <= 4
     web_ended, server_was_told = (float((up.folder / one).read_text()) for one in ("web.ended", "server.ending"))
     assert server_was_told >= web_ended
+
+
+def test_the_address_stays_open_while_everything_is_started_anew(start: Start):
+    port = free_port()
+    up = start(port=port, web="asks may listens", daemon="patient")
+    (up.folder / "web.ask").touch()
+    up.wait_for("web.ended")
+
+    def connects() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=LIMIT):
+            return True
+        return False
+
+    # The daemon takes its time.
+    up.wait_until(connects, "nobody listens")
+    assert not (up.folder / "again").exists()
+    (up.folder / "go").touch()
+    assert up.end()[0] == 7
+    seen = json.loads((up.folder / "again").read_text())
+    assert seen["_APERTURE_LISTENING"].isdigit() and seen["open"] <= 5
 
 
 def test_a_signal_while_everything_ends_to_be_started_anew_ends_it(start: Start):
