@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +30,10 @@ from aperture_dagster.front_door.settings_words import EFFECTS, FIRST, GROUPS, L
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings, environment_names, groups, secret_names
-from aperture_dagster.settings.given import Given, choices_of, written
+from aperture_dagster.settings.given import Given, check_texts, choices_of, written
 from aperture_dagster.settings.reference import descriptions
 from aperture_dagster.texts import Texts, marked
+from aperture_dagster.texts.times import read_when, when
 from aperture_dagster.up import restart
 
 PATH = "/settings"
@@ -287,9 +289,32 @@ def read_change(present: Present, form: Mapping[str, str]) -> tuple[Change, dict
                     texts[name] = text.strip()
                 continue
             typed[name] = text
+            if name == "schedules":
+                text = _with_crons(text)
             if text != (present.given[name].text or ""):
                 texts[name] = text or None
     return Change(texts, {name: form.get(f"seen.{name}", "") for name in texts}), typed
+
+
+def _with_crons(text: str) -> str:
+    """Return a JSON object of jobs and times with crons in place of words; anything else as it is, to be refused."""
+    try:
+        times = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(times, dict):
+        return text
+    crons = {job: (read_when(time) if isinstance(time, str) else None) or time for job, time in times.items()}
+    return text if crons == times else json.dumps(crons, ensure_ascii=False)
+
+
+def _times_in_words(text: str, _: Texts) -> str:
+    """Return when jobs start, in words; the text itself if it is not valid."""
+    settings, _problems = check_texts({"schedules": text})
+    if settings is None or not settings.schedules:
+        return text
+    times = {job: _("off") if cron == "off" else when(cron, _) for job, cron in settings.schedules.items()}
+    return "; ".join(f"{job}: {words}" for job, words in times.items())
 
 
 def propose(store: SettingsStore, visit: Visit) -> Response:
@@ -345,6 +370,9 @@ def _reviewed(store: SettingsStore, visit: Visit, number: str, change: Change, p
 
 
 def _before_and_after(name: str, given: Given, text: str | None, _: Texts) -> tuple[str, str]:
+    if name == "schedules":
+        before, after = (_times_in_words(one, _) if one else _("default") for one in (given.text, text))
+        return before, after
     if name in secret_names():
         before = _("set") if given.text is not None else _("not set")
         return before, _("a new one") if text is not None else _("removed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -206,6 +207,19 @@ def test_a_change_is_shown_before_it_is_saved_and_takes_effect_with_the_next_sta
         assert "take effect when the program is started anew" in page.open()
         # Nothing changes what is as it was.
         assert page.send(backup_keep="3").headers["location"].endswith("/settings")
+
+
+def test_times_of_jobs_are_written_and_shown_in_words_and_stored_as_crons(settings_page):
+    with settings_page() as page:
+        times = '{"sync_movies": "every night at 4", "sync_users": "off", "housekeeping": "montags um 8"}'
+        text = unescape(page.review(schedules=times))
+        assert "sync_movies: every day at 04:00; sync_users: off; housekeeping: every Monday at 08:00" in text
+        assert page.save(schedules=times).status_code == 200
+        stored = json.loads(page.stored()["APERTURE_SCHEDULES"])
+        assert stored == {"sync_movies": "0 4 * * *", "sync_users": "off", "housekeeping": "0 8 * * 1"}
+        answer = page.send(schedules='{"sync_movies": "some night"}')
+        assert "expected for sync_movies a time" in problems(answer.text)["schedules"]
+        assert kept_in(answer.text, "schedules") == '{"sync_movies": "some night"}'
 
 
 def test_two_operators_at_once_do_not_overwrite_each_other(settings_page):
