@@ -29,6 +29,7 @@ from aperture_dagster.front_door.settings_store import MEANWHILE, SET_OUTSIDE, C
 from aperture_dagster.front_door.settings_words import EFFECTS, FIRST, GROUPS, LABELS
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.postgres.errors import DatabaseError
+from aperture_dagster.prices.costs import estimate_usage, read_costs
 from aperture_dagster.settings import Settings, environment_names, groups, secret_names
 from aperture_dagster.settings.given import Given, check_texts, choices_of, written
 from aperture_dagster.settings.reference import descriptions
@@ -37,6 +38,7 @@ from aperture_dagster.texts.times import read_when, when
 from aperture_dagster.up import restart
 
 PATH = "/settings"
+COSTS = f"{PATH}/embedder"
 FIRST_GROUP = "first"
 IMPATIENT = {"media_server_timeout_seconds": 5.0, "http_attempts": 1}
 """How long saving waits for a media server at another address."""
@@ -57,6 +59,7 @@ def routes(house: House) -> Sequence[BaseRoute]:
     store = SettingsStore(house.settings)
     return [
         house.page(PATH, functools.partial(show, store)),
+        house.page(COSTS, costs),
         house.page(f"{PATH}/review", functools.partial(review, store)),
         house.form(f"{PATH}/change", functools.partial(propose, store), is_long=True),
         house.form(f"{PATH}/save", functools.partial(save, store), house.services),
@@ -112,7 +115,7 @@ class Field:
         is_set: whether it has a value that is not the default.
         why_fixed: why it cannot be changed here; empty if it can.
         problem: what is wrong with what was sent.
-        link: to a page of its own; empty without one.
+        link: to what each choice costs; empty without one.
     """
 
     name: str
@@ -207,6 +210,7 @@ def field(store: SettingsStore, present: Present, name: str, _: Texts, typed: st
         is_set=given.text is not None,
         why_fixed=why and _(why),
         problem=problem and _(problem),
+        link=COSTS if name == "embedder" else "",
     )
 
 
@@ -267,6 +271,22 @@ def with_scripts(answer: Response) -> Response:
     """Let a page use our script."""
     answer.headers.update(SCRIPTS)
     return answer
+
+
+def costs(visit: Visit) -> Response:
+    """Show what each embedding model that could be configured costs for this library."""
+    if (elsewhere := for_operators(visit, COSTS)) is not None:
+        return elsewhere
+    _, house = visit.texts, visit.house
+    with house.database.connection() as connection:
+        usage = estimate_usage(connection, house.clock.now())
+        found = read_costs(connection, house.settings, usage)
+    counts = f"The library has {usage.texts:,} texts, {usage.tokens:,} tokens."
+    columns = [_("Model"), _("Provider"), _("USD per million tokens"), _("USD for the library"), _("USD per month")]
+    return visit.render(
+        "embedder.html", heading=_("What embedding models cost"), lines=[counts, usage.why], columns=columns,
+        rows=[one.row() for one in found], csrf=house.gate.csrf(visit.request),
+    )  # fmt: skip
 
 
 # A change

@@ -139,6 +139,20 @@ def test_the_page_shows_each_setting_once_with_where_its_value_comes_from(settin
         assert "set-omdb_api_key" in german and '<html lang="de">' in german and 'lang="en"' in german
 
 
+def test_the_embedder_leads_to_what_each_model_costs_and_only_operators_see_it(settings_page):
+    with settings_page() as page:
+        assert 'href="/settings/embedder"' in page.open("/settings?q=embedder")
+        page.door.home.shelf.do(
+            "INSERT INTO ai_prices (provider, model, price, valid_from, gone_since) "
+            "VALUES ('openai', 'old-embed', 0.5, '2026-01-01', '2026-03-01')"
+        )
+        text = unescape(page.open("/settings/embedder"))
+        row = re.search(r"<tr><th[^>]*>old-embed \(gone from the price list since 2026-03-01\).*?</tr>", text)
+        assert row is not None and "<td>0.50</td>" in row[0]
+        assert "static (configured)" in text
+        assert page.door.signed_in("Ben").get("/settings/embedder").status_code == 403
+
+
 # Changes
 
 WRONG = {
