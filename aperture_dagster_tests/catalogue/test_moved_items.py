@@ -71,6 +71,15 @@ def test_whatever_follows_a_title_or_its_items_moves_to_the_work_that_it_turns_o
     for column in columns:
         moved = [row for row in rows_of(shelf, column, film_after, show_after) if row.get("user_id") != "bo"]
         assert moved == before[column], column.table.name
+    # Whatever the tables declare: nothing of Ann is left behind but the log of ratings of the whole work.
+    left = [
+        table.name
+        for table in metadata.sorted_tables
+        if {"user_id", "work_id"} <= set(table.columns.keys())
+        for row in shelf.rows(f"SELECT * FROM {table.name} WHERE user_id = 'ann'")
+        if row["work_id"] in (film_before, show_before)
+    ]
+    assert left == ["rating_changes"]
     titles = (f"right(title, 1)::int FROM {table}" for table in ("dismissals", "more_like_this"))
     for said in ("rating::int FROM ratings", *titles):
         of_bo = shelf.rows(f"SELECT work_id, {said} WHERE user_id = 'bo'")
