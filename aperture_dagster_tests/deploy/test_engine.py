@@ -119,7 +119,9 @@ def test_a_container_with_another_command_is_not_called_ill(image: str, prefix: 
 
 def test_a_container_ends_at_once_while_it_still_starts(image: str, prefix: str):
     container = f"{prefix}-starts"
-    docker("run", "--detach", "--name", container, "--env", "APERTURE_MEDIA_SERVER_URL=http://192.0.2.1", image)
+    settings = ("APERTURE_MEDIA_SERVER_URL=http://192.0.2.1", "APERTURE_MEDIA_SERVER_API_KEY=some-key")
+    given = [part for setting in settings for part in ("--env", setting)]
+    docker("run", "--detach", "--name", container, *given, image)
     try:
         wait_for(lambda: "Starting on" in docker("logs", container), "it does not start", seconds=60, pause=0.2)
         began = time.monotonic()

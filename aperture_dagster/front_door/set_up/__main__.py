@@ -19,8 +19,6 @@ from aperture_dagster.front_door.set_up.pages import SetUp, Start, new_code
 from aperture_dagster.settings import environment_outside, load_settings
 from aperture_dagster.up.restart import LISTENING, inherited, listen
 
-_LOG = logging.getLogger("aperture_dagster.front_door.set_up")
-
 
 def main(text: str) -> None:
     """Serve the pages until a signal arrives, or until something else is to be started."""
@@ -32,7 +30,7 @@ def main(text: str) -> None:
     listening = listen(given["host"], given["port"]) if descriptor is None else socket.socket(fileno=descriptor)
     with listening:
         if start.code:
-            _LOG.warning("The code for set-up, good until the next start: %s", start.code)
+            print(f"The code for set-up, good until the next start: {start.code}", flush=True)
 
         def stop() -> None:
             server.should_exit = True
