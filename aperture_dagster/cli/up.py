@@ -103,7 +103,7 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         again = _arguments(on_demo, stand_ins, home, given_host, chosen)
         if not is_set_up:
             demo = _arguments(True, StandIns(), None, given_host, chosen)
-            _set_up(_ui(host, port, given), again, demo, listening)
+            _set_up(given, _ui(host, port, given), again, demo, listening)
         if not on_demo:
             # It was set up meanwhile, by hand.
             progress_file(given).unlink(missing_ok=True)
@@ -153,9 +153,11 @@ def _host_of_demo(host: str | None, given: Settings) -> str:
     return "127.0.0.1"
 
 
-def _set_up(ui: Ui, again: Sequence[str], demo: Sequence[str], listening: int | None) -> NoReturn:
+def _set_up(given: Settings, ui: Ui, again: Sequence[str], demo: Sequence[str], listening: int | None) -> NoReturn:
     """Become the program on whose pages everything is set up; nothing else runs until then."""
-    needs_code = in_container() or not is_loopback_only(ui.host)
+    # A proxy or tunnel on this machine brings others here, too.
+    is_led_here = bool(given.ui_allowed_hosts or given.ui_trusted_proxies)
+    needs_code = in_container() or not is_loopback_only(ui.host) or is_led_here
     echo(f"No media server is configured, so nothing runs yet but the pages to set up: {ui.address}")
     echo(f"Or set APERTURE_MEDIA_SERVER_URL and APERTURE_MEDIA_SERVER_API_KEY in {env_file()}, and start again.")
     sys.stdout.flush()

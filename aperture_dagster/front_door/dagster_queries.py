@@ -88,7 +88,10 @@ class DagsterQueries:
     async def jobs(self) -> list[DeclaredJob]:
         """Return all jobs. Raises NotDone if Dagster cannot say."""
         data = (await self._ask(_JOBS))["repositoriesOrError"]
-        return [job for node in data.get("nodes", ()) for job in _jobs_of(node)]
+        nodes = data.get("nodes")
+        if not nodes:
+            raise NotDone(str(data.get("message") or "Dagster has loaded no jobs yet.").splitlines()[0])
+        return [job for node in nodes for job in _jobs_of(node)]
 
     async def launch(self, job: DeclaredJob, config: Mapping[str, Any]) -> str:
         """Request a run, and return its id. Raises NotDone."""

@@ -71,7 +71,7 @@ class Examination:
             self._lock.release()
 
     def _ask(self, command: str) -> dict[str, Any]:
-        program = [sys.executable, "-m", "aperture_dagster.cli.main", command, "--json", "--home", self._home]
+        program = [sys.executable, "-P", "-m", "aperture_dagster.cli.main", command, "--json", "--home", self._home]
         done = subprocess.run(program, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_SECONDS)
         return json.loads(done.stdout)
 

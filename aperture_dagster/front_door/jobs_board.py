@@ -165,12 +165,14 @@ class JobsBoard:
             )
         return sorted(cards, key=lambda card: WORST_FIRST.index(card.state))
 
-    def run_under_way(self, job: str) -> str | None:
-        """Return the id of a run of a job that has not ended; None if there is none."""
+    def runs_under_way(self, job: str) -> list[str]:
+        """Return the ids of the runs of a job that have not ended, without those whose process is dead."""
+        from aperture_dagster.instance.dead_runs import dead_runs
         from aperture_dagster.instance.run_history import read_runs
 
-        runs = [run for run in read_runs(self.instance, [job], datetime.now(UTC)) if not run.has_ended]
-        return runs[0].run_id if runs else None
+        runs = [run.run_id for run in read_runs(self.instance, [job], datetime.now(UTC)) if not run.has_ended]
+        dead = {run.run_id for run in dead_runs(self.instance, self._settings)} if runs else set()
+        return [run_id for run_id in runs if run_id not in dead]
 
     def _reasons_of(self, run_id: str) -> list[tuple[str, str]]:
         from aperture_dagster.instance.run_history import reasons_of

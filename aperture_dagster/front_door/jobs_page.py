@@ -146,7 +146,7 @@ class JobsPage:
             tables = [source.table for source in SOURCES if source.job == job.name]
             config = {"ops": {table: {"config": {"refetch": ["all"]}} for table in tables}}
         async with self._launching:
-            if await self._in_thread(self.board.run_under_way, job.name) is not None:
+            if await self._in_thread(self.board.runs_under_way, job.name):
                 return "already"
             run_id = await self._dagster.launch(job, config)
         self._note(visit, "started %s (run %s)", job.name, run_id)
@@ -155,7 +155,7 @@ class JobsPage:
     async def stop(self, visit: Visit) -> str:
         """Stop the run of a job that is on the page; another one that began meanwhile goes on."""
         job, run_id = await self._named(visit), visit.form.get("run", "")
-        if await self._in_thread(self.board.run_under_way, job.name) != run_id:
+        if run_id not in await self._in_thread(self.board.runs_under_way, job.name):
             return "over"
         await self._dagster.stop(run_id)
         self._note(visit, "stopped %s (run %s)", job.name, run_id)

@@ -33,6 +33,7 @@ from aperture_dagster.prices.costs import estimate_usage, read_costs
 from aperture_dagster.settings import Settings, environment_names, groups, secret_names
 from aperture_dagster.settings.given import Given, check_texts, choices_of, written
 from aperture_dagster.settings.reference import descriptions
+from aperture_dagster.settings.types import parse_authority
 from aperture_dagster.texts import Texts, marked
 from aperture_dagster.texts.times import read_when, when
 from aperture_dagster.up import restart
@@ -337,6 +338,11 @@ def _times_in_words(text: str, _: Texts) -> str:
     return "; ".join(f"{job}: {words}" for job, words in times.items())
 
 
+def _name_of_page(visit: Visit) -> str | None:
+    authority = parse_authority(visit.request.headers.get("host", ""))
+    return authority[0] if authority else None
+
+
 def propose(store: SettingsStore, visit: Visit) -> Response:
     """Check a change, and show what it would do, or what is wrong with it."""
     visit.require_csrf()
@@ -351,7 +357,7 @@ def propose(store: SettingsStore, visit: Visit) -> Response:
     query = visit.form.get("q", "")[:100]
     if not change.texts:
         return visit.back(visit.target)
-    if problems := store.check(present, change):
+    if problems := store.check(present, change, opened_by=_name_of_page(visit)):
         return _page(store, visit, query, change, typed, problems)
     number = store.hold(change, user_id, visit.house.clock.now())
     return visit.back(f"{visit.house.prefix}{PATH}/review?{urlencode({'change': number})}")
@@ -417,7 +423,7 @@ def save(store: SettingsStore, visit: Visit) -> Response:
     try:
         present = store.present()
         # It may have been valid only with what somebody has changed since.
-        if problems := store.check(present, change):
+        if problems := store.check(present, change, opened_by=_name_of_page(visit)):
             store.drop(number)
             return _page(store, visit, change=change, typed=_typed(change), problems=problems)
         if problem := _why_server_refuses(visit, store, present, change):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import get_args
+from urllib.parse import unquote
 
 from aperture_dagster.settings import Settings, secret_names
 from aperture_dagster.settings.home import UiSettings
@@ -82,6 +83,6 @@ def why_keys_stay(changes: Mapping[str, str | None], keys: Collection[str], outs
 
 def why_address_is_local(addresses: str) -> str | None:
     """Return what is wrong with addresses for messages that use this machine's programs or files."""
-    if any(_LOCAL_SCHEME.match(one) or _NAMES_FILE.search(one) for one in addresses.split()):
+    if any(_LOCAL_SCHEME.match(one) or _NAMES_FILE.search(unquote(one)) for one in addresses.split()):
         return LOCAL_ADDRESS
     return None

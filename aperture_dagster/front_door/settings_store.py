@@ -6,6 +6,7 @@ import errno
 import hashlib
 import hmac
 import logging
+import os
 import secrets
 import socket
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from aperture_dagster.files.env_file import change_env_file, read_env_file
 from aperture_dagster.files.private import FileError
+from aperture_dagster.front_door.guard import AllowedHosts
 from aperture_dagster.front_door.secrets import SESSIONS, read_secret
 from aperture_dagster.front_door.settings_rules import (
     LOCKED,
@@ -25,7 +27,14 @@ from aperture_dagster.front_door.settings_rules import (
     why_keys_stay,
 )
 from aperture_dagster.postgres.backup.folder import in_container
-from aperture_dagster.settings import Settings, environment_names, environment_outside, secret_names, unknown_variables
+from aperture_dagster.settings import (
+    Settings,
+    copied_variables,
+    environment_names,
+    environment_outside,
+    secret_names,
+    unknown_variables,
+)
 from aperture_dagster.settings.given import Given, check_texts, given_settings
 from aperture_dagster.settings.home import env_file
 from aperture_dagster.texts import marked
@@ -37,6 +46,9 @@ MOST_PENDING = 50
 SET_OUTSIDE = marked("This is set outside, in the environment of the program, and can only be changed there.")
 MEANWHILE = marked("This has been changed meanwhile; what it is now is shown below. Send yours again to replace it.")
 NO_ADDRESS_HERE = marked("This machine has no such address, so these pages could not be opened again.")
+ANY_PORT = marked("Nobody would know the port, so these pages could not be found again.")
+LEADS_HERE = marked("These pages are open by this name now, and could not be opened by it again.")
+UNKNOWN_FIRST = marked("Remove the unknown variables first: the program would not start again.")
 PORT_TAKEN = marked("This port is taken or not allowed, so these pages could not be opened again.")
 
 
@@ -93,6 +105,9 @@ class SettingsStore:
         self._started: Mapping[str, Given] = {}
         # A file that cannot be read is said on the page.
         with suppress(FileError):
+            # From a file that names this home, and whose values win.
+            copied = copied_variables() - read_env_file(self.path).keys()
+            self._elsewhere = {name: os.environ[name] for name in copied if name in os.environ}
             self._started = self.present().given
 
     @property
@@ -106,7 +121,7 @@ class SettingsStore:
         Raises:
             FileError: the file cannot be read.
         """
-        file, outside = read_env_file(self.path), environment_outside()
+        file, outside = read_env_file(self.path), environment_outside() | self._elsewhere
         given = given_settings(file, outside)
         settings, problems = check_texts({name: one.text for name, one in given.items()})
         key = read_secret(self._settings, SESSIONS).encode()
@@ -114,11 +129,18 @@ class SettingsStore:
                  for name, one in given.items()}  # fmt: skip
         return Present(given, settings, problems, tuple(unknown_variables([*file, *outside])), marks)
 
-    def check(self, present: Present, change: Change) -> dict[str, str]:
+    def check(self, present: Present, change: Change, *, opened_by: str | None = None) -> dict[str, str]:
         """Return what is wrong with a change, by setting: as the command line says it, or a sentence to be translated.
 
         Fields are checked together with all that they do not change, so what this accepts can be started with.
+
+        Args:
+            present: what the settings are now.
+            change: what is to be changed.
+            opened_by: the name by which these pages are open now, and by which they must open afterwards.
         """
+        if present.unknown:
+            return dict.fromkeys(change.texts, UNKNOWN_FIRST)
         problems: dict[str, str] = {}
         for name, text in change.texts.items():
             given = present.given[name]
@@ -138,6 +160,11 @@ class SettingsStore:
         problems |= why_keys_stay(change.texts, kept, outside)
         if settings is not None and not problems and {"ui_host", "ui_port"} & change.texts.keys():
             problems |= _why_not_listen(settings, self._settings)
+        names = [name for name in ("ui_allowed_hosts", "ui_host") if name in change.texts]
+        if settings is not None and not problems and names and opened_by is not None:
+            listening = "0.0.0.0" if in_container() else settings.ui_host
+            if not AllowedHosts(listening, settings.ui_allowed_hosts).answers_to(opened_by):
+                problems[names[0]] = LEADS_HERE
         return problems
 
     def changed(self, present: Present, change: Change) -> Settings | None:
@@ -205,6 +232,8 @@ def _variables(change: Change, given: Mapping[str, Given]) -> dict[str, str | No
 
 def _why_not_listen(settings: Settings, now: Settings) -> dict[str, str]:
     """Return what is wrong with an address and port on which these pages could not be opened again."""
+    if settings.ui_port == 0:
+        return {"ui_port": ANY_PORT}
     if in_container():
         # There, they are those of its host.
         return {}

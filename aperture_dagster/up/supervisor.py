@@ -242,7 +242,8 @@ class Supervisor:
             say(f"The embedded database could not be stopped: {error}")
             return
         deadline = time.monotonic() + self.plan.limits.stop_seconds
-        while stopper.poll() is None and time.monotonic() < deadline:
+        # What starts anew needs the lock that it holds.
+        while stopper.poll() is None and (self._restarts_after or time.monotonic() < deadline):
             if signal.SIGINT in self._wait(0.05):
                 break
 

@@ -107,7 +107,9 @@ def begin(household: RunningSimulator, tmp_path: Path, monkeypatch: pytest.Monke
         stopped: list[Any] = []
         start = start or Start("127.0.0.1", again=["--port", "3000"], demo=["--demo"])
         set_up = SetUp(start, load_settings(), lambda: stopped.append(set_up.becomes))
-        browser = TestClient(set_up.app(), address, headers=headers, follow_redirects=False)
+        browser = TestClient(
+            set_up.app(), address, headers=headers, follow_redirects=False, client=("127.0.0.1", 50_000)
+        )
         yield Evening(tmp_path / "home", household, set_up, browser, stopped)
 
     return begun

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import socket
 import stat
@@ -410,6 +411,27 @@ def test_other_machines_need_the_code_which_is_not_guessed(begin: Begin, monkeyp
         monkeypatch.setattr(evening.set_up._throttle, "_now", lambda: 0.0)
         answers = [evening.send("code", code="2222222222").status_code for _ in range(60)]
         assert answers[0] == 403 and answers[-1] == 429
+
+
+def test_whom_a_proxy_or_tunnel_on_this_machine_brings_is_refused_without_a_code(begin: Begin):
+    with begin() as evening:
+        there = {"x-forwarded-for": "203.0.113.9"}
+        page = evening.browser.get("/", headers=there)
+        assert page.status_code == 403 and "open to this machine only" in page.text and "csrf" not in page.text
+        evening.page()
+        token = re.findall(r'name="csrf" value="([^"]+)"', evening.browser.get("/").text)[0]
+        form = {"csrf": token, "url": evening.simulator.jellyfin_url}
+        assert evening.browser.post("/set-up/address", data=form, headers=there).status_code == 403
+        assert "Where is your media server" in evening.heading()
+
+
+def test_a_file_that_somebody_has_written_meanwhile_is_left_alone(begin: Begin):
+    with begin() as evening:
+        to_finish(evening)
+        evening.home.mkdir(exist_ok=True)
+        (evening.home / ".env").write_text("APERTURE_TIMEZONE=Europe/Rome\n")
+        assert "was changed meanwhile" in evening.refused("finish")
+        assert (evening.home / ".env").read_text() == "APERTURE_TIMEZONE=Europe/Rome\n" and not evening.stopped
 
 
 def test_it_speaks_german_and_escapes_what_is_typed(begin: Begin):

@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 from aperture_dagster.files.env_file import read_env_file
 from aperture_dagster.front_door.settings_rules import LOCKED
+from aperture_dagster.front_door.settings_store import LEADS_HERE, Change, SettingsStore
 from aperture_dagster.front_door.settings_words import EFFECTS, FIRST, GROUPS, LABELS
 from aperture_dagster.settings import Settings, SettingsError, groups, load_settings, secret_names
 from aperture_dagster_tests.front_door.door import Door, sign_in
@@ -221,6 +222,29 @@ def test_a_change_is_shown_before_it_is_saved_and_takes_effect_with_the_next_sta
         assert "take effect when the program is started anew" in page.open()
         # Nothing changes what is as it was.
         assert page.send(backup_keep="3").headers["location"].endswith("/settings")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "why"),
+    [
+        ({"APERTURE_NONSENSE": "1"}, {"country": "DE"}, "Remove the unknown variables first"),
+        ({}, {"ui_port": "0"}, "Nobody would know the port"),
+    ],
+)  # fmt: skip
+def test_nothing_is_saved_after_which_the_pages_would_not_come_back(settings_page, file, change, why):
+    with settings_page(**file) as page:
+        answer = page.send(**change)
+        assert why in answer.text and page.stored() == file
+
+
+def test_the_name_by_which_the_pages_are_open_is_not_taken_away(settings_page, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("aperture_dagster.front_door.settings_store.in_container", lambda: False)
+    with settings_page(APERTURE_UI_ALLOWED_HOSTS="home.example") as page:
+        store = SettingsStore(page.door.settings)
+        present = store.present()
+        change = Change({"ui_allowed_hosts": None}, {"ui_allowed_hosts": present.marks["ui_allowed_hosts"]})
+        assert store.check(present, change, opened_by="home.example") == {"ui_allowed_hosts": LEADS_HERE}
+        assert store.check(present, change, opened_by="127.0.0.1") == {}
 
 
 def test_times_of_jobs_are_written_and_shown_in_words_and_stored_as_crons(settings_page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hmac
 import json
@@ -23,7 +24,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aperture_dagster.files.env_file import change_env_file
+from aperture_dagster.files.env_file import change_env_file, read_env_file
+from aperture_dagster.files.private import FileError
 from aperture_dagster.front_door.gate import LANGUAGE_COOKIE, texts_for
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.house import TOO_OFTEN, TOO_OLD, read_body, safe_path
@@ -38,7 +40,7 @@ from aperture_dagster.front_door.throttle import Throttle
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings, environment_names, settings_set_outside
 from aperture_dagster.settings.home import env_file, host_timezone
-from aperture_dagster.settings.types import parse_authority
+from aperture_dagster.settings.types import is_loopback, parse_authority
 from aperture_dagster.texts import LANGUAGES, Texts, marked
 
 _LOG = logging.getLogger(__name__)
@@ -101,6 +103,20 @@ def new_code() -> str:
     return "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
 
 
+ELSEWHERE = marked(
+    "Set-up is open to this machine only, and something leads here from elsewhere. Open it on the machine itself, or "
+    "start the program with APERTURE_UI_ALLOWED_HOSTS, so that it asks for a code."
+)
+FILE_CHANGED = marked("The file .env was changed meanwhile, and is left as it is. Start the program again.")
+
+
+def _given_file() -> dict[str, str]:
+    # One that cannot be read cannot be changed either, which is said then.
+    with contextlib.suppress(FileError):
+        return read_env_file(env_file())
+    return {}
+
+
 class _AnyHost(AllowedHosts):
     """Whoever has the code is let in, by whichever name they ask."""
 
@@ -133,9 +149,8 @@ class SetUp:
         self._outside = settings_set_outside()
         self._path = progress_file(settings)
         self._progress = read_progress(self._path)
-        for step, names in SKIPPED.items():
-            if self._outside.keys() & names:
-                self._progress.accept(step, {})
+        self._skip()
+        self._given = _given_file()
         self._users: list[str] | None = None
         self._renderer = Renderer(prefix)
         self._lane, self._throttle, self._lock = Lane(4), Throttle(), threading.Lock()
@@ -150,6 +165,12 @@ class SetUp:
             "finish": self._finish,
             "demo": self._demo,
         }
+
+    def _skip(self) -> None:
+        """Accept the steps that ask for what is set outside."""
+        for step, names in SKIPPED.items():
+            if self._outside.keys() & names:
+                self._progress.accept(step, {})
 
     def app(self) -> ASGIApp:
         """Return the application."""
@@ -195,6 +216,12 @@ class SetUp:
         assert isinstance(error, HTTPException)
         return await self._page(request, "trouble", View(Problem(str(error.detail))), error.status_code)
 
+    def _is_from_elsewhere(self, request: Request) -> bool:
+        """Return whether somebody on another machine asks, although only this one was expected, and needs no code."""
+        is_forwarded = {"x-forwarded-for", "forwarded", "x-real-ip"} & set(request.headers)
+        is_here = request.client is not None and is_loopback(request.client.host)
+        return not self._start.code and (bool(is_forwarded) or not is_here)
+
     def _is_admitted(self, request: Request) -> bool:
         shown = request.cookies.get(COOKIE, "")
         return not self._start.code or hmac.compare_digest(shown.encode(), self._admitted.encode())
@@ -223,7 +250,7 @@ class SetUp:
     async def _submit(self, request: Request) -> Response:
         form = await _read_form(request)
         step = request.path_params["step"]
-        if not self._is_admitted(request) or step not in self._steps:
+        if self._is_from_elsewhere(request) or not self._is_admitted(request) or step not in self._steps:
             return await self._page(request)
         if not hmac.compare_digest(_text(form, "csrf").encode(), self._csrf.encode()):
             return await self._page(request, step, View(Problem(TOO_OLD)), 403)
@@ -260,7 +287,7 @@ class SetUp:
                     self._steps[step](form, host)
                 if self.becomes is None:
                     write_progress(self._path, self._progress)
-            except OperatorError as error:
+            except (OperatorError, OSError) as error:
                 raise Problem(marked("This could not be kept: %(reason)s"), reason=str(error)) from None
 
     def _settings_with(self, **values: str | None) -> Settings:
@@ -276,6 +303,7 @@ class SetUp:
             self._progress.done, self._users = done, None
             for name in (KEY, EXCLUDED, PUBLISH, ROOT, PATH_MAP):
                 self._progress.values.pop(name, None)
+            self._skip()
         self._progress.accept("address", {URL: found.url})
         self._progress.shown = {"server": f"{found.name} ({found.product} {found.version})"}
 
@@ -358,6 +386,8 @@ class SetUp:
             values[HOSTS] = ", ".join([*allowed, host.lower()])
         outside = {name for field in self._outside for name in environment_names(field)}
         values = {name: value for name, value in values.items() if name not in outside}
+        if _given_file() != self._given:
+            raise Problem(FILE_CHANGED)
         change_env_file(env_file(), values)
         self._path.unlink(missing_ok=True)
         self.becomes = self._start.again
@@ -370,7 +400,9 @@ class SetUp:
     ) -> Response:
         """Return the page of a step, by default the next one; nothing runs yet, so its status is 503."""
         view = view or View()
-        if not self._is_admitted(request):
+        if self._is_from_elsewhere(request):
+            step, view, status = "trouble", View(Problem(ELSEWHERE)), 403
+        elif not self._is_admitted(request):
             step = "code"
         elif step not in ("code", "trouble") and (step not in STEPS or not self._progress.may_show(step)):
             step = self._progress.step

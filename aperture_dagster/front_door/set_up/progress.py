@@ -10,7 +10,7 @@ from typing import Any
 
 from aperture_dagster.files.private import write_file
 from aperture_dagster.front_door.secrets import FOLDER
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, known_variables
 from aperture_dagster.settings.home import default_home
 
 FILE = "set-up.json"
@@ -68,7 +68,8 @@ def read_progress(path: Path) -> Progress:
     if not isinstance(values, dict) or not isinstance(done, list) or not isinstance(shown, dict):
         return Progress()
     texts = [{str(name): str(value) for name, value in one.items()} for one in (values, shown)]
-    return Progress(texts[0], [step for step in STEPS if step in done], texts[1])
+    known = {name: value for name, value in texts[0].items() if name in known_variables()}
+    return Progress(known, [step for step in STEPS if step in done], texts[1])
 
 
 def write_progress(path: Path, progress: Progress) -> None:
