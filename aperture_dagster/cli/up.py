@@ -102,6 +102,9 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         chosen = port if given_port is not None else None
         again = _arguments(on_demo, stand_ins, home, given_host, chosen)
         if not is_set_up:
+            if given.home_path.exists():
+                # What is entered is kept there, so it is better said before than after.
+                require_writable(given.home_path)
             demo = _arguments(True, StandIns(), None, given_host, chosen)
             _set_up(given, _ui(host, port, given), again, demo, listening)
         if not on_demo:

@@ -217,6 +217,8 @@ MAKERS = {
         "defs/resources.py", "cli/publish.py", "cli/doctor/services.py",
         # Members and commands request titles through it.
         "discovery/requests.py",
+        # Each key is tested as it is entered, before anything runs.
+        "front_door/set_up/checks.py",
     },
     "TraktAccounts": {
         "defs/resources.py", "cli/doctor/services.py", "cli/ratings.py", "front_door/forms.py",
@@ -232,8 +234,8 @@ MAKERS = {
         "defs/publishing/__init__.py", "sensors/plays.py", "catalogue/server_users.py", "catalogue/servers.py",
         # One request a night about who left, and what is still there of somebody who is forgotten.
         "instance/forgetting.py",
-        # Whether the server still lets in who is signed in.
-        "front_door/house.py",
+        # Whether the server still lets in who is signed in, and whether the one that is entered can be used.
+        "front_door/house.py", "front_door/set_up/checks.py",
     },
     "PriceList": {"defs/resources.py"},
     "Embedders": {"defs/resources.py", "cli/doctor/services.py"},

@@ -19,18 +19,23 @@ from aperture_dagster.front_door.set_up.pages import SetUp, Start, new_code
 from aperture_dagster.settings import environment_outside, load_settings
 from aperture_dagster.up.restart import LISTENING, inherited, listen
 
+_LOG = logging.getLogger("aperture_dagster.front_door.set_up")
+
 
 def main(text: str) -> None:
     """Serve the pages until a signal arrives, or until something else is to be started."""
     given = json.loads(text)
     settings = load_settings()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z")
+    # Where `aperture up` prints its lines, so that they are in one place.
+    logging.basicConfig(
+        stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
+    )
     start = Start(given["host"], given["again"], given["demo"], new_code() if given["needs_code"] else "")
     descriptor = inherited(given["host"], given["port"])
     listening = listen(given["host"], given["port"]) if descriptor is None else socket.socket(fileno=descriptor)
     with listening:
         if start.code:
-            print(f"The code for set-up, good until the next start: {start.code}", flush=True)
+            _LOG.warning("The code for set-up, good until the next start: %s", start.code)
 
         def stop() -> None:
             server.should_exit = True
