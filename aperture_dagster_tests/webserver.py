@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import threading
 import urllib.request
@@ -14,12 +15,17 @@ import uvicorn
 
 from aperture_dagster_tests.waiting import wait_for
 
+# Below the ports that systems give to connections, so that no client takes one before its server does.
+PORTS = range(20_000, 32_768)
+
 
 def free_port() -> int:
     """Return a port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def ask(port: int, query: str) -> Any:

@@ -137,7 +137,7 @@ def served(settings: Settings, descriptors: tuple[int, int] = (1024, 1024), **ch
         return False
 
     try:
-        wait_for(answers, lambda: "the front door does not start")
+        wait_for(answers, lambda: f"the front door does not start: {process.logged()}", process=process)
         yield door
     finally:
         for client in door.left:

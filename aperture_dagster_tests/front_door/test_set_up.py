@@ -29,6 +29,7 @@ from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.front_door.setting_up import PASSWORD, SEEN_AT, Begin, Evening, begin, household
 from aperture_dagster_tests.services import Answer, Asked, Scripted
 from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.webserver import free_port
 
 __all__ = ["begin", "household"]
 
@@ -38,12 +39,6 @@ UPGRADE = {
     "upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13",
     "sec-websocket-protocol": "graphql-ws", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
 }  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def to_users(evening: Evening) -> None:
