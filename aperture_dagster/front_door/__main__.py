@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.front_door import jobs_page
 from aperture_dagster.front_door.app import OPERATE, FrontDoor, members_pages
+from aperture_dagster.front_door.clients.any_origin import open_paths
 from aperture_dagster.front_door.dagster_queries import DagsterQueries
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
@@ -77,7 +78,8 @@ def create_app(place: Place, settings: Settings, create_operate: Callable[[str],
     graphql = f"{place.path_prefix}{OPERATE}/graphql"
     pages = members_pages(house, *rows, *jobs_page.routes(house, DagsterQueries(operate, graphql)))
     door = FrontDoor(operate, pages, gate, place.path_prefix)
-    return Guard(door, AllowedHosts(place.host, settings.ui_allowed_hosts), graphql)
+    allowed = AllowedHosts(place.host, settings.ui_allowed_hosts)
+    return Guard(door, allowed, graphql, open_paths(place.path_prefix))
 
 
 def _rows(

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aperture_dagster.front_door import devices, forms, pages, settings_page, sign_in
 from aperture_dagster.front_door.api import Api
+from aperture_dagster.front_door.clients.routes import Clients
 from aperture_dagster.front_door.demo import DemoNotice
 from aperture_dagster.front_door.gate import AGAIN, NO_OPERATOR, OPERATOR_SILENCE, Gate, Refused, texts_for
 from aperture_dagster.front_door.house import MOST_WAITING, House
@@ -35,6 +36,7 @@ ICONS = re.compile(r"/favicon[\w-]*\.(svg|png|ico)")
 
 def members_pages(house: House, *others: BaseRoute) -> Starlette:
     """Return the pages as an application, with other routes that are served beside them."""
+    clients = Clients(house)
     routes = [
         *others,
         *pages.routes(house),
@@ -43,9 +45,13 @@ def members_pages(house: House, *others: BaseRoute) -> Starlette:
         *forms.routes(house),
         *settings_page.routes(house),
         Api(house).route(),
+        *clients.routes(),
     ]
     errors: Mapping[Any, Any] = {HTTPException: house.refuse}
-    return Starlette(routes=[Mount(house.prefix, routes=routes)] if house.prefix else routes, exception_handlers=errors)
+    if house.prefix:
+        # Some clients leave out the path of an address.
+        routes = [Mount(house.prefix, routes=routes), *clients.routes()]
+    return Starlette(routes=routes, exception_handlers=errors)
 
 
 class FrontDoor:

@@ -4,11 +4,15 @@ A browser lets any page send requests to any address, including this machine's o
 without asking who wants them. Three headers show where a request comes from, and no page can change them: ``Host``
 (with DNS rebinding, the name of the other website), ``Origin`` and ``Sec-Fetch-Site``. A client that sends neither of
 the last two, such as ``curl``, is not a page.
+
+The paths of :mod:`aperture_dagster.front_door.clients` are for pages of any website: they know nobody by a cookie, but
+by a token of the media server, which a page has only if the media server gave it one.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -123,10 +127,19 @@ def _values(scope: Scope, name: str) -> list[str]:
 
 
 class Guard:
-    """Middleware that refuses what comes from another website, and keeps the application's pages out of frames."""
+    """Middleware that refuses what comes from another website, and keeps the application's pages out of frames.
 
-    def __init__(self, app: ASGIApp, allowed: AllowedHosts, graphql: str = "/graphql") -> None:
-        self._app, self._allowed, self._graphql = app, allowed, graphql
+    ``open_to_all`` are the paths that pages of any website may ask, under any name; it has to match the whole path.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed: AllowedHosts,
+        graphql: str = "/graphql",
+        open_to_all: re.Pattern[str] | None = None,
+    ) -> None:
+        self._app, self._allowed, self._graphql, self._open_to_all = app, allowed, graphql, open_to_all
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let the application do so."""
@@ -141,9 +154,13 @@ class Guard:
                     headers.append(name, value)
             await send(message)
 
-        refusal = find_refusal(scope, self._allowed, self._graphql)
+        refusal = None if self._is_open(scope) else find_refusal(scope, self._allowed, self._graphql)
         if refusal is not None and scope["type"] == "websocket":
             # It is not accepted yet, so the server answers 403.
             await send({"type": "websocket.close", "code": 1008})
         else:
             await (refusal or self._app)(scope, receive, send_without_frames)
+
+    def _is_open(self, scope: Scope) -> bool:
+        is_known = self._open_to_all is not None and self._open_to_all.fullmatch(scope["path"]) is not None
+        return scope["type"] == "http" and is_known

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
+from aperture_dagster.front_door.clients.any_origin import not_set_up_routes
 from aperture_dagster.front_door.gate import texts_for
 from aperture_dagster.front_door.rendering import Renderer, as_page
 from aperture_dagster.texts import Texts
@@ -38,6 +39,7 @@ def not_set_up_page(prefix: str = "") -> Starlette:
 
     return Starlette(
         routes=[
+            *not_set_up_routes(prefix),
             Route(f"{prefix}/health", health),
             Route(f"{prefix}/static/{{name}}", file),
             Mount("", everything),

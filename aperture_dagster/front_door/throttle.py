@@ -50,6 +50,7 @@ RATES = {
     "polls": Rate(60, 15),
     "letters": Rate(30, 30),
     "keys": Rate(40, 20),
+    "tokens": Rate(40, 20),
     # Messages to the operator that somebody guesses.
     "alerts": Rate(1, 3600),
 }

@@ -16,10 +16,11 @@ from aperture_dagster.http.errors import (
     Redirected,
     RequestRejected,
     ServiceError,
+    ServiceRefused,
 )
 from aperture_dagster.http.home_network import Route
 from aperture_dagster.http.messages import Answer, Request, as_object, expect, objects
-from aperture_dagster.media_server.detection import ServerType
+from aperture_dagster.media_server.detection import PUBLIC_INFO, ServerType
 from aperture_dagster.media_server.items import policy_of
 from aperture_dagster.media_server.values import parse_id
 
@@ -64,6 +65,16 @@ class QuickConnect:
     secret: str
 
 
+@dataclass(frozen=True, slots=True)
+class TokenOwner:
+    """Whose a token is: of a user, or of a program that an administrator gave an API key; ``user_id`` is None then."""
+
+    user_id: str | None
+    name: str
+    is_administrator: bool
+    server_id: str
+
+
 class ServerAccounts(ServiceClient):
     """The sign-in of a media server. It uses no key.
 
@@ -79,6 +90,7 @@ class ServerAccounts(ServiceClient):
             address_setting="APERTURE_MEDIA_SERVER_URL",
         )  # fmt: skip
         self._is_emby = server_type == "emby"
+        self._header_is_taken = any(name.lower() == "authorization" for name in (route.headers if route else ()))
         self._device = f"aperture-{secrets.token_hex(8)}"
 
     def sign_in(self, name: str, password: str) -> Account:
@@ -150,6 +162,45 @@ class ServerAccounts(ServiceClient):
         if not state.get("Authenticated"):
             return None
         return self._account(lambda: self._post("/Users/AuthenticateWithQuickConnect", {"Secret": secret}))
+
+    def whose(self, token: str) -> TokenOwner:
+        """Return whose a token of the server is, which a client of it has.
+
+        Raises:
+            WrongAccount: the server does not accept it, or its user is disabled.
+            ServiceRefused: the server is Emby, whose clients have no use for this.
+            ServiceError: it does not answer, or not as expected.
+        """
+        if self._is_emby:
+            raise ServiceRefused("Emby's tokens cannot be checked")
+        self.transport.hide(token)
+        try:
+            # For an API key, which is nobody's, the answer is 400; for what is neither key nor token, 401.
+            answer = self.transport.send(self._with_token("/Users/Me", token, accept=(400,)))
+            if answer.status == 400:
+                return self._program(token)
+        except AccessDenied:
+            raise WrongAccount from None
+        user = expect(answer.json(), dict, "the answer to a token")
+        policy, server_id, name = policy_of(user), user.get("ServerId"), user.get("Name")
+        if policy.get("IsDisabled") is True:
+            raise WrongAccount
+        if not isinstance(server_id, str) or not server_id:
+            raise BadAnswer("the answer to a token names no server")
+        return TokenOwner(parse_id(user.get("Id")), str(name or ""), policy.get("IsAdministrator") is True, server_id)
+
+    def _program(self, token: str) -> TokenOwner:
+        """Return the owner of an API key, after a request that only one, or an administrator, may make."""
+        self.transport.send(self._with_token("/System/ActivityLog/Entries", token, params={"limit": "1"}))
+        info = expect(self.transport.get_json(PUBLIC_INFO), dict, PUBLIC_INFO)
+        return TokenOwner(None, "", True, expect(info.get("Id"), str, "the server's id"))
+
+    def _with_token(self, path: str, token: str, *, params: dict[str, str] | None = None, accept: Any = ()) -> Request:
+        # The token alone: a name and version would replace those of the client that it belongs to.
+        if self._header_is_taken:
+            return Request("GET", path, params={**(params or {}), "ApiKey": token}, accept=accept)
+        headers = {"Authorization": f'MediaBrowser Token="{token}"'}
+        return Request("GET", path, params=params, headers=headers, accept=accept)
 
     def _account(self, ask: Callable[[], Any]) -> Account:
         with self._signed_in(ask) as (account, _):

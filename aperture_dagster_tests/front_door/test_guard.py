@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.front_door.clients.any_origin import open_paths
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 
 LOCAL = "127.0.0.1:3000"
@@ -43,7 +44,8 @@ def answer(
     scope = {
         "type": kind, "method": method, "path": path, "query_string": query.encode(), "headers": headers(head),
     }  # fmt: skip
-    asyncio.run(Guard(app, AllowedHosts(listening, allowed), f"{prefix}/graphql")(scope, receive, send))
+    guard = Guard(app, AllowedHosts(listening, allowed), f"{prefix}/graphql", open_paths(prefix))
+    asyncio.run(guard(scope, receive, send))
     if kind == "websocket":
         (message,) = sent
         return (101 if message["type"] == "websocket.accept" else 403), {}, ""
@@ -206,6 +208,45 @@ def test_a_query_arrives_only_in_a_form_that_no_picture_and_no_form_can_send(
 ):
     head = f"Host: {LOCAL}" + (f"\nContent-Type: {content_type}" if content_type else "")
     assert answer(head, method, prefix + path.replace("%0A", "\n"), prefix=prefix)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("path", "is_open"),
+    [
+        ("/api/recommendations", True),
+        ("/api/recommendations/", True),
+        ("/api/recommendations?serverId=1", True),
+        ("/api/watchlists", True),
+        ("/api/watchlists/promoted", True),
+        ("/api/watchlists/12", True),
+        ("/aperture/api/watchlists/12", True),
+        ("/api/watchlists/x", False),
+        ("/api/watchlists/1234567890", False),
+        ("/api/watchlists/\u0661", False),
+        ("/api/watchlists/1/items", False),
+        ("/api/recommendations\n", False),
+        ("/api/recommendations//", False),
+        ("/api/recommendations/../../sign-in", False),
+        ("/x/api/recommendations", False),
+        ("/aperture/aperture/api/recommendations", False),
+        ("/api", False),
+        ("/api/v1/users/Anna/recommendations", False),
+        ("/operate/api/recommendations", False),
+        ("/", False),
+    ],
+)
+def test_pages_of_any_website_and_unknown_names_reach_the_lists_for_clients_alone(path: str, is_open: bool):
+    how = {"prefix": "/aperture"}
+    for head, refused in (
+        ("Host: evil.example", 421),
+        (f"Host: {LOCAL}\nOrigin: http://evil.example\nSec-Fetch-Site: cross-site", 403),
+        (f"Host: {LOCAL}\nOrigin: null", 403),
+    ):
+        for method in ("GET", "OPTIONS", "POST"):
+            assert answer(head, method, path, **how)[0] == (200 if is_open else refused), (head, method)
+        # No WebSocket is one of them, and none can be shown in a frame.
+        assert answer(head, path=path, kind="websocket", **how)[0] == 403
+        assert answer(head, path=path, **how)[1]["x-frame-options"] == "SAMEORIGIN"
 
 
 def test_no_other_website_can_show_the_ui_in_a_frame():

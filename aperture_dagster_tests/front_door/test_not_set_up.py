@@ -46,6 +46,9 @@ def test_the_webserver_alone_serves_the_page_as_well_and_no_demo_to_other_machin
     for host in ("0.0.0.0", "::", "192.168.1.10"):
         answer = TestClient(app(host), "http://192.168.1.10:3000").get("/operate/graphql")
         assert answer.status_code == 503 and NAMED[0] in answer.text
+        list_of = TestClient(app(host), "http://any.example").get("/api/recommendations", headers={"origin": "null"})
+        assert list_of.status_code == 503 and list_of.json()["error"] == "Service Unavailable"
+        assert list_of.headers["access-control-allow-origin"] == "*"
     for name, value in {"URL": "http://127.0.0.1:9", "API_KEY": "key"}.items():
         monkeypatch.setenv(f"APERTURE_MEDIA_SERVER_{name}", value)
     with pytest.raises(click.UsageError, match="no sign-in"):

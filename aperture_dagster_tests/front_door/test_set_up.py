@@ -56,6 +56,16 @@ def to_finish(evening: Evening) -> None:
     evening.accepted("lists", publish="no")
 
 
+def test_clients_that_ask_for_lists_meanwhile_get_an_error_that_they_understand(begin: Begin):
+    with begin(address="http://nas.example:3000") as evening:
+        for path in ("/api/recommendations", "/api/watchlists", "/api/watchlists/promoted", "/api/watchlists/1"):
+            answer = evening.browser.get(path, headers={"origin": "http://tv.example"})
+            assert (answer.status_code, answer.json()["error"]) == (503, "Service Unavailable")
+            assert answer.headers["access-control-allow-origin"] == "*"
+            assert evening.browser.options(path).status_code == 204
+        assert evening.browser.get("/").status_code == 421
+
+
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
 def test_from_an_address_to_a_file_with_all_settings(begin: Begin, server: str):
     with begin() as evening:

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aperture_dagster.files.env_file import change_env_file, read_env_file
 from aperture_dagster.files.private import FileError
+from aperture_dagster.front_door.clients.any_origin import not_set_up_routes, open_paths
 from aperture_dagster.front_door.gate import LANGUAGE_COOKIE, texts_for
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.house import TOO_OFTEN, TOO_OLD, read_body, safe_path
@@ -175,6 +176,7 @@ class SetUp:
     def app(self) -> ASGIApp:
         """Return the application."""
         routes = [
+            *not_set_up_routes(self._prefix),
             Route(f"{self._prefix}/health", self._health),
             Route(f"{self._prefix}/static/{{name}}", self._file),
             Route(f"{self._prefix}/language", self._language, methods=["POST"]),
@@ -186,7 +188,7 @@ class SetUp:
         hosts = self._settings.ui_allowed_hosts
         allowed = (_AnyHost if self._start.code else AllowedHosts)(self._start.host, hosts)
         # There are no queries to guard.
-        return Guard(pages, allowed, graphql="")
+        return Guard(pages, allowed, graphql="", open_to_all=open_paths(self._prefix))
 
     async def _health(self, request: Request) -> Response:
         return PlainTextResponse(HEALTH)

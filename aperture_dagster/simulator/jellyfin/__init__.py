@@ -205,6 +205,7 @@ class JellyfinService(MediaServer):
 def _user_operations(users: UserEndpoints, items: ItemEndpoints) -> list[Operation]:
     return [
         Operation("GET", "/Users", users.listing),
+        Operation("GET", "/Users/Me", users.me),
         Operation("POST", "/Users/AuthenticateByName", users.sign_in, public=True),
         Operation("POST", "/Users/AuthenticateWithQuickConnect", users.finish_quick_connect, public=True),
         Operation("POST", "/QuickConnect/Initiate", users.begin_quick_connect, public=True),

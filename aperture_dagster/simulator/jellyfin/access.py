@@ -126,10 +126,10 @@ class Access:
     def require_modelled(self, request: Request) -> None:
         """Raise Unmodelled for requests of users who signed in and are no administrators.
 
-        They may sign out, and mark and rate what they see.
+        They may sign out, ask who they are, and mark and rate what they see.
         """
         user, path = self.caller(request), request.path.lower()
-        if user is None or user.facts.is_administrator or path == "/sessions/logout":
+        if user is None or user.facts.is_administrator or path in ("/sessions/logout", "/users/me"):
             return
         if path.startswith(("/userfavoriteitems/", "/useritems/")) and not request.query.get("userId"):
             return

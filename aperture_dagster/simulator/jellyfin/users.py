@@ -237,6 +237,13 @@ class UserEndpoints:
         """``GET /Users``: a bare array, by name."""
         return JSONResponse(self._dtos(request))
 
+    def me(self, request: Request) -> Response:
+        """``GET /Users/Me``: the user of a token. An API key has none: 400, empty (``UserController.cs``)."""
+        user = self._access.caller(request)
+        if user is None:
+            return Response(status_code=400)
+        return Response(status_code=401) if user.facts.is_disabled else JSONResponse(self._dto(user))
+
     def _dtos(self, request: Request) -> list[dict[str, Any]]:
         return [self._dto(user) for user in sorted(self._state.users.values(), key=lambda user: user.name.lower())]
 
