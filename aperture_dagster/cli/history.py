@@ -89,7 +89,7 @@ def _take_ratings(database: Database, user_id: str, found: UserImport, write: bo
         new = never_rated(connection, user_id, list(found.ratings))
         for work in sorted(new) if write else ():
             row = found.ratings[work]
-            give_rating(connection, user_id, work, row.rating, source=TRAKT, rated_at=row.at)
+            give_rating(connection, user_id, work, row.rating, source=TRAKT, rated_at=row.at or Clock().now())
     return len(new)
 
 

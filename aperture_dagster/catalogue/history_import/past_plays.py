@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.history.plays import SAME_PLAY, forget_echoes
 from aperture_dagster.catalogue.history.progress import lock_history
-from aperture_dagster.catalogue.history_import.files import NOT_FINISHED, WITHOUT_DATE, PastRow, SkippedRow
+from aperture_dagster.catalogue.history_import.rows import NOT_FINISHED, WITHOUT_DATE, PastRow, SkippedRow
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.queries import read_titles_to_name
 from aperture_dagster.catalogue.references import KnownTitle, match_users, simplify
@@ -102,6 +102,10 @@ class PastPlays:
     def _resolve(self, connection: Connection, row: PastRow) -> tuple[User, dict[str, Any] | None]:
         """Return whose a row is and, if it is a play that is new, its values; raises :class:`_LeftOut`."""
         user = self._user(row.user)
+        if row.sign == "wanted":
+            raise _LeftOut("on a watchlist")
+        if row.at is None:
+            raise _LeftOut(WITHOUT_DATE)
         # Programs write the beginning of time for a date that they do not know.
         if row.at.year < EARLIEST_YEAR:
             raise _LeftOut(WITHOUT_DATE)
@@ -111,7 +115,7 @@ class PastPlays:
         if row.rating is not None:
             work_id = self._titles.find(row).work_id
             before = found.ratings.get(work_id)
-            if before is None or before.at < row.at:
+            if before is None or before.at is None or before.at < row.at:
                 found.ratings[work_id] = row
             return user, None
         copy, subject = self._titles.copy(connection, row)
@@ -163,8 +167,8 @@ class _Titles:
         self._copies = {
             row.work_id: _Copy(row.item_id, row.work_id, row.runtime_minutes) for row in execute(connection, statement)
         }
-        self._by_id: dict[tuple[str, str, int | str], KnownTitle] = {}
-        self._by_name: defaultdict[tuple[str, str], list[KnownTitle]] = defaultdict(list)
+        self._by_id: dict[tuple[str | None, str, int | str], KnownTitle] = {}
+        self._by_name: defaultdict[tuple[str | None, str], list[KnownTitle]] = defaultdict(list)
         # Those of the library first.
         for one in sorted(read_titles_to_name(connection), key=lambda one: one.work_id not in self._copies):
             for name, value in one.ids.present():
