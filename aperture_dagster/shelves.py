@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.history.states import recent_works
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.discovery.pool import owned_under_any_id
 from aperture_dagster.discovery.requests import STATES
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
@@ -24,6 +25,7 @@ from aperture_dagster.discovery.suggestions import (
 )
 from aperture_dagster.discovery.suitability import read_pool_titles, today_of, why_forbidden
 from aperture_dagster.members.choices import choices_of, genres_to_choose
+from aperture_dagster.members.for_later import titles_for_later
 from aperture_dagster.members.hidden import dismissed_titles
 from aperture_dagster.members.more_like_this import titles_to_follow
 from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
@@ -143,6 +145,29 @@ def suggestions(connection: Connection, viewer: User, settings: Settings, now: d
     return Page(_("Not in the library"), _("Nothing is suggested at the moment."), shelves)
 
 
+def for_later(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:
+    """Return what a member put aside, the latest first; what the library lacks comes last."""
+    rows = titles_for_later(connection, viewer.user_id)
+    works = works_of(rows)
+    visible = titles_in_sight(connection, viewer, works)
+    here = [{**row, "media_type": visible[row["work_id"]].media_type} for row in rows if row["work_id"] in visible]
+
+    def since(row: Row) -> list[str]:
+        day = _.day(today_of(row["added_at"], settings))
+        lines = [_("Since %(day)s", day=day)]
+        return [_("Now in the library"), *lines] if row["was_missing"] and row["work_id"] in visible else lines
+
+    elsewhere = _suitable(connection, viewer, settings, works) - owned_under_any_id(connection, works)
+    missing = [
+        Card(0, row["work_id"], row["title"], None, since(row), {})
+        for row in rows
+        if row["work_id"] in elsewhere and row["work_id"] not in visible
+    ]
+    shelves = _by_type(here, visible, since)
+    shelves += [Shelf(marked("Not in the library"), missing)] if missing else []
+    return Page(_("For later"), _("Nothing yet. “For later” below a title puts it here until you watch it."), shelves)
+
+
 def _requested(connection: Connection, viewer: User, settings: Settings, _: Texts) -> list[Shelf]:
     """Arrange what was requested for a member, with what became of it, without what they may not see by now."""
     rows = read_requests(connection, [viewer.user_id])
@@ -184,9 +209,10 @@ def name_of(connection: Connection, viewer: User, settings: Settings, work: int)
     found = titles_in_sight(connection, viewer, [work]).get(work)
     if found is not None:
         return found.title
-    return (
-        suggested_title(connection, viewer.user_id, work) if _suitable(connection, viewer, settings, [work]) else None
-    )
+    if not _suitable(connection, viewer, settings, [work]):
+        return None
+    kept = {row["work_id"]: row["title"] for row in titles_for_later(connection, viewer.user_id)}
+    return suggested_title(connection, viewer.user_id, work) or kept.get(work)
 
 
 def one_title(
@@ -194,8 +220,9 @@ def one_title(
 ) -> Page | None:
     """Return the page of a title; None if there is none that the member could find."""
     found = titles_in_sight(connection, viewer, [work]).get(work)
-    page = (suggestions if found is None else for_you)(connection, viewer, settings, now, _)
-    card = next((card for shelf in page.shelves for card in shelf.cards if card.work == work), None)
+    lists = (suggestions, for_later) if found is None else (for_you,)
+    pages = (read(connection, viewer, settings, now, _) for read in lists)
+    card = next((card for page in pages for shelf in page.shelves for card in shelf.cards if card.work == work), None)
     if card is None and found is not None:
         card = Card(0, work, found.title, found.year, [], {}, found.server_item_id)
     return None if card is None else Page(card.title, "", [Shelf("", [card])])

@@ -155,9 +155,14 @@ def forget(connection: Connection, works: Sequence[int]) -> int:
 
 
 def forget_old(connection: Connection, *, now: datetime) -> int:
-    """Delete titles that nobody has wanted for long, and lists that were read long ago; return how many titles."""
+    """Delete titles that nobody has wanted for long, and lists that were read long ago; return how many titles.
+
+    What somebody put aside for later is kept.
+    """
     execute(connection, "DELETE FROM discovery_lists WHERE read_at < :before", before=now - KEPT_FOR)
-    statement = "SELECT work_id FROM discovery_pool WHERE wanted_at < :before"
+    statement = """
+        SELECT work_id FROM discovery_pool p WHERE wanted_at < :before
+        AND NOT EXISTS (SELECT 1 FROM for_later l WHERE l.work_id = p.work_id)"""
     return forget(connection, list(execute(connection, statement, before=now - KEPT_FOR).scalars()))
 
 

@@ -19,6 +19,7 @@ from aperture_dagster.front_door.choices import choose, exclude_genres
 from aperture_dagster.front_door.house import TOO_OFTEN, Answer, House, Visit
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.members.choices import end_letters as unsubscribe
+from aperture_dagster.members.for_later import put_aside, take_off
 from aperture_dagster.members.hidden import dismissed_titles
 from aperture_dagster.members.more_like_this import want_more, want_no_more
 from aperture_dagster.ratings.merge import HIGHEST, LOWEST
@@ -105,6 +106,17 @@ def follow(connection: Connection, visit: Visit) -> None:
 def unfollow(connection: Connection, visit: Visit) -> None:
     """Take back that more like a title was asked for."""
     want_no_more(connection, visit.member.user_id, visit.work)
+
+
+def keep(connection: Connection, visit: Visit) -> None:
+    """Put a title aside for later."""
+    title, now = visit.title(connection), visit.house.clock.now()
+    put_aside(connection, visit.member.user_id, visit.work, title, now=now)
+
+
+def drop(connection: Connection, visit: Visit) -> None:
+    """Take a title off what was put aside."""
+    take_off(connection, visit.member.user_id, visit.work)
 
 
 def request_title(visit: Visit) -> Response:
@@ -196,6 +208,8 @@ CHANGES: Mapping[str, Change] = {
     "/rate": rate,
     "/more-like-this": follow,
     "/more-like-this/undo": unfollow,
+    "/for-later": keep,
+    "/for-later/undo": drop,
     "/choices": choose,
     "/genres": exclude_genres,
 }

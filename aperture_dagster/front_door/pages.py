@@ -23,12 +23,23 @@ from aperture_dagster.front_door.first_lists import REFRESH_SECONDS, read_first_
 from aperture_dagster.front_door.gate import Visitor
 from aperture_dagster.front_door.house import LARGEST_ID, NO_MEMBER, House, Visit, safe_path
 from aperture_dagster.front_door.rendering import HEADERS, as_page
+from aperture_dagster.members.for_later import titles_for_later
 from aperture_dagster.members.more_like_this import titles_to_follow
 from aperture_dagster.members.visible_titles import titles_in_sight
 from aperture_dagster.postgres.database import NothingYet
 from aperture_dagster.postgres.queries import read_value, state_of_database
 from aperture_dagster.settings.types import is_loopback
-from aperture_dagster.shelves import Page, for_you, my_taste, one_title, own_ratings, shows, suggestions, top_picks
+from aperture_dagster.shelves import (
+    Page,
+    for_later,
+    for_you,
+    my_taste,
+    one_title,
+    own_ratings,
+    shows,
+    suggestions,
+    top_picks,
+)
 from aperture_dagster.texts import marked
 
 KEPT_PAGES = 200
@@ -38,6 +49,7 @@ LISTS = {
     "/shows": (marked("Shows you watch"), shows),
     "/top-picks": (marked("Top Picks"), top_picks),
     "/suggestions": (marked("Not in the library"), suggestions),
+    "/later": (marked("For later"), for_later),
     "/taste": (marked("My taste"), my_taste),
 }
 KeptPages = dict[Hashable, tuple[str, str]]
@@ -96,6 +108,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
             raise HTTPException(404)
         ratings = own_ratings(connection, viewer, page)
         wanted = {row["work_id"] for row in titles_to_follow(connection, viewer.user_id)}
+        put_aside = {row["work_id"] for row in titles_for_later(connection, viewer.user_id)}
         link = _link(visit, server_identity(connection))
         offer = offer_to(connection, viewer, visit.settings) if here == "/taste" else None
         trouble = house.watch.trouble(connection)
@@ -114,6 +127,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         refresh=REFRESH_SECONDS,
         ratings=ratings,
         wanted=wanted,
+        put_aside=put_aside,
         link=link,
         here=here,
         back=back,

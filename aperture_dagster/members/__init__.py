@@ -1,1 +1,1 @@
-"""What members said and chose: hidden titles, more like this, choices, genres not wanted; sessions and API keys."""
+"""What members said and chose: titles hidden, wanted more of, for later; genres not wanted; sessions and API keys."""

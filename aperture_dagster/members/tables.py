@@ -30,6 +30,17 @@ more_like_this = sa.Table(
     comment="Titles of which a user asked for more like them.",
 )
 
+for_later = sa.Table(
+    "for_later",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=FOLLOWS_TITLE),
+    sa.Column("title", sa.Text, nullable=False, comment="as it was called then"),
+    sa.Column("was_missing", sa.Boolean, nullable=False, comment="whether it was not in the library then"),
+    sa.Column("added_at", Moment, nullable=False),
+    comment="Titles that users put aside for later; those that they have watched since count no more.",
+)
+
 api_keys = sa.Table(
     "api_keys",
     metadata,

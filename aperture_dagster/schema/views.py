@@ -20,7 +20,7 @@ VIEWS = catalogue.VIEWS | {
     "known_titles": "WITH copies AS (SELECT work_id, bool_or(removed_at IS NULL) AS present, "
     "array_agg(title) || array_agg(original_title) AS names, array_agg(year) AS years FROM titles GROUP BY work_id), "
     "noted AS (SELECT work_id, array_agg(title) AS names FROM (SELECT work_id, title FROM seerr_requests "
-    "UNION SELECT work_id, title FROM dismissals) n GROUP BY work_id) "
+    "UNION SELECT work_id, title FROM dismissals UNION SELECT work_id, title FROM for_later) n GROUP BY work_id) "
     "SELECT w.work_id, w.media_type, coalesce(w.tmdb_id, m.tmdb_id, p.tmdb_id) AS tmdb_id, "
     "coalesce(w.imdb_id, m.imdb_id, p.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id, p.tvdb_id) AS tvdb_id, "
     "coalesce(e.title, n.title, p.title, noted.names[1]) AS title, "

@@ -57,6 +57,7 @@ SAID = (
     "INSERT INTO newsletters (user_id, week, begun_at) VALUES (:user, '2026-01-05', now())",
     "INSERT INTO api_keys (name, digest, user_id) VALUES ('panel of ' || :name, :name, :user)",
     "INSERT INTO more_like_this SELECT :user, work_id, 'Film', now() FROM works LIMIT 1",
+    "INSERT INTO for_later SELECT :user, work_id, 'Film', false, now() FROM works LIMIT 1",
     "INSERT INTO dismissals SELECT :user, work_id, media_type, 1, NULL, NULL, 'Film', now() FROM works LIMIT 1",
     "INSERT INTO seerr_requests SELECT :user, work_id, media_type, 1, 'Film', 1, 'sending', NULL, now(), NULL, NULL "
     "FROM works LIMIT 1",

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 import pytest
 from starlette.testclient import TestClient
 
+from aperture_dagster.discovery.pool import forget_old
 from aperture_dagster.front_door.forms import CHANGES
 from aperture_dagster.members.hidden import hidden_titles
 from aperture_dagster.publishing.disk.queries import listed_works
@@ -156,6 +157,44 @@ def test_more_like_a_title_becomes_part_of_its_members_taste_until_it_is_taken_b
     assert titles(anna.get("/taste").text) == []
 
 
+def test_what_is_put_aside_stays_until_it_is_watched_hidden_or_taken_off(home: Home, signed_in: Browsers):
+    home.recommend("Anna", 2, 3)
+    home.recommend("Ben", 2)
+    home.suggest("Anna", "Stalker", "PG")
+    anna, ben = signed_in("Anna"), signed_in("Ben")
+    for path, name in (("/", "Heat"), ("/", "Up"), ("/suggestions", "Stalker")):
+        press(anna, path, name, "For later")
+    kept = ["Heat 2000", "Stalker", "Up 2000"]
+    assert sorted(titles(anna.get("/later").text)) == kept and titles(ben.get("/later").text) == []
+    assert "No longer for later: Heat" in anna.get("/").text and "No longer for later" not in ben.get("/").text
+    # It is no suggestion any more, and still theirs to see.
+    home.shelf.do("DELETE FROM discovery_candidates")
+    stalker = home.shelf.value("SELECT work_id FROM discovery_pool WHERE title = 'Stalker'")
+    assert anna.get(f"/titles/{stalker}").status_code == 200 and ben.get(f"/titles/{stalker}").status_code == 404
+    press(anna, "/later", "Up", "No longer for later")
+    press(anna, "/later", "Stalker", "Not for me")
+    assert titles(anna.get("/later").text) == ["Heat 2000"]
+    home.shelf.do("UPDATE for_later SET added_at = :then", then=NOW - timedelta(days=3))
+    home.shelf.history("Anna", played("film-2", last_played_at=NOW - timedelta(days=1)))
+    assert titles(anna.get("/later").text) == []
+    home.recommend("Anna", 2)
+    press(anna, "/", "Heat", "For later")
+    assert titles(anna.get("/later").text) == ["Heat 2000"], "to be watched again"
+
+
+def test_what_was_put_aside_and_came_into_the_library_says_so(home: Home, signed_in: Browsers):
+    home.suggest("Anna", "Stalker", "PG")
+    anna = signed_in("Anna")
+    press(anna, "/suggestions", "Stalker", "For later")
+    assert "Now in the library" not in anna.get("/later").text
+    number = home.shelf.value("SELECT tmdb_id FROM discovery_pool")
+    with home.shelf.open() as connection:
+        assert forget_old(connection, now=NOW + timedelta(days=4_000)) == 0, "somebody waits for it"
+    home.shelf.films(film(9, title="Stalker", tmdb_id=number, official_rating="G"), complete=set())
+    page = anna.get("/later").text
+    assert titles(page) == ["Stalker 2000"] and "Now in the library" in page
+
+
 def test_nobody_changes_anything_for_somebody_else(home: Home, signed_in: Browsers):
     """What a form without the token of its page changes is in ``test_security.py``."""
     home.recommend("Anna", 2)
@@ -167,7 +206,7 @@ def test_nobody_changes_anything_for_somebody_else(home: Home, signed_in: Browse
     for path in sorted(CHANGES):
         answer = anna.post(f"{path}?as=Ben", data=form | {"user": "Ben", "as": "Ben"})
         assert answer.status_code == (404 if path == "/choices" else 303), "nothing is published, so nothing to choose"
-    for table in ("dismissals", "ratings", "more_like_this", "member_choices"):
+    for table in ("dismissals", "ratings", "more_like_this", "for_later", "member_choices"):
         assert home.shelf.value(f"SELECT count(*) FROM {table} WHERE user_id <> 'Anna'") == 0, table
     home.user("Ben", is_disabled=True)
     for path in sorted(CHANGES):
@@ -188,9 +227,9 @@ def test_the_page_of_a_title_and_what_can_be_done_there_are_for_those_who_may_se
     assert [ben.get(f"/titles/{one}").status_code for one in (heat, up, stalker, caligula)] == [404, 200, 404, 404]
     csrf = token(ben)
     for work in (heat, stalker, caligula, 10**6, "", "x", "²", 10**19, -1):
-        for path in ("/rate", "/not-for-me", "/more-like-this"):
+        for path in ("/rate", "/not-for-me", "/more-like-this", "/for-later"):
             assert ben.post(path, data={"csrf": csrf, "work": work, "rating": "9"}).status_code == 404, (path, work)
-    for table in ("dismissals", "ratings", "more_like_this"):
+    for table in ("dismissals", "ratings", "more_like_this", "for_later"):
         assert home.shelf.rows(f"SELECT * FROM {table}") == []
     for work in ("0", "-1", "x", "1e3", str(2**63), "9" * 300, "%00", "..%2f1"):
         assert ben.get(f"/titles/{work}").status_code == 404, work
