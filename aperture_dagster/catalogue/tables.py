@@ -1,6 +1,7 @@
 """The media server's libraries, items, users and watch histories, the works behind the items, and views of them."""
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.postgres.tables import FOLLOWS_ITEM, STAYS_WITH_WORK, Moment, between, metadata, one_of
@@ -172,6 +173,49 @@ watch_state = sa.Table(
     comment="Current state on the media server, one row per user and item.",
 )
 
+history_imports = sa.Table(
+    "history_imports",
+    metadata,
+    sa.Column("import_id", sa.BigInteger, primary_key=True, autoincrement=True),
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), nullable=False),
+    sa.Column("source", sa.Text, nullable=False, comment="the program whose file it is, such as letterboxd"),
+    sa.Column("file_name", sa.Text, nullable=False),
+    sa.Column("imported_at", Moment, nullable=False),
+    sa.Column("shares_ratings", sa.Boolean, nullable=False, comment="whether its ratings may be sent elsewhere"),
+    sa.Column("figures", JSONB, nullable=False, server_default="{}", comment="what it wrote, by kind"),
+    sa.Column("later", sa.ARRAY(sa.BigInteger), nullable=False, server_default="{}", comment="works kept for later"),
+    sa.Index("ix_history_imports_user_id", "user_id"),
+    comment="Files of other programs that were imported for a user. Whoever takes one back deletes all that it wrote.",
+)
+
+seen_elsewhere = sa.Table(
+    "seen_elsewhere",
+    metadata,
+    sa.Column("seen_id", sa.BigInteger, primary_key=True, autoincrement=True),
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), nullable=False),
+    sa.Column("import_id", sa.BigInteger, sa.ForeignKey("history_imports.import_id"), nullable=False),
+    sa.Column(
+        "work_id",
+        sa.BigInteger,
+        sa.ForeignKey("works.work_id"),
+        info=STAYS_WITH_WORK,
+        comment="null: not known yet",
+    ),
+    sa.Column("media_type", sa.Text, comment="null: the file does not say it"),
+    sa.Column("title", sa.Text, comment="as the file calls it"),
+    sa.Column("year", sa.Integer),
+    sa.Column("times", sa.Integer, nullable=False, comment="viewings, of a series in episodes; 0: only liked or rated"),
+    sa.Column("seen_at", Moment, comment="last; null if the file does not say it"),
+    sa.Column("is_liked", sa.Boolean, nullable=False),
+    sa.Column("rating", sa.SmallInteger, comment="1-10, which counts once the title is recognised"),
+    sa.Column("rated_at", Moment),
+    one_of("media_type", MEDIA_TYPES),
+    between("times", 0),
+    between("rating", 1, 10),
+    sa.Index("ix_seen_elsewhere_user_id", "user_id", "work_id"),
+    comment="What users have seen of titles that the library lacks, or at a time that nobody knows, by imported files.",
+)
+
 plays = sa.Table(
     "plays",
     metadata,
@@ -184,6 +228,7 @@ plays = sa.Table(
     sa.Column("completion", sa.REAL, nullable=False, comment="0-1"),
     sa.Column("seen_at", Moment, nullable=False, server_default=sa.text("now()")),
     sa.Column("imported_from", sa.Text, comment="the program whose file it is from; null: from the media server"),
+    sa.Column("import_id", sa.BigInteger, sa.ForeignKey("history_imports.import_id"), comment="of that file"),
     between("play_count", 0),
     between("completion", 0, 1),
     sa.Index("ix_plays_played_at", "played_at"),

@@ -30,6 +30,7 @@ from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import BadAnswer, RequestRejected, ServicePaused, ServiceUnavailable
+from aperture_dagster.imports.importing import recognise_names
 from aperture_dagster.model import Clock, Progress
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
@@ -89,6 +90,8 @@ class Filling:
         if chosen:
             tally = work_through(Details(service, client, now, self.clock), self.database, self.clock, self.log)
         with self.database.transaction() as connection:
+            # What members have seen elsewhere must be known before anything is suggested.
+            recognised = recognise_names(connection, now=now)
             sizes = pool_summary(connection)
         return {
             "dagster/row_count": sizes["films"] + sizes["series"],
@@ -98,7 +101,8 @@ class Filling:
             "details_not_found": tally.not_found,
             "errors": tally.error,
             "added": added,
-            "rows_written": tally.rows + added,
+            "recognised": recognised,
+            "rows_written": tally.rows + added + recognised,
         }
 
     def _read_lists(self, client: Tmdb, plans: Sequence[UserPlan], known: dict[str, SuggestedPage]) -> dict[str, int]:

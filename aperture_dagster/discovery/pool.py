@@ -189,6 +189,7 @@ _SETTLED = """
     SELECT k.user_id, k.work_id, i.media_type, i.tmdb_id, i.imdb_id, i.tvdb_id FROM (
       SELECT user_id, work_id FROM watch_state WHERE played OR play_count > 0 OR position_share > 0
       UNION SELECT user_id, work_id FROM plays
+      UNION SELECT user_id, work_id FROM seen_elsewhere WHERE work_id IS NOT NULL
       UNION SELECT user_id, work_id FROM ratings r WHERE rating IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ratings o
         WHERE (o.user_id, o.work_id) = (r.user_id, r.work_id) AND o.rating IS NULL AND o.updated_at > r.updated_at)
       UNION SELECT user_id, work_id FROM trakt_ratings) k

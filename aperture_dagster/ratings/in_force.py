@@ -9,7 +9,7 @@ Writers hold the user's lock until the end of their transaction, which is that o
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,9 +20,9 @@ from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.queries import array_of, content_version, execute, lock_until_commit, read_value
 from aperture_dagster.ratings.merge import LocalRating, whole_second, whole_step
 
-# The sources of ratings: the media server, the command line, and Trakt.
-SERVER, OWN, TRAKT = "server", "own", "trakt"
-SOURCES = (SERVER, OWN, TRAKT)
+# The sources of ratings: the media server, the command line and the members' pages, Trakt, and imported files.
+SERVER, OWN, TRAKT, IMPORTED = "server", "own", "trakt", "imported"
+SOURCES = (SERVER, OWN, TRAKT, IMPORTED)
 # The item of ratings that are about a work, not one of its copies.
 WHOLE_WORK = 0
 # Rows of ``ratings`` that count, the one in force first: of copies with equal dates, the oldest item's. What the media
@@ -43,12 +43,16 @@ COUNTED_RATINGS = f"""
 
 
 def ratings_in_force(
-    connection: Connection, user_id: str, *, works: Collection[int] | None = None
+    connection: Connection, user_id: str, *, works: Collection[int] | None = None, to_share: bool = False
 ) -> dict[int, LocalRating]:
-    """Return a user's ratings in force in whole steps, by work; ``works``: only of these."""
+    """Return a user's ratings in force in whole steps, by work.
+
+    ``works``: only of these; ``to_share``: without those that stay here.
+    """
     return {
         work: LocalRating(whole_step(row.rating), whole_second(row.rated_at), row.source == SERVER)
         for work, row in rows_in_force(connection, user_id, works).items()
+        if not (to_share and row.stays_here)
     }
 
 
@@ -56,7 +60,8 @@ def rows_in_force(connection: Connection, user_id: str, works: Collection[int] |
     """Return the rows of a user's ratings in force, by work; ``works``: only of these."""
     chosen = "" if works is None else "AND r.work_id = ANY(:works)"
     statement = f"""
-        SELECT DISTINCT ON (r.work_id) r.work_id, r.rating, r.rated_at, r.updated_at, r.source
+        SELECT DISTINCT ON (r.work_id) r.work_id, r.rating, r.rated_at, r.updated_at, r.source, r.stays_here,
+        r.import_id
         {_OF_TITLES} AND r.user_id = :user {chosen} ORDER BY r.work_id, {_NEWEST_FIRST}"""
     rows = execute(connection, statement, user=user_id, **({} if works is None else {"works": array_of(works)}))
     return {row.work_id: row for row in rows}
@@ -74,8 +79,57 @@ def give_rating(
 
 
 def never_rated(connection: Connection, user_id: str, works: Collection[int]) -> set[int]:
-    """Return which works the user has neither rated here nor unrated again."""
-    return set(works) - ratings_in_force(connection, user_id, works=works).keys()
+    """Return which works the user has neither rated here nor unrated again, as taking an import back does not."""
+    in_force = rows_in_force(connection, user_id, works)
+    return set(works) - {work for work, row in in_force.items() if row.rating is not None or row.source != IMPORTED}
+
+
+def give_imported(
+    connection: Connection,
+    user_id: str,
+    given: Mapping[int, tuple[int, datetime]],
+    *,
+    source: str,
+    import_id: int,
+    stays_here: bool,
+) -> None:
+    """Put ratings of works from a file, each with its date, in force. The caller holds the lock."""
+    if not given:
+        return
+    stamp = _next_stamp(connection, user_id)
+    rows = [
+        {"user_id": user_id, "source": source, "work_id": work, "item_id": WHOLE_WORK, "rating": rating,
+         "rated_at": rated_at, "updated_at": stamp, "import_id": import_id, "stays_here": stays_here}
+        for work, (rating, rated_at) in given.items()
+    ]  # fmt: skip
+    _put(connection, rows)
+    _log(connection, [{**row, "previous": None} for row in rows])
+
+
+def take_imported_back(connection: Connection, user_id: str, import_id: int, *, now: datetime) -> list[int]:
+    """Take the ratings of a file back, and return the works whose removal others have to be told.
+
+    What stayed here is forgotten. What was shared is removed, if nothing was given since. The caller holds the lock.
+    """
+    statement = """
+        SELECT work_id, source, rating, stays_here FROM ratings
+        WHERE user_id = :user AND import_id = :import AND item_id = 0"""
+    rows = execute(connection, statement, user=user_id, **{"import": import_id}).all()
+    works = [row.work_id for row in rows]
+    in_force = rows_in_force(connection, user_id, works)
+    # What the media server confirms has its dates, and stands for it.
+    shared = [
+        row.work_id
+        for row in rows
+        if not row.stays_here and (current := in_force.get(row.work_id)) is not None and current.rating == row.rating
+    ]
+    statement = "DELETE FROM ratings WHERE user_id = :user AND import_id = :import"
+    execute(connection, statement, user=user_id, **{"import": import_id})
+    stamp = _next_stamp(connection, user_id) or now
+    key = {"user_id": user_id, "source": IMPORTED, "item_id": WHOLE_WORK, "rating": None, "rated_at": now}
+    _put(connection, [key | {"work_id": work, "updated_at": stamp} for work in shared])
+    _log(connection, [key | {"work_id": row.work_id, "previous": row.rating} for row in rows])
+    return shared
 
 
 def write_server_ratings(
@@ -204,12 +258,14 @@ def _next_stamp(connection: Connection, user_id: str) -> datetime:
 
 
 def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    columns = "user_id, source, work_id, item_id, rating, rated_at, updated_at"
+    columns = "user_id, source, work_id, item_id, rating, rated_at, updated_at, import_id"
     statement = f"""
-        INSERT INTO ratings ({columns})
-        SELECT {columns} FROM jsonb_populate_recordset(NULL::ratings, CAST(:rows AS jsonb))
+        INSERT INTO ratings ({columns}, stays_here)
+        SELECT {columns}, coalesce(stays_here, false)
+        FROM jsonb_populate_recordset(NULL::ratings, CAST(:rows AS jsonb))
         ON CONFLICT (user_id, source, work_id, item_id) DO UPDATE
-        SET rating = excluded.rating, rated_at = excluded.rated_at, updated_at = excluded.updated_at"""
+        SET rating = excluded.rating, rated_at = excluded.rated_at, updated_at = excluded.updated_at,
+        import_id = excluded.import_id, stays_here = excluded.stays_here"""
     if rows:
         execute(connection, statement, rows=json.dumps(rows, default=str))
 

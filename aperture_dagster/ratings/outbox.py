@@ -90,6 +90,22 @@ def rate_here(connection: Connection, user_id: str, work_id: int, rating: int | 
     return True
 
 
+def queue_imported(
+    connection: Connection, user_id: str, given: Mapping[int, tuple[int, datetime]], *, now: datetime
+) -> None:
+    """Let ratings of a file that may be shared wait for Trakt, if the user has an account there."""
+    if has_account(connection, user_id):
+        for work, (rating, rated_at) in given.items():
+            queue_rating(connection, user_id, work, Edit(rating, whole_second(rated_at)), now=now)
+
+
+def queue_removals(connection: Connection, user_id: str, works: Iterable[int], *, now: datetime) -> None:
+    """Let the removal of ratings wait for Trakt, if the user has an account there."""
+    if has_account(connection, user_id):
+        for work in works:
+            queue_rating(connection, user_id, work, Edit(None, whole_second(now)), now=now)
+
+
 def take_server_ratings(
     connection: Connection,
     user_id: str,

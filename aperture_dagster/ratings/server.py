@@ -15,7 +15,7 @@ from aperture_dagster.http.errors import NotFound, RequestRejected
 from aperture_dagster.media_server.writer import MediaServerWriter
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import lock_until_commit, read_rows
-from aperture_dagster.ratings.in_force import OWN, TRAKT, note_copied_rating, rows_in_force
+from aperture_dagster.ratings.in_force import IMPORTED, OWN, TRAKT, note_copied_rating, rows_in_force
 from aperture_dagster.ratings.merge import whole_step
 
 NO_RATINGS = "Emby keeps no ratings from 0 to 10, so none was written there."
@@ -115,10 +115,12 @@ def rate_on_server(
 def copies_to_rate(connection: Connection, user_id: str, *, works: Collection[int] | None = None) -> list[CopyToRate]:
     """List the copies on the media server that lack the rating in force of a user, as far as they are known.
 
-    Only ratings from the command line or Trakt; ``works``: only of these.
+    Only ratings from the command line or Trakt, and from files if they may be shared; ``works``: only of these.
     """
     in_force = {
-        work: row for work, row in rows_in_force(connection, user_id, works).items() if row.source in (OWN, TRAKT)
+        work: row
+        for work, row in rows_in_force(connection, user_id, works).items()
+        if row.source in (OWN, TRAKT, IMPORTED) and not row.stays_here
     }
     statement = """
         SELECT t.work_id, t.item_id, t.server_item_id, t.title, r.rating AS known FROM present_titles t

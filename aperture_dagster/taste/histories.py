@@ -27,7 +27,9 @@ HISTORIES = f"""
       LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)
       UNION ALL SELECT p.user_id, p.item_id, p.work_id, p.is_episode, true, p.play_count, 0, p.played_at, false,
       p.seen_at, coalesce(e.season, -1), CASE WHEN p.is_episode THEN coalesce(e.number, -p.item_id) END, p.play_count
-      FROM plays p LEFT JOIN episodes e USING (item_id) WHERE p.imported_from IS NOT NULL),
+      FROM plays p LEFT JOIN episodes e USING (item_id) WHERE p.imported_from IS NOT NULL
+      UNION ALL SELECT user_id, 0, work_id, false, times > 0, times, 0, seen_at, is_liked, NULL, -1, NULL, times
+      FROM seen_elsewhere WHERE work_id IS NOT NULL),
     moments AS (
       SELECT user_id, work_id, is_episode, season, number, last_played_at, max(plays) AS plays,
       max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite,
@@ -75,8 +77,8 @@ def read_histories(connection: Connection, *, without: Collection[str] = ()) -> 
     """Read the histories of present users, a row per user and work, in the columns of the ranking.
 
     Whoever left the server no longer shapes the lists of the others. Works that were only rated, or that the user wants
-    more of, are part of the histories, in the library or not. Imported plays count beside the states of the server.
-    Ratings from sources in ``without`` do not count.
+    more of, are part of the histories, in the library or not. Imported plays, and what was seen elsewhere, count
+    beside the states of the server. Ratings from sources in ``without`` do not count.
 
     All copies of a film or episode count as one. Some servers share the state between copies and others do not, so
     ``plays`` is the largest count of a copy, or the number of dates on which a copy was finished if that is larger.

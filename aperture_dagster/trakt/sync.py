@@ -216,7 +216,7 @@ class RatingsSync:
         now, user_id = whole_second(self._clock.now()), self._user.user_id
         with self._database.transaction() as connection:
             lock_history(connection, user_id)
-            base, here = read_base(connection, user_id), ratings_in_force(connection, user_id)
+            base, here = read_base(connection, user_id), ratings_in_force(connection, user_id, to_share=True)
             outbox, (read_at, _) = read_outbox(connection, user_id), read_state(connection, user_id)
             listed = read or TraktList(base)
             maybe_pushed = {work for work, waiting in outbox.items() if waiting.attempted_at is not None}

@@ -58,6 +58,10 @@ SAID = (
     "INSERT INTO api_keys (name, digest, user_id) VALUES ('panel of ' || :name, :name, :user)",
     "INSERT INTO more_like_this SELECT :user, work_id, 'Film', now() FROM works LIMIT 1",
     "INSERT INTO for_later SELECT :user, work_id, 'Film', false, now() FROM works LIMIT 1",
+    "INSERT INTO history_imports (user_id, source, file_name, imported_at, shares_ratings) "
+    "SELECT :user, 'imdb', :name, now(), false",
+    "INSERT INTO seen_elsewhere (user_id, import_id, work_id, title, times, is_liked) SELECT user_id, import_id, "
+    "(SELECT min(work_id) FROM works), 'Film', 1, false FROM history_imports WHERE user_id = :user",
     "INSERT INTO dismissals SELECT :user, work_id, media_type, 1, NULL, NULL, 'Film', now() FROM works LIMIT 1",
     "INSERT INTO seerr_requests SELECT :user, work_id, media_type, 1, 'Film', 1, 'sending', NULL, now(), NULL, NULL "
     "FROM works LIMIT 1",

@@ -58,8 +58,8 @@ FILLED_BY: dict[str, frozenset[str]] = {
 # What members say, and what this installation remembers of services, work lists, computations, steps and alerts.
 OF_NO_ASSET = {
     "facts", "rating_outbox", "services", "quota", "fetches", "computations", "alert_problems", "alerts_told",
-    "api_keys", "sessions", "departures", "member_choices", "more_like_this", "for_later",
-    "dismissals", "trakt_accounts", "step_progress",
+    "api_keys", "sessions", "departures", "member_choices", "more_like_this", "for_later", "dismissals",
+    "trakt_accounts", "step_progress", "history_imports", "seen_elsewhere",
 }  # fmt: skip
 # Views of which some tables lend no more than an id or a name.
 VIEWS_READ = {

@@ -26,7 +26,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.publishing.copies.moving import StateMover
 from aperture_dagster.publishing.copies.originals import record_states
-from aperture_dagster.ratings.in_force import OWN, SERVER, rated_since, ratings_version
+from aperture_dagster.ratings.in_force import IMPORTED, OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.settings import Settings
 
 
@@ -93,8 +93,8 @@ def _outcome(user: User, read: HistoryRead, settings: Settings, database: Databa
         shown = latest_plays(connection, [user.user_id], timezone=settings.schedule_timezone)
         # Those from Trakt have an asset of their own, which also carries those of the command line, but is optional.
         versions = (
-            content_version(connection, "watch_state", "plays", user_id=user.user_id),
-            ratings_version(connection, user.user_id, SERVER, OWN),
+            content_version(connection, "watch_state", "plays", "seen_elsewhere", user_id=user.user_id),
+            ratings_version(connection, user.user_id, SERVER, OWN, IMPORTED),
         )
         synced_at = read.before.synced_at
         rated = synced_at is not None and rated_since(connection, user.user_id, synced_at, now=clock.now())
