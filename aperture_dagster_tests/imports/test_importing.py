@@ -21,8 +21,8 @@ from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.discovery.pool import settled_titles
 from aperture_dagster.imports.importing import apply_plan, plan_import, recognise_names, take_back
 from aperture_dagster.imports.plan import Plan
-from aperture_dagster.members.for_later import titles_for_later
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
+from aperture_dagster.members.for_later import titles_for_later
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here, read_outbox
