@@ -49,9 +49,6 @@ class TitleSource(Service[Client]):
 class Titles(WorkList[Client]):
     """Asks about titles of the library, and writes the answers to the table of the source."""
 
-    def __init__(self, source: TitleSource[Client], service: MeteredService[Client], client: Client) -> None:
-        super().__init__(source, service, client)
-
     def store(self, connection: Connection, attempts: Sequence[Attempt]) -> int:
         """Write answers; return how many rows changed."""
         rows = ({"work_id": attempt.item.item, **attempt.answer} for attempt in attempts)

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.stored_users import find_user
+from aperture_dagster.front_door.proxies import is_of_this_machine
 from aperture_dagster.front_door.roster import FRESH, Roster
 from aperture_dagster.front_door.secrets import OPERATOR, read_secret
 from aperture_dagster.front_door.sessions import COOKIE, Sessions
@@ -20,7 +21,6 @@ from aperture_dagster.model import Clock, past
 from aperture_dagster.postgres.database import NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
-from aperture_dagster.settings.types import is_loopback
 from aperture_dagster.texts import LANGUAGES, Texts, marked, preferred_language, texts_of
 
 REMEMBERED = timedelta(seconds=10)
@@ -179,8 +179,7 @@ class Gate:
             return
         if self._settings.media_server_url is None:
             # There is nobody to ask who somebody is, and nothing to see yet, but for this machine itself.
-            forwarded = {"x-forwarded-for", "forwarded", "x-real-ip"} & set(request.headers)
-            if forwarded or request.client is None or not is_loopback(request.client.host):
+            if not is_of_this_machine(request):
                 raise Refused(403, NO_OPERATOR)
             return
         visitor = self.visitor(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -126,15 +126,12 @@ class JobsBoard:
 
     def cards(self, connection: Connection, jobs: Sequence[DeclaredJob], now: datetime) -> list[Card]:
         """Return a card for each job: what failed comes first, then what runs."""
-        from aperture_dagster.instance.dead_runs import dead_runs
         from aperture_dagster.instance.run_history import read_runs
 
         runs: dict[str, list[RunLine]] = defaultdict(list)
         for run in read_runs(self.instance, [job.name for job in jobs], now - timedelta(days=DAYS)):
             runs[run.job].append(run)
-        under_way = any(not run.has_ended for own in runs.values() for run in own)
-        # Nothing tells them from others in Dagster's storage until the daemon has noticed.
-        dead = {run.run_id for run in dead_runs(self.instance, self._settings)} if under_way else set()
+        dead = self._dead_among(run for own in runs.values() for run in own)
         shown = {name: _pick(own, dead) for name, own in runs.items()}
         asked = [run.run_id for pair in shown.values() for run in pair if run is not None]
         steps: dict[str, list[StepProgress]] = defaultdict(list)
@@ -167,12 +164,22 @@ class JobsBoard:
 
     def runs_under_way(self, job: str) -> list[str]:
         """Return the ids of the runs of a job that have not ended, without those whose process is dead."""
-        from aperture_dagster.instance.dead_runs import dead_runs
         from aperture_dagster.instance.run_history import read_runs
 
-        runs = [run.run_id for run in read_runs(self.instance, [job], datetime.now(UTC)) if not run.has_ended]
-        dead = {run.run_id for run in dead_runs(self.instance, self._settings)} if runs else set()
-        return [run_id for run_id in runs if run_id not in dead]
+        runs = read_runs(self.instance, [job], datetime.now(UTC))
+        dead = self._dead_among(runs)
+        return [run.run_id for run in runs if not run.has_ended and run.run_id not in dead]
+
+    def _dead_among(self, runs: Iterable[RunLine]) -> set[str]:
+        """Return the runs whose process is dead, if any of some runs has not ended.
+
+        Nothing tells them from others in Dagster's storage until the daemon has noticed.
+        """
+        from aperture_dagster.instance.dead_runs import dead_runs
+
+        if all(run.has_ended for run in runs):
+            return set()
+        return {run.run_id for run in dead_runs(self.instance, self._settings)}
 
     def _reasons_of(self, run_id: str) -> list[tuple[str, str]]:
         from aperture_dagster.instance.run_history import reasons_of

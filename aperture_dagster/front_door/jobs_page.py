@@ -18,13 +18,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from aperture_dagster.enrichment.sources import SOURCES
-from aperture_dagster.front_door import sign_in
 from aperture_dagster.front_door.dagster_queries import DagsterQueries, DeclaredJob, NotDone
 from aperture_dagster.front_door.examination import Examination
 from aperture_dagster.front_door.house import House, Visit, read_form
 from aperture_dagster.front_door.jobs_board import JobsBoard
-from aperture_dagster.front_door.rendering import HEADERS, NO_STORE
-from aperture_dagster.front_door.settings_page import SCRIPTS, for_operators
+from aperture_dagster.front_door.operators import after_password, for_operators
+from aperture_dagster.front_door.rendering import HEADERS, NO_STORE, with_scripts
 from aperture_dagster.model import duration
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 from aperture_dagster.texts import Texts, marked
@@ -73,13 +72,13 @@ class JobsPage:
         self.board = JobsBoard(house.settings)
         self.examination = Examination(house.settings, house.clock)
         self._declared: tuple[datetime, list[DeclaredJob]] | None = None
-        # One at a time, so that of two clicks the second one finds the run of the first.
+        # Of two clicks, the second one has to find the run that the first one starts.
         self._launching = asyncio.Lock()
 
     async def show(self, request: Request) -> Response:
         """Show the page."""
         visit = Visit(self._house, request)
-        refusal = await self._answer(for_operators_here, visit)
+        refusal = await self._answer(functools.partial(for_operators, target=PATH), visit)
         if refusal is not None:
             return refusal
         try:
@@ -120,8 +119,7 @@ class JobsPage:
             restore=f"aperture restore {shlex.quote(str(backups[0].path))}" if backups else "",
             csrf=house.gate.csrf(visit.request),
         )
-        answer.headers.update(SCRIPTS)
-        return answer
+        return with_scripts(answer)
 
     async def act(self, action: Callable[[Visit], object], request: Request) -> Response:
         """Do what a form asks for, and lead back to the job."""
@@ -181,12 +179,10 @@ class JobsPage:
         """Send a backup to somebody who has entered their password within the last minutes."""
         visit = Visit(self._house, request)
         target = f"{PATH}/backups/{quote(request.path_params['name'])}"
-        refusal = await self._answer(functools.partial(for_operators, target=target), visit)
-        if refusal is not None:
-            return refusal
-        if not await self._answer(lambda visit: self._house.gate.has_just_signed_in(visit.visitor), visit):
-            prefix = self._house.prefix
-            return visit.back(prefix + sign_in.address(prefix + target, again=True))
+        for admit in (for_operators, after_password):
+            refusal = await self._answer(functools.partial(admit, target=target), visit)
+            if refusal is not None:
+                return refusal
         kept = await self._in_thread(read_backups, backup_folder(self._house.settings))
         backup = next((one for one in kept if one.path.name == request.path_params["name"]), None)
         if backup is None:
@@ -202,7 +198,7 @@ class JobsPage:
         return self._declared[1]
 
     async def _named(self, visit: Visit) -> DeclaredJob:
-        """Return the job that a form names, as it is now. Raises HTTPException 404 if there is none."""
+        """Return the job that a form names, read from Dagster anew. Raises HTTPException 404 if there is none."""
         jobs = await self._jobs(fresh=True)
         job = next((one for one in jobs if one.name == visit.form.get("job")), None)
         if job is None:
@@ -220,11 +216,6 @@ class JobsPage:
         visitor = visit.visitor
         name = visitor.user.name if visitor is not None and visitor.user is not None else "an administrator"
         _LOG.warning(f"{name} {text} on the page of jobs.", *values)
-
-
-def for_operators_here(visit: Visit) -> Response | None:
-    """Return where somebody has to go before they see the page; see :func:`for_operators`."""
-    return for_operators(visit, PATH)
 
 
 def checked(visit: Visit) -> Response | None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -34,6 +35,12 @@ REMEMBERED_SECONDS = 7 * 86_400
 AGAIN_SECONDS, NEXT_SECONDS = 3600.0, 60.0
 """How long until an address is remembered again, and until another one is: a client may have many."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def is_of_this_machine(request: HTTPConnection) -> bool:
+    """Tell whether a request was made on this machine, and forwarded by nobody."""
+    is_forwarded = any(header.decode() in request.headers for header in HEADERS)
+    return not is_forwarded and request.client is not None and is_loopback(request.client.host)
 
 
 class Proxies:

@@ -30,6 +30,8 @@ HEADERS = {
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
+SCRIPTS = {"content-security-policy": f"{HEADERS['content-security-policy']}; script-src 'self'; connect-src 'self'"}
+"""In place of the same header, on pages that load a script of ours."""
 DEMO = marked("This is a demo: an invented household, and stand-ins for all services.")
 
 
@@ -64,6 +66,12 @@ class Renderer:
             raise HTTPException(404)
         headers = {**HEADERS, "cache-control": "public, max-age=31536000, immutable"}
         return Response(self._files[name], 200, headers, STATIC[name])
+
+
+def with_scripts(answer: Response) -> Response:
+    """Let a page use a script of ours."""
+    answer.headers.update(SCRIPTS)
+    return answer
 
 
 def as_page(text: str, status: int = 200) -> Response:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args, get_origin
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from pydantic import SecretStr
 from starlette.background import BackgroundTask
@@ -20,10 +20,9 @@ from starlette.routing import BaseRoute
 
 from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.files.private import FileError
-from aperture_dagster.front_door import sign_in
-from aperture_dagster.front_door.gate import AGAIN, Refused
 from aperture_dagster.front_door.house import TOO_OLD, House, Visit
-from aperture_dagster.front_door.rendering import HEADERS
+from aperture_dagster.front_door.operators import after_password, author_of, for_operators
+from aperture_dagster.front_door.rendering import with_scripts
 from aperture_dagster.front_door.settings_rules import LOCKED
 from aperture_dagster.front_door.settings_store import MEANWHILE, SET_OUTSIDE, Change, Conflict, Present, SettingsStore
 from aperture_dagster.front_door.settings_words import EFFECTS, FIRST, GROUPS, LABELS
@@ -43,7 +42,6 @@ COSTS = f"{PATH}/embedder"
 FIRST_GROUP = "first"
 IMPATIENT = {"media_server_timeout_seconds": 5.0, "http_attempts": 1}
 """How long saving waits for a media server at another address."""
-SCRIPTS = {"content-security-policy": f"{HEADERS['content-security-policy']}; script-src 'self'; connect-src 'self'"}
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 NO_SERVER = marked("Without a media server, nobody could sign in here again. Remove it in the file.")
 SERVER_REFUSES = marked("Nothing was saved, because the media server cannot be used in this way:")
@@ -65,32 +63,6 @@ def routes(house: House) -> Sequence[BaseRoute]:
         house.form(f"{PATH}/change", functools.partial(propose, store), is_long=True),
         house.form(f"{PATH}/save", functools.partial(save, store), house.services),
     ]
-
-
-# Who may
-
-
-def for_operators(visit: Visit, target: str = PATH) -> Response | None:
-    """Return where somebody has to go first; None if they may see what operators see. Raises Refused if they may not.
-
-    ``target`` is where they go from there, below the prefix.
-    """
-    try:
-        visit.house.gate.admit_operator(visit.request)
-    except Refused as refusal:
-        if refusal.status_code != 401:
-            raise
-        prefix = visit.house.prefix
-        return visit.back(prefix + sign_in.address(prefix + target, again=refusal.detail == AGAIN))
-    return None
-
-
-def _author(visit: Visit) -> tuple[str, str]:
-    """Return the id and the name of who sends a form."""
-    visitor = visit.visitor
-    if visitor is None or visitor.session is None:
-        raise HTTPException(403, TOO_OLD)
-    return visitor.session.user_id, visitor.user.name if visitor.user is not None else visitor.session.user_id
 
 
 # The page
@@ -268,12 +240,6 @@ def _page(
     return with_scripts(answer)
 
 
-def with_scripts(answer: Response) -> Response:
-    """Let a page use our script."""
-    answer.headers.update(SCRIPTS)
-    return answer
-
-
 def costs(visit: Visit) -> Response:
     """Show what each embedding model that could be configured costs for this library."""
     if (elsewhere := for_operators(visit, COSTS)) is not None:
@@ -346,9 +312,9 @@ def _name_of_page(visit: Visit) -> str | None:
 def propose(store: SettingsStore, visit: Visit) -> Response:
     """Check a change, and show what it would do, or what is wrong with it."""
     visit.require_csrf()
-    if (elsewhere := for_operators(visit)) is not None:
+    if (elsewhere := for_operators(visit, PATH)) is not None:
         return elsewhere
-    user_id, _name = _author(visit)
+    user_id, _name = author_of(visit)
     try:
         present = store.present()
     except FileError as error:
@@ -364,19 +330,26 @@ def propose(store: SettingsStore, visit: Visit) -> Response:
 
 
 def review(store: SettingsStore, visit: Visit) -> Response:
-    """Show what a change will do and what is started anew, before it is saved."""
+    """Show what a change does, and what starts anew for it, before it is saved."""
     number = visit.request.query_params.get("change", "")
+    change = _proposed(store, visit, number)
+    return _reviewed(store, visit, number, change) if isinstance(change, Change) else change
+
+
+def _proposed(store: SettingsStore, visit: Visit, number: str) -> Change | Response:
+    """Return a change that its author has proposed, or where they have to go before they see or save it.
+
+    Raises HTTPException 403 if there is none of that number, or it is somebody else's.
+    """
     target = f"{PATH}/review?{urlencode({'change': number})}"
     if (elsewhere := for_operators(visit, target)) is not None:
         return elsewhere
-    user_id, _name = _author(visit)
+    user_id, _name = author_of(visit)
     change = store.held(number, user_id, visit.house.clock.now())
     if change is None:
         raise HTTPException(403, TOO_OLD)
-    if change.needs_recent_sign_in and not visit.house.gate.has_just_signed_in(visit.visitor):
-        prefix = visit.house.prefix
-        return visit.back(prefix + sign_in.address(prefix + target, again=True))
-    return _reviewed(store, visit, number, change)
+    elsewhere = after_password(visit, target) if change.needs_recent_sign_in else None
+    return change if elsewhere is None else elsewhere
 
 
 def _reviewed(store: SettingsStore, visit: Visit, number: str, change: Change, problem: str = "") -> Response:
@@ -408,18 +381,13 @@ def _before_and_after(name: str, given: Given, text: str | None, _: Texts) -> tu
 
 
 def save(store: SettingsStore, visit: Visit) -> Response:
-    """Save a change that its author has seen, and have everything started anew."""
+    """Save a change that its author has seen, and start everything anew."""
     visit.require_csrf()
     number, prefix, _ = visit.form.get("change", ""), visit.house.prefix, visit.texts
-    target = f"{PATH}/review?change={quote(number, safe='')}"
-    if (elsewhere := for_operators(visit, target)) is not None:
-        return elsewhere
-    user_id, name = _author(visit)
-    change = store.held(number, user_id, visit.house.clock.now())
-    if change is None:
-        raise HTTPException(403, TOO_OLD)
-    if change.needs_recent_sign_in and not visit.house.gate.has_just_signed_in(visit.visitor):
-        return visit.back(prefix + sign_in.address(prefix + target, again=True))
+    change = _proposed(store, visit, number)
+    if not isinstance(change, Change):
+        return change
+    _user_id, name = author_of(visit)
     try:
         present = store.present()
         # It may have been valid only with what somebody has changed since.

@@ -32,7 +32,8 @@ from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.house import TOO_OFTEN, TOO_OLD, read_body, safe_path
 from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.front_door.not_set_up import HEALTH
-from aperture_dagster.front_door.rendering import HEADERS, NO_STORE, Renderer, as_page
+from aperture_dagster.front_door.proxies import is_of_this_machine
+from aperture_dagster.front_door.rendering import NO_STORE, Renderer, as_page, with_scripts
 from aperture_dagster.front_door.server import network_of
 from aperture_dagster.front_door.set_up import checks
 from aperture_dagster.front_door.set_up.checks import OFFERS, Problem, settings_with
@@ -41,7 +42,7 @@ from aperture_dagster.front_door.throttle import Throttle
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings, environment_names, settings_set_outside
 from aperture_dagster.settings.home import env_file, host_timezone
-from aperture_dagster.settings.types import is_loopback, parse_authority
+from aperture_dagster.settings.types import parse_authority
 from aperture_dagster.texts import LANGUAGES, Texts, marked
 
 _LOG = logging.getLogger(__name__)
@@ -77,7 +78,6 @@ ABOUT = {
     "finish": marked("The settings are written to the file .env in the home of this program. Then the library is read, "
                      "and the first lists appear within minutes."),
 }  # fmt: skip
-SCRIPTED = {"content-security-policy": HEADERS["content-security-policy"] + "; script-src 'self'"}
 
 Form = Mapping[str, Sequence[str]]
 
@@ -220,9 +220,7 @@ class SetUp:
 
     def _is_from_elsewhere(self, request: Request) -> bool:
         """Return whether somebody on another machine asks, although only this one was expected, and needs no code."""
-        is_forwarded = {"x-forwarded-for", "forwarded", "x-real-ip"} & set(request.headers)
-        is_here = request.client is not None and is_loopback(request.client.host)
-        return not self._start.code and (bool(is_forwarded) or not is_here)
+        return not self._start.code and not is_of_this_machine(request)
 
     def _is_admitted(self, request: Request) -> bool:
         shown = request.cookies.get(COOKIE, "")
@@ -453,9 +451,7 @@ class SetUp:
             problems=defaultdict(str, {name: said(problem) for name, problem in view.problems.items()}),
             facts=self._facts(_, accepted) if step == "finish" else (), this_page=f"{self._prefix}/{query}",
         )  # fmt: skip
-        answer = as_page(text, status)
-        answer.headers.update(SCRIPTED)
-        return answer
+        return with_scripts(as_page(text, status))
 
     def _facts(self, _: Texts, accepted: Mapping[str, str]) -> list[tuple[str, str]]:
         """Return what was chosen, without secrets."""
