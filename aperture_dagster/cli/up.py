@@ -137,7 +137,7 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
 
 
 def _arguments(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, port: int | None) -> list[str]:
-    """Return the arguments of a command that starts the same anew; what was not given comes from the settings then."""
+    """Return the arguments with which to start again; what was not given here is then read from the settings."""
     given = {"--home": home and str(Path(home).expanduser().resolve()), "--host": host, "--port": port}
     options = [part for name, value in given.items() if value is not None for part in (name, str(value))]
     return [*(["--demo", *shlex.split(" ".join(stand_ins.options()))] if on_demo else []), *options]

@@ -84,7 +84,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> str:
-    """Return the text of a file that is ours, without following a link; empty if there is none."""
+    """Return the text of a file that belongs to this user; empty if there is none. A link is not followed."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -166,7 +166,7 @@ def _replaced(binding: Binding, value: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """Return a value as it stands in a file.
+    """Return a value as it is written in a file.
 
     Raises:
         ValueError: there is no way to write it.

@@ -257,7 +257,7 @@ def create_server(app: ASGIApp, proxies: Proxies | None = None, **options: Any) 
 
 
 def run(server: uvicorn.Server, listening: socket.socket | None = None) -> None:
-    """Run a server until a signal arrives, or it is told to end; SIGTERM ends the process with 0. For the main thread.
+    """Run a server in the main thread until it is told to end, or a signal arrives; after SIGTERM the exit code is 0.
 
     ``listening`` is a socket to serve, in place of one at the server's own address. It stays open.
     """

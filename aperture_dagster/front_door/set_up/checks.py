@@ -1,7 +1,7 @@
 """What set-up tests, from where the program runs: the media server, accounts, keys and the folder of lists.
 
-What does not work is a :class:`Problem`, a sentence for whoever sets up; all requests are those of the product's own
-clients.
+A check that fails raises :class:`Problem`, with a sentence for whoever sets up. All requests are made by the clients of
+the product.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def find_media_server(typed: str, settings: Settings) -> Found:
     """Find the media server at an address as somebody types it, or pastes it from a browser.
 
     Raises:
-        Problem: there is none; with the address of one nearby, if there is one.
+        Problem: no server answers there. It names an address nearby at which one does, if there is any.
     """
     url = _cleaned(typed)
     try:
@@ -96,7 +96,7 @@ def find_media_server(typed: str, settings: Settings) -> Found:
 
 
 def _cleaned(typed: str) -> str:
-    """Return an address without what browsers show behind it. Raises Problem if it is none."""
+    """Return an address without the path and query of the page that it was copied from. Raises Problem if it is none."""
     text = typed.strip()
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")

@@ -139,7 +139,7 @@ class SetUp:
 
     Args:
         start: how it was started.
-        settings: those of the environment and of ``.env``, as far as they go.
+        settings: those of the environment and of ``.env``, which may be incomplete.
         stop: ends the server; :attr:`becomes` says what is started then.
         prefix: path below which everything is served; empty, or with a leading slash.
     """

@@ -52,13 +52,13 @@ class Progress:
 
 
 def progress_file(settings: Settings) -> Path:
-    """Return where the progress is: in the operator's own home, not in that of a demo."""
+    """Return the file that the progress is kept in, which is in the operator's home, never in that of a demo."""
     home = settings.home.expanduser().resolve() if settings.home is not None else default_home()
     return home / FOLDER / FILE
 
 
 def read_progress(path: Path) -> Progress:
-    """Read the progress; that of the beginning if there is none, or if it cannot be understood."""
+    """Read the progress. Set-up begins at the first step if there is none, or if it is malformed."""
     try:
         stored = json.loads(path.read_bytes())
     except (OSError, ValueError):
