@@ -88,7 +88,9 @@ class House:
         impatient = settings.model_copy(update=hasty)
         self.posters = Posters(functools.partial(known_server, impatient, database))
         self.watch = ServerWatch(MediaServers(impatient, self.written))
-        self.renderer = Renderer(prefix, is_demo=gate.is_open, requests=why_not_configured(settings) is None)
+        self.renderer = Renderer(
+            prefix, is_demo=gate.is_open, installable=True, requests=why_not_configured(settings) is None
+        )
 
     def takes_part(self, connection: Connection) -> list[User]:
         """Return who has lists."""

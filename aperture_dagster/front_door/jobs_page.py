@@ -23,7 +23,7 @@ from aperture_dagster.front_door.examination import Examination
 from aperture_dagster.front_door.house import House, Visit, read_form
 from aperture_dagster.front_door.jobs_board import JobsBoard
 from aperture_dagster.front_door.operators import after_password, for_operators
-from aperture_dagster.front_door.rendering import HEADERS, NO_STORE, with_scripts
+from aperture_dagster.front_door.rendering import HEADERS, NO_STORE
 from aperture_dagster.model import duration
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
 from aperture_dagster.texts import Texts, marked
@@ -119,7 +119,7 @@ class JobsPage:
             restore=f"aperture restore {shlex.quote(str(backups[0].path))}" if backups else "",
             csrf=house.gate.csrf(visit.request),
         )
-        return with_scripts(answer)
+        return answer
 
     async def act(self, action: Callable[[Visit], object], request: Request) -> Response:
         """Do what a form asks for, and lead back to the job."""

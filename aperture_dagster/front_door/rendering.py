@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,28 @@ from aperture_dagster.texts import LANGUAGES, Texts, marked
 HERE = Path(__file__).parent
 STATIC = {
     "aperture.css": "text/css; charset=utf-8",
+    "aperture.js": "text/javascript; charset=utf-8",
     "aperture.svg": "image/svg+xml",
+    "icon-180.png": "image/png",
+    "icon-192.png": "image/png",
+    "icon-512.png": "image/png",
     "jobs.js": "text/javascript; charset=utf-8",
     "settings.js": "text/javascript; charset=utf-8",
     "set_up.js": "text/javascript; charset=utf-8",
+    "worker.js": "text/javascript; charset=utf-8",
 }
 NO_STORE = {"cache-control": "private, no-store"}
+# The addresses of files change with what is in them.
+FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
 HEADERS = {
-    "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
-SCRIPTS = {"content-security-policy": f"{HEADERS['content-security-policy']}; script-src 'self'; connect-src 'self'"}
-"""In place of the same header, on pages that load a script of ours."""
 DEMO = marked("This is a demo: an invented household, and stand-ins for all services.")
 
 
@@ -60,18 +67,14 @@ class Renderer:
         """Return a page as text; ``notice`` is what its reader should know first."""
         return self._templates.get_template(template).render(_=_, **{"notice": "", **values})
 
-    def file(self, name: str) -> Response:
-        """Return a file that pages load. Raises HTTPException 404 if there is none of that name."""
+    def file(self, name: str, keep: Mapping[str, str] = FOR_EVER) -> Response:
+        """Return a file that pages load. Raises HTTPException 404 if there is none of that name.
+
+        ``keep`` is the header that says how long it may be kept.
+        """
         if name not in STATIC:
             raise HTTPException(404)
-        headers = {**HEADERS, "cache-control": "public, max-age=31536000, immutable"}
-        return Response(self._files[name], 200, headers, STATIC[name])
-
-
-def with_scripts(answer: Response) -> Response:
-    """Let a page use a script of ours."""
-    answer.headers.update(SCRIPTS)
-    return answer
+        return Response(self._files[name], 200, {**HEADERS, **keep}, STATIC[name])
 
 
 def as_page(text: str, status: int = 200) -> Response:

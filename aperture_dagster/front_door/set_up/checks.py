@@ -96,7 +96,7 @@ def find_media_server(typed: str, settings: Settings) -> Found:
 
 
 def _cleaned(typed: str) -> str:
-    """Return an address without the path and query of the page that it was copied from. Raises Problem if it is none."""
+    """Return an address without path and query of the page that it was copied from. Raises Problem if it is none."""
     text = typed.strip()
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")

@@ -33,7 +33,7 @@ from aperture_dagster.front_door.house import TOO_OFTEN, TOO_OLD, read_body, saf
 from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.front_door.not_set_up import HEALTH
 from aperture_dagster.front_door.proxies import is_of_this_machine
-from aperture_dagster.front_door.rendering import NO_STORE, Renderer, as_page, with_scripts
+from aperture_dagster.front_door.rendering import NO_STORE, Renderer, as_page
 from aperture_dagster.front_door.server import network_of
 from aperture_dagster.front_door.set_up import checks
 from aperture_dagster.front_door.set_up.checks import OFFERS, Problem, settings_with
@@ -451,7 +451,7 @@ class SetUp:
             problems=defaultdict(str, {name: said(problem) for name, problem in view.problems.items()}),
             facts=self._facts(_, accepted) if step == "finish" else (), this_page=f"{self._prefix}/{query}",
         )  # fmt: skip
-        return with_scripts(as_page(text, status))
+        return as_page(text, status)
 
     def _facts(self, _: Texts, accepted: Mapping[str, str]) -> list[tuple[str, str]]:
         """Return what was chosen, without secrets."""
