@@ -31,7 +31,7 @@ FIELDS = st.dictionaries(
     st.text(max_size=20)
     | st.sampled_from(["1", "-1", str(2**63), "9" * 5000, "٣", "\0", "//evil.example", "/\\evil", "/\n"]),
 )  # fmt: skip
-PATHS = (*LISTS, "/titles/1", "/sign-in", "/pictures/1", "/static/x", "/unsubscribe/1")
+PATHS = (*LISTS, "/titles/1", "/sign-in", "/pictures/1", "/static/x", "/unsubscribe/1", "/year/2026")
 FORMS = ("/sign-in", "/sign-in/quick-connect", "/sign-out", *CHANGES, *SERVICES)
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
