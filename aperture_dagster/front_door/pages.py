@@ -17,6 +17,9 @@ from starlette.routing import BaseRoute, Route
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.stored_users import server_identity
 from aperture_dagster.discovery.suitability import today_of
+from aperture_dagster.evening.tonight import tonight
+from aperture_dagster.evening.wishes import AGES, LENGTHS, MOST_GENRES
+from aperture_dagster.evening.wishes import NAMES as WISHES
 from aperture_dagster.front_door import sign_in
 from aperture_dagster.front_door.choices import offer_to
 from aperture_dagster.front_door.first_lists import REFRESH_SECONDS, read_first_lists
@@ -43,6 +46,7 @@ from aperture_dagster.shelves import (
 from aperture_dagster.texts import marked
 
 KEPT_PAGES = 200
+MOST_WISHES = MOST_GENRES + 8
 ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 LISTS = {
     "/": (marked("For you"), for_you),
@@ -52,6 +56,7 @@ LISTS = {
     "/later": (marked("For later"), for_later),
     "/taste": (marked("My taste"), my_taste),
 }
+TONIGHT = "/tonight"
 KeptPages = dict[Hashable, tuple[str, str]]
 """Pages as text, each with the state in which it was made."""
 
@@ -62,6 +67,7 @@ def routes(house: House) -> Sequence[BaseRoute]:
     kept: KeptPages = {}
     return [
         *(house.page(path, partial(show, kept, read, "titles.html")) for path, (_, read) in LISTS.items()),
+        house.page(TONIGHT, partial(show, kept, tonight, "titles.html")),
         house.page("/titles/{work:int}", partial(show, kept, one_title, "title.html")),
         Route("/pictures/{item}", partial(picture, house)),
         house.quick("/static/{name}", lambda visit: house.renderer.file(visit.request.path_params["name"])),
@@ -73,9 +79,13 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
     """Show titles that are read for whoever visits, or for whom an administrator names."""
     house, request, _ = visit.house, visit.request, visit.texts
     here = request.url.path.removeprefix(house.prefix)
+    is_list = here in LISTS or here == TONIGHT
+    pairs = request.query_params.multi_items() if here == TONIGHT else []
+    wishes = [(name, value) for name, value in pairs if name in WISHES][:MOST_WISHES]
     visitor = visit.visitor
     if visitor is None:
-        return visit.back(house.prefix + sign_in.address(house.prefix + here))
+        target = f"{house.prefix}{here}{'?' if wishes else ''}{urlencode(wishes, quote_via=quote)}"
+        return visit.back(house.prefix + sign_in.address(target))
     if request.path_params.get("work", 0) >= LARGEST_ID:
         raise HTTPException(404)
     asked, back = request.query_params.get("as"), safe_path(request.query_params.get("from"), house.prefix)
@@ -91,6 +101,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
             here,
             asked,
             back,
+            tuple(wishes),
             request.url.hostname,
             visitor.is_administrator,
             visitor.operates,
@@ -103,7 +114,8 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
             return as_page(text)
         people = house.takes_part(connection)
         viewer = _viewer(visitor, people, asked)
-        page = read(connection, viewer, visit.settings, now, _, **request.path_params)
+        given = {"asked": wishes} if here == TONIGHT else request.path_params
+        page = read(connection, viewer, visit.settings, now, _, **given)
         if page is None:
             raise HTTPException(404)
         ratings = own_ratings(connection, viewer, page)
@@ -112,13 +124,14 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         link = _link(visit, server_identity(connection))
         offer = offer_to(connection, viewer, visit.settings) if here == "/taste" else None
         trouble = house.watch.trouble(connection)
-        waiting = read_first_lists(connection) if not page.shelves and here in LISTS else None
+        waiting = read_first_lists(connection) if not page.shelves and not wishes and is_list else None
     chosen = {"as": viewer.partition_key} if asked is not None else {}
     query = f"?{urlencode(chosen)}" if chosen else ""
+    kept_query = f"?{urlencode([*chosen.items(), *wishes])}" if chosen or wishes else ""
     text = house.renderer.text(
         template,
         _,
-        this_page=house.prefix + here + (query if here in LISTS else f"?{urlencode({**chosen, 'from': back})}"),
+        this_page=house.prefix + here + (kept_query if is_list else f"?{urlencode({**chosen, 'from': back})}"),
         page=page,
         heading=page.heading,
         notice=trouble and _(trouble),
@@ -134,11 +147,14 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         tabs=[(path, name) for path, (name, _) in LISTS.items()],
         viewer=viewer.name,
         # Others may not find the same title.
-        others=[(one.partition_key, one.name) for one in people if visitor.operates and here in LISTS],
+        others=[(one.partition_key, one.name) for one in people if visitor.operates and is_list],
         operates=visitor.is_administrator,
         csrf=csrf,
         acts=bool(csrf) and viewer.user_id == own,
         query=query,
+        chosen=chosen,
+        lengths=LENGTHS,
+        ages=AGES,
     )
     # The newest pages come last. Other threads change this meanwhile. A page with a notice is not kept, so that the
     # next visit looks again whether what it says is still true; nor is one that waits for the first lists.

@@ -31,7 +31,7 @@ Result = Literal["taste_profiles", "recommendations"]
 # The tables of each result.
 TABLES: dict[Result, tuple[str, ...]] = {
     "taste_profiles": ("taste_profiles", "taste_weights"),
-    "recommendations": ("recommendations",),
+    "recommendations": ("recommendations", "whole_lists"),
 }
 # The tables that tastes are made from, and those that lists are made from as well.
 OF_TASTES = (

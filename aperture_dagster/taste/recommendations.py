@@ -20,7 +20,7 @@ from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.earned import EarnedWeights, read_earned
 from aperture_dagster.taste.histories import read_histories
 from aperture_dagster.taste.lists import read_copies, read_edges, read_titles, replace_recommendations, replace_rows
-from aperture_dagster.taste.tables import first_places
+from aperture_dagster.taste.tables import first_places, whole_lists
 from aperture_dagster.taste.vectors import read_vectors
 
 if TYPE_CHECKING:
@@ -191,10 +191,17 @@ def replace_places(connection: Connection, user_id: str, places: Sequence[Place]
 
 
 def replace_list(
-    connection: Connection, user_id: str, rows: Sequence[dict[str, Any]], places: Sequence[Place], *, today: date
+    connection: Connection,
+    user_id: str,
+    rows: Sequence[dict[str, Any]],
+    places: Sequence[Place],
+    *,
+    whole: Sequence[dict[str, Any]] = (),
+    today: date,
 ) -> WriteCounts:
-    """Replace a user's lists and places together; return what changed in the lists."""
+    """Replace a user's lists and places together, with their whole lists; return what changed in the lists."""
     replace_places(connection, user_id, places)
+    replace_rows(connection, whole_lists, whole, user_id=user_id)
     return replace_recommendations(connection, user_id, rows, today=today)
 
 
@@ -246,6 +253,13 @@ class Recommendations:
         """Return a user's rows of ``recommendations``."""
         ranked = self._model.for_user(user.user_id).to_dict("records")
         return [_recommendation_row(user, row, self._visible[user.user_id]) for row in ranked]
+
+    def whole_of(self, user: User) -> list[dict[str, Any]]:
+        """Return a user's rows of ``whole_lists``."""
+        return [
+            {"user_id": user.user_id, "media_type": media_type, "works": works.tolist(), "scores": scores.tolist()}
+            for media_type, (works, scores) in self._model.whole_lists(user.user_id).items()
+        ]
 
 
 def ranking_configs(settings: Settings, earned: EarnedWeights = MappingProxyType({})) -> dict[str, RankingConfig]:

@@ -99,6 +99,18 @@ recommendations = sa.Table(
     comment="The current list of each user, replaced as a whole.",
 )
 
+whole_lists = sa.Table(
+    "whole_lists",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, primary_key=True),
+    sa.Column("works", sa.ARRAY(sa.BigInteger), nullable=False, comment="the list, then all other titles by score"),
+    sa.Column("scores", sa.ARRAY(sa.REAL), nullable=False, comment="one for each of the works"),
+    one_of("media_type", MEDIA_TYPES),
+    info={"derived": True},
+    comment="Everything that could be on the list of each user, in order: for filters and evenings together.",
+)
+
 past_picks = sa.Table(
     "past_picks",
     metadata,

@@ -224,6 +224,15 @@ def connect_trakt(visit: Visit) -> None:
     visit.press("button", "Disconnect")
 
 
+def choose_for_tonight(visit: Visit) -> None:
+    visit.press("link", "For you")
+    visit.press("link", "Up to 90 minutes")
+    assert visit.page.get_by_label("How long?").input_value() == "90"
+    visit.page.get_by_label("How long?").select_option("")
+    visit.press("button", "Show")
+    assert visit.titles() == ["Heat 2000", "Alien & <Co> 2000"]
+
+
 def get_lost(visit: Visit) -> None:
     visit.open("/nowhere")
     assert "There is no such page" in visit.page.inner_text("main")
@@ -265,7 +274,7 @@ def read_in_german(visit: Visit) -> None:
         visit.fits()
 
 
-READING = (sign_in, read_each_page, skip_to_the_titles, get_lost)
+READING = (sign_in, read_each_page, skip_to_the_titles, choose_for_tonight, get_lost)
 DOING = (
     hide, undo, exclude_a_genre, rate, ask_for_more, request, connect_trakt, sign_out, look_at_the_pages_of_others,
     read_in_german,

@@ -75,3 +75,20 @@ def test_what_rests_makes_room_for_others(shelf: Shelf, ranked: Lists):
     first = ranked()
     tired = [shelf.item(one)["work_id"] for one in first[:3]]
     assert ranked(resting=tired)[0] not in first[:3]
+
+
+def test_the_whole_list_begins_like_the_list_and_goes_on_by_score(
+    shelf: Shelf, ranked: Lists, make_settings: Callable[..., Settings]
+):
+    ranked()
+    settings = make_settings(recommendations_movies={"per_list": 5})
+    with shelf.open() as connection:
+        ann, bob = sorted(read_users(connection), key=lambda user: user.name)
+    people: list[tuple[User, Collection[int]]] = [(ann, ()), (bob, ())]
+    made = Recommendations(logging.getLogger("test"), shelf.database, settings, people, model_key="m", as_of=NOW)
+    listed, (whole,) = made.of(ann), made.whole_of(ann)
+    assert len(listed) == 5 and [row["work_id"] for row in listed] == whole["works"][:5]
+    assert len(set(whole["works"])) == len(whole["works"]) == len(whole["scores"]) == FILMS - WATCHED
+    assert whole["scores"][5:] == sorted(whole["scores"][5:], reverse=True)
+    for row, score in zip(listed, whole["scores"], strict=False):
+        assert row["score"] == pytest.approx(score, abs=1e-3)

@@ -236,8 +236,9 @@ def recommendations(
         else:
             rows = lists.of(user)
             top = next_places(places[user.user_id], rest[user.user_id], rows, today)
+            whole = lists.whole_of(user)
             version, written = changes.store(
-                database, user.user_id, lambda one: replace_list(one, user.user_id, rows, top, today=today)
+                database, user.user_id, lambda one: replace_list(one, user.user_id, rows, top, whole=whole, today=today)
             )
         with database.transaction() as connection:
             shown = recommendation_table(connection, user.user_id)

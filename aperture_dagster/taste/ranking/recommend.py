@@ -310,11 +310,26 @@ class RankingModel:
             found["recommended_from"] = shares["recommended_from"] * standardise(signed_root(linked))
         return found
 
-    def _select(self, user_id: Hashable, media_type: str) -> tuple[Rows, Doubles, dict[str, Doubles]]:
-        """Return the rows of a list, best first, with the score of each and what each part adds to it."""
-        config, titles = self._config(media_type), self.people.titles.get(user_id, NO_TITLES)
-        candidates = self._candidates(user_id, media_type)
-        if not len(candidates) or config.limit < 1:
+    def whole_lists(self, user_id: Hashable) -> dict[str, tuple[Rows, Doubles]]:
+        """Return by media type the works of all candidates of one user, best first, with the score of each.
+
+        The titles on the list come first, as :meth:`for_user` ranks them, then all others by score.
+        """
+        found: dict[str, tuple[Rows, Doubles]] = {}
+        for media_type in self.library.rows:
+            candidates, score, _ = self._scored(user_id, media_type)
+            if not len(candidates):
+                continue
+            listed = np.searchsorted(candidates, self._select(user_id, media_type)[0])
+            by_score = np.lexsort((self.library.work_ids[candidates], -score))
+            order = np.concatenate([listed, by_score[~np.isin(by_score, listed)]])
+            found[media_type] = self.library.work_ids[candidates[order]], score[order]
+        return found
+
+    def _scored(self, user_id: Hashable, media_type: str) -> tuple[Rows, Doubles, dict[str, Doubles]]:
+        """Return the rows of the candidates, ascending, with the score of each and what each part adds to it."""
+        titles, candidates = self.people.titles.get(user_id, NO_TITLES), self._candidates(user_id, media_type)
+        if not len(candidates):
             return NO_ROWS, np.zeros(0), {}
         parts = self._parts(user_id, titles, media_type, candidates)
         score = sum(parts.values(), np.zeros(len(candidates)))
@@ -325,7 +340,14 @@ class RankingModel:
             lost[self.left[user_id].rows] = self.left[user_id].weights
             score = score - lost[candidates]
         # The last digits of long sums depend on how threads share the work; the lists must not.
-        score = np.round(score, 5)
+        return candidates, np.round(score, 5), parts
+
+    def _select(self, user_id: Hashable, media_type: str) -> tuple[Rows, Doubles, dict[str, Doubles]]:
+        """Return the rows of a list, best first, with the score of each and what each part adds to it."""
+        config = self._config(media_type)
+        candidates, score, parts = self._scored(user_id, media_type)
+        if not len(candidates) or config.limit < 1:
+            return NO_ROWS, np.zeros(0), {}
         tired = np.intersect1d(positions(np.array([*self.resting.get(user_id, ())]), self.library.index), candidates)
         limit = config.limit + len(tired)
         chosen = select(self.library, candidates, score, limit=limit, diversity=config.diversity)
