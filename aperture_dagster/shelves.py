@@ -29,6 +29,7 @@ from aperture_dagster.members.for_later import titles_for_later
 from aperture_dagster.members.hidden import dismissed_titles
 from aperture_dagster.members.more_like_this import titles_to_follow
 from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
+from aperture_dagster.members.watched_together import titles_watched_together
 from aperture_dagster.model import Clock
 from aperture_dagster.popularity.series import episode_label
 from aperture_dagster.popularity.shows import shows_table
@@ -328,11 +329,13 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
     shares = liked_genres(connection, [user_id])[user_id]
     hidden, wanted = dismissed_titles(connection, user_id), titles_to_follow(connection, user_id)
     excluded = choices_of(connection, user_id).excluded_genres
-    allowed = allowed_works(connection, viewer, settings, works_of([*hidden, *wanted]))
+    shared = titles_watched_together(connection, user_id)
+    allowed = allowed_works(connection, viewer, settings, works_of([*hidden, *wanted, *shared]))
     undo, show_again = ("/more-like-this/undo", marked("Undo")), ("/not-for-me/undo", marked("Show it again"))
     shelves = [
         Shelf(marked("Recently watched"), cards_of(recent, visible, lambda row: [day(row["played_at"])])),
         Shelf(marked("More like these"), said(wanted, "asked_at"), undo),
+        Shelf(marked("Watched together"), said(shared, "watched_at"), ("/together/watched/undo", marked("Undo"))),
         Shelf(marked("Not for you"), said(hidden, "dismissed_at"), show_again),
     ]
     return Page(

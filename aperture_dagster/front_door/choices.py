@@ -71,6 +71,12 @@ def exclude_genres(connection: Connection, visit: Visit) -> None:
     write_choices(connection, visit.member.user_id, replace(chosen, excluded_genres=tuple(ticked)))
 
 
+def join_evenings(connection: Connection, visit: Visit) -> None:
+    """Store whether others may count a member in for evenings together."""
+    chosen = choices_of(connection, visit.member.user_id)
+    write_choices(connection, visit.member.user_id, replace(chosen, together="together" in visit.form))
+
+
 def choose(connection: Connection, visit: Visit) -> None:
     """Store what a member chose; what they are not offered, or were not when the form was opened, stays.
 

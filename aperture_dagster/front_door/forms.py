@@ -15,13 +15,16 @@ from starlette.routing import BaseRoute
 from aperture_dagster.discovery.requests import NoSeerrUser, open_desk
 from aperture_dagster.discovery.seerr import RequestRefused, why_not_configured
 from aperture_dagster.discovery.suggestions import dismiss_title, undo_dismissal, wish_for
-from aperture_dagster.front_door.choices import choose, exclude_genres
+from aperture_dagster.evening.company import parse_company, who_may_be_here
+from aperture_dagster.front_door.choices import choose, exclude_genres, join_evenings
 from aperture_dagster.front_door.house import TOO_OFTEN, Answer, House, Visit
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.members.choices import end_letters as unsubscribe
 from aperture_dagster.members.for_later import put_aside, take_off
 from aperture_dagster.members.hidden import dismissed_titles
 from aperture_dagster.members.more_like_this import want_more, want_no_more
+from aperture_dagster.members.visible_titles import titles_in_sight
+from aperture_dagster.members.watched_together import forget_watched, note_watched
 from aperture_dagster.ratings.merge import HIGHEST, LOWEST
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.shelves import CONNECT
@@ -119,6 +122,20 @@ def drop(connection: Connection, visit: Visit) -> None:
     take_off(connection, visit.member.user_id, visit.work)
 
 
+def watched(connection: Connection, visit: Visit) -> None:
+    """Note that a member watched a title, with those who are here, join, and may see it."""
+    title, now = visit.title(connection), visit.house.clock.now()
+    others = who_may_be_here(connection, visit.member, visit.settings)
+    company = parse_company(visit.member, others, [("with", key) for key in visit.form.get("with", "").split()])
+    there = [user.user_id for user in company.people if titles_in_sight(connection, user, [visit.work])]
+    note_watched(connection, there, visit.work, title, now=now)
+
+
+def not_watched(connection: Connection, visit: Visit) -> None:
+    """Take back for a member that they watched a title together with others."""
+    forget_watched(connection, visit.member.user_id, visit.work)
+
+
 def request_title(visit: Visit) -> Response:
     """Show what a request for a suggested title would be, and send it once its member has seen just that."""
     if why_not_configured(visit.settings) is not None:
@@ -210,7 +227,10 @@ CHANGES: Mapping[str, Change] = {
     "/more-like-this/undo": unfollow,
     "/for-later": keep,
     "/for-later/undo": drop,
+    "/together/watched": watched,
+    "/together/watched/undo": not_watched,
     "/choices": choose,
+    "/together/join": join_evenings,
     "/genres": exclude_genres,
 }
 """Paths of forms, each with what it changes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -17,15 +17,16 @@ from starlette.routing import BaseRoute, Route
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.stored_users import server_identity
 from aperture_dagster.discovery.suitability import today_of
+from aperture_dagster.evening import company, wishes
+from aperture_dagster.evening.company import together
 from aperture_dagster.evening.tonight import tonight
-from aperture_dagster.evening.wishes import AGES, LENGTHS, MOST_GENRES
-from aperture_dagster.evening.wishes import NAMES as WISHES
 from aperture_dagster.front_door import sign_in
 from aperture_dagster.front_door.choices import offer_to
 from aperture_dagster.front_door.first_lists import REFRESH_SECONDS, read_first_lists
 from aperture_dagster.front_door.gate import Visitor
 from aperture_dagster.front_door.house import LARGEST_ID, NO_MEMBER, House, Visit, safe_path
 from aperture_dagster.front_door.rendering import HEADERS, as_page
+from aperture_dagster.members.choices import choices_of
 from aperture_dagster.members.for_later import titles_for_later
 from aperture_dagster.members.more_like_this import titles_to_follow
 from aperture_dagster.members.visible_titles import titles_in_sight
@@ -46,7 +47,6 @@ from aperture_dagster.shelves import (
 from aperture_dagster.texts import marked
 
 KEPT_PAGES = 200
-MOST_WISHES = MOST_GENRES + 8
 ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 LISTS = {
     "/": (marked("For you"), for_you),
@@ -56,7 +56,12 @@ LISTS = {
     "/later": (marked("For later"), for_later),
     "/taste": (marked("My taste"), my_taste),
 }
-TONIGHT = "/tonight"
+ASKING: Mapping[str, tuple[Callable[..., Page], Collection[str]]] = {
+    "/tonight": (tonight, wishes.NAMES),
+    "/together": (together, company.NAMES),
+}
+"""Paths of lists that are made for what the address asks, each with the parameters that count."""
+MOST_ASKED = 30
 KeptPages = dict[Hashable, tuple[str, str]]
 """Pages as text, each with the state in which it was made."""
 
@@ -67,7 +72,7 @@ def routes(house: House) -> Sequence[BaseRoute]:
     kept: KeptPages = {}
     return [
         *(house.page(path, partial(show, kept, read, "titles.html")) for path, (_, read) in LISTS.items()),
-        house.page(TONIGHT, partial(show, kept, tonight, "titles.html")),
+        *(house.page(path, partial(show, kept, read, "titles.html")) for path, (read, _) in ASKING.items()),
         house.page("/titles/{work:int}", partial(show, kept, one_title, "title.html")),
         Route("/pictures/{item}", partial(picture, house)),
         house.quick("/static/{name}", lambda visit: house.renderer.file(visit.request.path_params["name"])),
@@ -79,12 +84,12 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
     """Show titles that are read for whoever visits, or for whom an administrator names."""
     house, request, _ = visit.house, visit.request, visit.texts
     here = request.url.path.removeprefix(house.prefix)
-    is_list = here in LISTS or here == TONIGHT
-    pairs = request.query_params.multi_items() if here == TONIGHT else []
-    wishes = [(name, value) for name, value in pairs if name in WISHES][:MOST_WISHES]
+    is_list = here in LISTS or here in ASKING
+    counting = ASKING[here][1] if here in ASKING else ()
+    asked_for = [pair for pair in request.query_params.multi_items() if pair[0] in counting and pair[1]][:MOST_ASKED]
     visitor = visit.visitor
     if visitor is None:
-        target = f"{house.prefix}{here}{'?' if wishes else ''}{urlencode(wishes, quote_via=quote)}"
+        target = f"{house.prefix}{here}{'?' if asked_for else ''}{urlencode(asked_for, quote_via=quote)}"
         return visit.back(house.prefix + sign_in.address(target))
     if request.path_params.get("work", 0) >= LARGEST_ID:
         raise HTTPException(404)
@@ -101,7 +106,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
             here,
             asked,
             back,
-            tuple(wishes),
+            tuple(asked_for),
             request.url.hostname,
             visitor.is_administrator,
             visitor.operates,
@@ -114,7 +119,10 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
             return as_page(text)
         people = house.takes_part(connection)
         viewer = _viewer(visitor, people, asked)
-        given = {"asked": wishes} if here == TONIGHT else request.path_params
+        given = {"asked": asked_for} if here in ASKING else request.path_params
+        if here == "/together":
+            # In a demo nobody can say that others may count them in.
+            given = {**given, "everybody": house.gate.is_open}
         page = read(connection, viewer, visit.settings, now, _, **given)
         if page is None:
             raise HTTPException(404)
@@ -123,11 +131,16 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         put_aside = {row["work_id"] for row in titles_for_later(connection, viewer.user_id)}
         link = _link(visit, server_identity(connection))
         offer = offer_to(connection, viewer, visit.settings) if here == "/taste" else None
+        joins = choices_of(connection, viewer.user_id).together if here == "/taste" else False
         trouble = house.watch.trouble(connection)
-        waiting = read_first_lists(connection) if not page.shelves and not wishes and is_list else None
+        waiting = (
+            read_first_lists(connection)
+            if not page.shelves and here in (*LISTS, "/tonight") and not asked_for
+            else None
+        )
     chosen = {"as": viewer.partition_key} if asked is not None else {}
     query = f"?{urlencode(chosen)}" if chosen else ""
-    kept_query = f"?{urlencode([*chosen.items(), *wishes])}" if chosen or wishes else ""
+    kept_query = f"?{urlencode([*chosen.items(), *asked_for])}" if chosen or asked_for else ""
     text = house.renderer.text(
         template,
         _,
@@ -144,7 +157,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         link=link,
         here=here,
         back=back,
-        tabs=[(path, name) for path, (name, _) in LISTS.items()],
+        tabs=[*((path, name) for path, (name, _) in LISTS.items()), ("/together", marked("Together"))],
         viewer=viewer.name,
         # Others may not find the same title.
         others=[(one.partition_key, one.name) for one in people if visitor.operates and is_list],
@@ -153,8 +166,10 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         acts=bool(csrf) and viewer.user_id == own,
         query=query,
         chosen=chosen,
-        lengths=LENGTHS,
-        ages=AGES,
+        lengths=wishes.LENGTHS,
+        ages=wishes.AGES,
+        guest_ages=company.GUEST_AGES,
+        joins=joins,
     )
     # The newest pages come last. Other threads change this meanwhile. A page with a notice is not kept, so that the
     # next visit looks again whether what it says is still true; nor is one that waits for the first lists.

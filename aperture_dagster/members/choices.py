@@ -31,6 +31,7 @@ class Choices:
         newsletter: whether they get one.
         address: e-mail address that it is sent to; None: the one that is known of them.
         language: in which it is, such as ``de-AT``.
+        together: whether others may count them in for evenings together, and note what they watched then.
     """
 
     publish: bool = True
@@ -39,6 +40,7 @@ class Choices:
     newsletter: bool = False
     address: str | None = field(default=None, repr=False)
     language: str | None = None
+    together: bool = False
 
 
 def read_choices(connection: Connection) -> dict[str, Choices]:

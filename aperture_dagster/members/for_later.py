@@ -29,8 +29,10 @@ def take_off(connection: Connection, user_id: str, work_id: int) -> None:
     execute(connection, "DELETE FROM for_later WHERE (user_id, work_id) = (:user, :work)", user=user_id, work=work_id)
 
 
-_WATCHED = """EXISTS (SELECT 1 FROM plays p
-    WHERE (p.user_id, p.work_id) = (l.user_id, l.work_id) AND p.played_at > l.added_at)"""
+_WATCHED = """(EXISTS (SELECT 1 FROM plays p
+      WHERE (p.user_id, p.work_id) = (l.user_id, l.work_id) AND p.played_at > l.added_at)
+    OR EXISTS (SELECT 1 FROM watched_together t
+      WHERE (t.user_id, t.work_id) = (l.user_id, l.work_id) AND t.watched_at > l.added_at))"""
 
 
 def titles_for_later(connection: Connection, user_id: str) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ def said_hashes(connection: Connection) -> dict[str, str]:
           WHERE cardinality(excluded_genres) > 0
           UNION ALL SELECT user_id, work_id, 'more', NULL, asked_at FROM more_like_this
           UNION ALL SELECT user_id, import_id, 'imported', NULL, imported_at FROM history_imports
+          UNION ALL SELECT user_id, work_id, 'together', NULL, watched_at FROM watched_together
           UNION ALL SELECT user_id, work_id, 'rated', rating, updated_at FROM ratings WHERE source = 'own') said
         GROUP BY user_id"""
     return {user_id: digest for user_id, digest in execute(connection, statement)}

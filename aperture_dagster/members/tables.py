@@ -84,6 +84,13 @@ member_choices = sa.Table(
     ),
     sa.Column("newsletter", sa.Boolean, nullable=False),
     sa.Column("address", sa.Text, comment="e-mail address for it, or an encrypted one of apprise; null: that in users"),
+    sa.Column(
+        "together",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.text("false"),
+        comment="whether others may count them in for evenings together, and note what they watched then",
+    ),
     sa.Column("language", sa.Text, comment="in which it is, such as de-AT"),
     sa.Column(
         "unsubscribe_key",
@@ -95,4 +102,14 @@ member_choices = sa.Table(
     ),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     comment="What members chose on their page; who chose nothing has no row.",
+)
+
+watched_together = sa.Table(
+    "watched_together",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=FOLLOWS_TITLE),
+    sa.Column("title", sa.Text, nullable=False, comment="as it was called then"),
+    sa.Column("watched_at", Moment, nullable=False),
+    comment="What users watched with others, as one of these said; lists count it as seen.",
 )

@@ -36,7 +36,7 @@ TABLES: dict[Result, tuple[str, ...]] = {
 # The tables that tastes are made from, and those that lists are made from as well.
 OF_TASTES = (
     "titles", "episodes", "watch_state", "plays", "ratings", "more_like_this",
-    "seen_elsewhere", "enriched_metadata",
+    "watched_together", "seen_elsewhere", "enriched_metadata",
 )  # fmt: skip
 OF_LISTS = (*OF_TASTES, "tmdb_metadata", "taste_weights", "dismissals", "member_choices")
 # The other columns of these change without any effect on a taste or a list.

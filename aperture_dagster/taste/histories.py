@@ -29,7 +29,10 @@ HISTORIES = f"""
       p.seen_at, coalesce(e.season, -1), CASE WHEN p.is_episode THEN coalesce(e.number, -p.item_id) END, p.play_count
       FROM plays p LEFT JOIN episodes e USING (item_id) WHERE p.imported_from IS NOT NULL
       UNION ALL SELECT user_id, 0, work_id, false, times > 0, times, 0, seen_at, is_liked, NULL, -1, NULL, times
-      FROM seen_elsewhere WHERE work_id IS NOT NULL),
+      FROM seen_elsewhere WHERE work_id IS NOT NULL
+      UNION ALL SELECT o.user_id, NULL, o.work_id, false, true, 1, 0, o.watched_at, false, o.watched_at, -1, NULL, 1
+      FROM watched_together o WHERE NOT EXISTS (
+        SELECT 1 FROM watch_state w WHERE (w.user_id, w.work_id) = (o.user_id, o.work_id) AND w.play_count > 0)),
     moments AS (
       SELECT user_id, work_id, is_episode, season, number, last_played_at, max(plays) AS plays,
       max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite,

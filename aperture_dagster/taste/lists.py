@@ -277,7 +277,8 @@ def recommendation_table(connection: Connection, user_id: str) -> list[dict[str,
     statement = """
         SELECT work_id, media_type, rank, score::float8 AS score, components, is_cold, listed_since, generated_at,
         because FROM recommendations WHERE user_id = :user
-        AND work_id NOT IN (SELECT work_id FROM hidden_works WHERE user_id = :user) ORDER BY media_type, rank"""
+        AND work_id NOT IN (SELECT work_id FROM hidden_works WHERE user_id = :user)
+        AND work_id NOT IN (SELECT work_id FROM watched_together WHERE user_id = :user) ORDER BY media_type, rank"""
     rows = read_rows(connection, statement, user=user_id)
     # Reasons repeat, so the names of each work are read once, by a list of ids that the planner knows to be short.
     works = {work for row in rows for work in (row["work_id"], *row["because"])}

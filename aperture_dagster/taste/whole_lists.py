@@ -8,7 +8,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from aperture_dagster.postgres.queries import array_of, execute, read_rows
+from aperture_dagster.ratings.in_force import ratings_in_force
 
+LOW_RATING = 4
+"""From 1 to 10: what is rated so, or lower, nobody wants to see again."""
 # A list that was made by an earlier version has no whole one yet.
 RANKED = """
     SELECT w.user_id, w.media_type, r.work_id, r.score, r.place FROM whole_lists w
@@ -20,7 +23,12 @@ RANKED = """
 # As for lists, a film that was begun once and left is not seen.
 SEEN = """
     SELECT DISTINCT user_id, work_id FROM watch_state WHERE user_id = ANY(CAST(:users AS text[]))
-    AND (played OR play_count > CASE WHEN position_share > 0 AND NOT is_episode THEN 1 ELSE 0 END)"""
+    AND (played OR play_count > CASE WHEN position_share > 0 AND NOT is_episode THEN 1 ELSE 0 END)
+    UNION SELECT user_id, work_id FROM watched_together WHERE user_id = ANY(CAST(:users AS text[]))
+    UNION SELECT user_id, work_id FROM plays
+    WHERE imported_from IS NOT NULL AND user_id = ANY(CAST(:users AS text[]))
+    UNION SELECT user_id, work_id FROM seen_elsewhere
+    WHERE work_id IS NOT NULL AND times > 0 AND user_id = ANY(CAST(:users AS text[]))"""
 # How long a film is, or most episodes of a series.
 LENGTHS = """
     SELECT work_id, percentile_disc(0.5) WITHIN GROUP (ORDER BY runtime_minutes) AS minutes FROM present_episodes
@@ -62,6 +70,33 @@ def fitting_works(
         connection, statement, users=[user_id], longest=longest, genres=list(genres),
         types=list(media_types), first=first_year, last=last_year,
     )  # fmt: skip
+
+
+def scores_of(connection: Connection, user_ids: Sequence[str]) -> dict[tuple[str, str], dict[int, float]]:
+    """Return by user and media type the scores of the works on their whole list."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    statement = f"SELECT user_id, media_type, work_id, score::float8 FROM ({RANKED}) r"
+    for user_id, media_type, work, score in execute(connection, statement, users=list(user_ids)):
+        found.setdefault((user_id, media_type), {})[work] = score
+    return found
+
+
+def unwanted_works(
+    connection: Connection, user_ids: Sequence[str]
+) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]]]:
+    """Return by user the works that they have seen, and those that they hid or rated low."""
+    seen: dict[str, set[int]] = {user_id: set() for user_id in user_ids}
+    for user_id, work in execute(connection, SEEN, users=list(user_ids)):
+        seen[user_id].add(work)
+    barred: dict[str, set[int]] = {}
+    for user_id in user_ids:
+        hidden = execute(connection, "SELECT work_id FROM hidden_works WHERE user_id = :user", user=user_id).scalars()
+        ratings = ratings_in_force(connection, user_id)
+        low = {work for work, rating in ratings.items() if rating.value is not None and rating.value <= LOW_RATING}
+        barred[user_id] = {*hidden, *low}
+    return {user: frozenset(works) for user, works in seen.items()}, {
+        user: frozenset(works) for user, works in barred.items()
+    }
 
 
 def facts_of(connection: Connection, works: Sequence[int]) -> dict[int, dict[str, Any]]:

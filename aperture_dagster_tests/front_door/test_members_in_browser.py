@@ -128,7 +128,7 @@ def read_each_page(visit: Visit) -> None:
         assert visit.page.get_by_role("link", name=name, exact=True).get_attribute("aria-current") == "page"
         shown[name] = visit.titles()
     assert list(shown.values()) == [
-        ["Heat 2000", "Alien & <Co> 2000"], ["Dark"], ["Up 2000", "Heat 2000"], ["Stalker 1999"], [],
+        ["Heat 2000", "Alien & <Co> 2000"], ["Dark"], ["Up 2000", "Heat 2000"], ["Stalker 1999"], [], [],
     ]  # fmt: skip
     visit.press("link", "For you")
     title = visit.page.get_by_role("link", name="Heat", exact=True)
@@ -233,6 +233,13 @@ def choose_for_tonight(visit: Visit) -> None:
     assert visit.titles() == ["Heat 2000", "Alien & <Co> 2000"]
 
 
+def see_what_suits_all(visit: Visit) -> None:
+    visit.press("link", "Together")
+    visit.page.get_by_label("A guest without an account").select_option("16")
+    visit.press("button", "Show")
+    assert visit.titles() == [], "what has no rating is nothing for a guest with a limit"
+
+
 def get_lost(visit: Visit) -> None:
     visit.open("/nowhere")
     assert "There is no such page" in visit.page.inner_text("main")
@@ -274,7 +281,7 @@ def read_in_german(visit: Visit) -> None:
         visit.fits()
 
 
-READING = (sign_in, read_each_page, skip_to_the_titles, choose_for_tonight, get_lost)
+READING = (sign_in, read_each_page, skip_to_the_titles, choose_for_tonight, see_what_suits_all, get_lost)
 DOING = (
     hide, undo, exclude_a_genre, rate, ask_for_more, request, connect_trakt, sign_out, look_at_the_pages_of_others,
     read_in_german,
