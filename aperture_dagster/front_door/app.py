@@ -19,6 +19,7 @@ from aperture_dagster.front_door import devices, forms, installable, pages, sett
 from aperture_dagster.front_door.api import Api
 from aperture_dagster.front_door.clients.routes import Clients
 from aperture_dagster.front_door.demo import DemoNotice
+from aperture_dagster.front_door.find_page import find_routes
 from aperture_dagster.front_door.gate import AGAIN, NO_OPERATOR, OPERATOR_SILENCE, Gate, Refused, texts_for
 from aperture_dagster.front_door.house import MOST_WAITING, House
 from aperture_dagster.front_door.lanes import Lane
@@ -40,6 +41,7 @@ def members_pages(house: House, *others: BaseRoute) -> Starlette:
     routes = [
         *others,
         *pages.routes(house),
+        *find_routes(house),
         *sign_in.routes(house),
         *devices.routes(house),
         *installable.routes(house),

@@ -80,13 +80,20 @@ def routes(house: House) -> Sequence[BaseRoute]:
     ]
 
 
-def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit: Visit) -> Response:
-    """Show titles that are read for whoever visits, or for whom an administrator names."""
+def show(
+    kept: KeptPages, read: Callable[..., Page | None], template: str, visit: Visit, *, question: str | None = None
+) -> Response:
+    """Show titles that are read for whoever visits, or for whom an administrator names.
+
+    ``question`` is what they look for, on the page that answers it.
+    """
     house, request, _ = visit.house, visit.request, visit.texts
     here = request.url.path.removeprefix(house.prefix)
-    is_list = here in LISTS or here in ASKING
+    is_list = here in LISTS or here in ASKING or question is not None
     counting = ASKING[here][1] if here in ASKING else ()
     asked_for = [pair for pair in request.query_params.multi_items() if pair[0] in counting and pair[1]][:MOST_ASKED]
+    if question:
+        asked_for = [("q", question)]
     visitor = visit.visitor
     if visitor is None:
         target = f"{house.prefix}{here}{'?' if asked_for else ''}{urlencode(asked_for, quote_via=quote)}"
@@ -166,6 +173,7 @@ def show(kept: KeptPages, read: Callable[..., Page | None], template: str, visit
         acts=bool(csrf) and viewer.user_id == own,
         query=query,
         chosen=chosen,
+        question=question or "",
         lengths=wishes.LENGTHS,
         ages=wishes.AGES,
         guest_ages=company.GUEST_AGES,
