@@ -102,11 +102,32 @@ def _first_evening(folder: Path, clusters: Path, simulator: RunningSimulator) ->
         browser.post("/sign-in", data={"name": administrator, "password": PASSWORD})
         titles = [title.name for title in world_titles(simulator)]
         wait(lambda: any(title in ask(browser) for title in titles))
-    assert read_env_file(home / ".env").keys() == {"APERTURE_MEDIA_SERVER_URL", "APERTURE_MEDIA_SERVER_API_KEY"}
+        change_country(browser)
+        wait(lambda: "Starting everything anew" in log.read_text())
+        wait(lambda: re.search(r'name="set.country"[^>]* value="AT"', ask(browser, "/settings")))
+        wait(lambda: any(title in ask(browser) for title in titles))
+    names = {"APERTURE_MEDIA_SERVER_URL", "APERTURE_MEDIA_SERVER_API_KEY", "APERTURE_COUNTRY"}
+    assert read_env_file(home / ".env").keys() == names
     key = read_env_file(home / ".env")["APERTURE_MEDIA_SERVER_API_KEY"]
     assert key not in log.read_text() and PASSWORD not in log.read_text()
     up.send_signal(signal.SIGINT)
     assert up.wait(PATIENCE) == 0, log.read_text()
+
+
+def change_country(browser: httpx.Client) -> None:
+    """Change a setting on its page, after which everything starts anew."""
+
+    def hidden(page: str, name: str) -> str:
+        found = re.search(rf'name="{re.escape(name)}" value="([^"]*)"', page)
+        assert found is not None, page
+        return found[1]
+
+    page = browser.get("/settings").text
+    fields = {name: hidden(page, name) for name in ("csrf", "seen.country")}
+    review = browser.post("/settings/change", data={**fields, "set.country": "AT"}).text
+    assert "Save these settings?" in review
+    fields = {name: hidden(review, name) for name in ("csrf", "change")}
+    assert "Saved" in browser.post("/settings/save", data=fields).text
 
 
 def world_titles(simulator: RunningSimulator) -> list[Any]:
