@@ -189,6 +189,18 @@ class ServerAccounts(ServiceClient):
             raise BadAnswer("the answer to a token names no server")
         return TokenOwner(parse_id(user.get("Id")), str(name or ""), policy.get("IsAdministrator") is True, server_id)
 
+    def people(self, token: str, user_id: str, name: str, kind: str, limit: int) -> list[tuple[str, str]]:
+        """Return ids and names of people of a kind, such as ``Actor``, as a client of a user finds them by name.
+
+        Raises:
+            ServiceError: the server does not answer, or not as expected.
+        """
+        self.transport.hide(token)
+        params = {"searchTerm": name, "personTypes": kind, "limit": str(limit), "userId": user_id}
+        answer = self.transport.send(self._with_token("/Persons", token, params=params))
+        people = objects(expect(answer.json(), dict, "the answer to a search for people").get("Items"))
+        return [(parse_id(person.get("Id")), str(person.get("Name") or "")) for person in people]
+
     def _program(self, token: str) -> TokenOwner:
         """Return the owner of an API key, after a request that only one, or an administrator, may make."""
         self.transport.send(self._with_token("/System/ActivityLog/Entries", token, params={"limit": "1"}))

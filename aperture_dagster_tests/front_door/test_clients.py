@@ -21,8 +21,10 @@ from aperture_dagster.front_door.clients.any_origin import open_paths
 from aperture_dagster.front_door.clients.tokens import REMEMBERED, RETRY
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.throttle import RATES
+from aperture_dagster.members.for_later import put_aside
 from aperture_dagster.model import Clock
 from aperture_dagster.simulator.responses import FaultRule
+from aperture_dagster.simulator.world import CastMember, WorldTitle
 from aperture_dagster_tests.front_door.door import PASSWORD, Door, operators_ui
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.shelf import NOW
@@ -176,7 +178,13 @@ def test_the_answers_have_the_form_of_the_recorded_ones(household: Household):
         for line in gzip.decompress((RECORDINGS / path).read_bytes()).splitlines():
             pair = json.loads(line)
             request, response = pair["request"], pair["response"]
-            if request["path"] not in (RECOMMENDATIONS, PROMOTED, "/api/watchlists", "/api/watchlists/1"):
+            if request["path"] not in (
+                RECOMMENDATIONS,
+                PROMOTED,
+                "/api/search",
+                "/api/watchlists",
+                "/api/watchlists/1",
+            ):
                 continue
             if "to" in request or request["method"] != "GET" or response["status"] != 200:
                 continue
@@ -355,7 +363,7 @@ def test_without_a_right_token_nobody_gets_anything(household: Household):
         {"authorization": 'MediaBrowser Token="a&ApiKey=demo"'}, {"x-emby-token": token},
         {"cookie": f"aperture_session={token}"},
     ):  # fmt: skip
-        for path in (RECOMMENDATIONS, PROMOTED, "/api/watchlists/1", "/api/watchlists"):
+        for path in (RECOMMENDATIONS, PROMOTED, "/api/watchlists/1", "/api/watchlists", "/api/search"):
             answer = household.client(address="10.0.0.1").get(path, params={**SERVER, "ApiKey": token}, headers=headers)
             assert (answer.status_code, answer.json()["error"]) == (401, "Unauthorized"), headers
             assert "Alien" not in answer.text
@@ -489,7 +497,7 @@ def test_pages_of_any_website_may_ask_these_paths_and_no_other(household: Househ
         "origin": ELSEWHERE, "access-control-request-method": "GET", "sec-fetch-site": "cross-site",
         "access-control-request-headers": "authorization,content-type",
     }  # fmt: skip
-    for path in (RECOMMENDATIONS, PROMOTED, "/api/watchlists", "/api/watchlists/1"):
+    for path in (RECOMMENDATIONS, PROMOTED, "/api/watchlists", "/api/watchlists/1", "/api/search"):
         answer = client.options(path, headers=asks)
         assert answer.status_code == 204 and answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["access-control-allow-headers"] == "authorization, content-type"
@@ -518,3 +526,69 @@ def test_below_a_prefix_the_root_answers_as_well(open_household: Callable[..., A
         for path in (RECOMMENDATIONS, f"/aperture{RECOMMENDATIONS}"):
             answer = household.ask(household.token("Anna"), path, host="elsewhere.example")
             assert answer.status_code == 200 and len(answer.json()["data"]) == 1
+
+
+def test_a_search_by_name_finds_titles_episodes_and_people(household: Household):
+    shelf = household.home.shelf
+    shelf.do("UPDATE titles SET title = 'Amélie: 100 % – l’amour', original_title = 'Le Fabuleux' WHERE title = 'Up'")
+    cast = (CastMember("Björk Guðmundsdóttir"), CastMember("Al Pacino"))
+    household.door.simulator.state.add_title(
+        WorldTitle("movie:900", "movie", "Heat", 1995, cast=cast, directors=("Al Mann",))
+    )
+    token, state = household.token("Ben"), household.door.simulator.state
+
+    def found(q: str, shown: str = token, **query: Any) -> dict[str, Any]:
+        answer = household.ask(shown, "/api/search", {"q": q, "format": "ids", **query})
+        assert answer.status_code == 200, answer.text
+        content = answer.json()["data"]
+        assert content.keys() >= {"movies", "series", "episodes", "seasons", "audio", "actors", "directors", "writers"}
+        assert content["total"] == sum(len(ids) for name, ids in content.items() if name != "total")
+        return {name: ids for name, ids in content.items() if ids and name != "total"}
+
+    for asked in ("amelie", "AMÉLIE", "100 l'amour", "lamour", "amelie 100", "fabuleux", "  élie  "):
+        assert found(asked, type="movies") == {"movies": ["film-3"]}, asked
+    assert found("dark") == {"series": ["series-1"]} and found("dark", type="movies") == {}
+    assert found("thre", type="episodes") == {"episodes": ["episode-3"]}
+    al = found("al ", type="people")
+    assert [*al] == ["actors", "directors"] and found("al p", type="actors") == {"actors": al["actors"]}
+    assert found("björk", type="actors")["actors"] and found("al p", type="directors") == {}
+    for nothing in ("", "%", "_", "\\", "'; --", "   ", "\x00", "x" * 150):
+        assert found(nothing) == {}, nothing
+    assert found("heat", type="unknown") == {} == found("heat", type="seasons")
+    # The nearest name first.
+    shelf.do("UPDATE titles SET title = 'Heater' WHERE server_item_id = 'film-1'")
+    shelf.do("UPDATE titles SET title = 'Dead Heat' WHERE server_item_id = 'film-4'")
+    assert found("heat", type="movies", limit=3) == {"movies": ["film-2", "film-1", "film-4"]}
+    assert found("heat", type="movies", limit=1) == {"movies": ["film-2"]}
+    # What the policies forbid is not there, and the episodes of it neither; what somebody hid is.
+    household.home.user("Ben", max_parental_rating=13)
+    assert found("heat", type="media") == found("dark") == found("three") == {}
+    assert found("heat", household.token("Anna"), type="movies")["movies"] == ["film-2", "film-1", "film-4"]
+    # A media server that is away finds nobody, and hides no title.
+    state.add_fault(FaultRule(service="jellyfin", status=503, times=1000))
+    assert found("amelie") == {"movies": ["film-3"]}
+    full = household.ask(token, "/api/search", {"q": "amelie"}).json()["data"]
+    assert [item["id"] for item in full["movies"]] == ["film-3"]
+
+
+def test_somebody_without_lists_can_search(open_household: Callable[..., Any]):
+    with open_household(exclude_users=("Ben",)) as household:
+        household.home.recommend("Ben", 2)
+        household.home.pick(1)
+        assert household.entries("Ben") == []
+        token = household.token("Ben")
+        assert household.ask(token, PROMOTED).json()["data"] == []
+        found = household.ask(token, "/api/search", {"q": "heat", "format": "ids", "type": "media"}).json()["data"]
+        assert found["movies"] == ["film-2"]
+
+
+def test_what_members_put_aside_is_a_list_of_their_own(household: Household):
+    state = household.door.simulator.state
+    for name, number in (("Anna", 1), ("Ben", 2)):
+        work = household.home.shelf.item(f"film-{number}")["work_id"]
+        with household.home.shelf.open() as connection:
+            put_aside(connection, state.user_named(name).id, work, "Title", now=NOW)
+        answer = household.ask(household.token(name), "/api/watchlists/4", {"format": "ids"})
+        assert answer.json()["data"] == {"id": 4, "name": "For later", "items": [f"film-{number}"]}
+    household.home.user("Ben", max_parental_rating=13)
+    assert household.ask(household.token("Ben"), "/api/watchlists/4", {"format": "ids"}).json()["data"]["items"] == []

@@ -13,8 +13,14 @@ from starlette.types import Receive, Scope, Send
 
 from aperture_dagster.front_door.rendering import NO_STORE
 
-PATHS = ("/api/recommendations", "/api/watchlists", "/api/watchlists/promoted", "/api/watchlists/{number}")
-_OPEN = r"/api/(?:recommendations|watchlists(?:/promoted|/[0-9]{1,9})?)/?"
+PATHS = (
+    "/api/recommendations",
+    "/api/search",
+    "/api/watchlists",
+    "/api/watchlists/promoted",
+    "/api/watchlists/{number}",
+)
+_OPEN = r"/api/(?:recommendations|search|watchlists(?:/promoted|/[0-9]{1,9})?)/?"
 ANY_ORIGIN = {
     # Without credentials: a browser sends no cookie of ours along, and lets no page read an answer to one.
     "access-control-allow-origin": "*",

@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door.clients.answers import ListedTitle, as_item, similarity_of
+from aperture_dagster.members.for_later import titles_for_later
 from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
 from aperture_dagster.postgres.queries import array_of, read_rows
-from aperture_dagster.publishing.server.home_rows import ROWS, row_titles
+from aperture_dagster.publishing.server.home_rows import LENGTH, ROWS, row_titles
 from aperture_dagster.settings import Settings
 from aperture_dagster.shelves import for_you
 from aperture_dagster.taste.lists import reason_of
@@ -23,11 +24,12 @@ from aperture_dagster.texts import Texts, marked
 class Watchlist(NamedTuple):
     """A list that is shown to everybody; each member finds their own titles on it, where it is a personal one.
 
-    Clients keep its number, so a number never becomes that of another list.
+    Clients keep its number, so a number never becomes that of another list. ``row_id`` is the row of the home screen
+    with the same titles; without one, it is what members put aside.
     """
 
     number: int
-    row_id: str
+    row_id: str | None
     name: str
     description: str
 
@@ -36,6 +38,7 @@ WATCHLISTS = (
     Watchlist(1, "AperturePicks", marked("Top Picks"), marked("What is popular in the household")),
     Watchlist(2, "ApertureShows", marked("Shows you watch"), marked("Series with an episode for you to watch")),
     Watchlist(3, "ApertureAgain", marked("Watch again"), marked("What you like to watch more than once")),
+    Watchlist(4, None, marked("For later"), marked("What you put aside for later")),
 )
 
 
@@ -95,5 +98,9 @@ def watchlist_items(
     connection: Connection, watchlist: Watchlist, user: User, settings: Settings, now: datetime
 ) -> list[dict[str, Any]]:
     """Return the titles that a member finds on a list."""
+    if watchlist.row_id is None:
+        works = [row["work_id"] for row in titles_for_later(connection, user.user_id)]
+        visible = titles_in_sight(connection, user, works)
+        return items_of(connection, [visible[work] for work in works if work in visible][:LENGTH])
     row = next(row for row in ROWS if row.row_id == watchlist.row_id)
     return items_of(connection, row_titles(connection, row, user, today_of(now, settings)))

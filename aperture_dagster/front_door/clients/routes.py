@@ -23,10 +23,16 @@ from starlette.types import Receive, Scope, Send
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.stored_users import find_user, server_identity
 from aperture_dagster.discovery.suitability import today_of
-from aperture_dagster.front_door.clients import lists, questions
+from aperture_dagster.front_door.clients import by_name, lists, questions
 from aperture_dagster.front_door.clients.answers import ids_by_type, recommended, watchlist
 from aperture_dagster.front_door.clients.any_origin import ANY_ORIGIN, PATHS, preflight, problem
-from aperture_dagster.front_door.clients.questions import SERVER_NUMBER, ForLists, ForRecommendations, Malformed
+from aperture_dagster.front_door.clients.questions import (
+    SERVER_NUMBER,
+    ForLists,
+    ForRecommendations,
+    ForSearch,
+    Malformed,
+)
 from aperture_dagster.front_door.clients.tokens import ServerSilent, Tokens, token_in
 from aperture_dagster.front_door.house import House, Visit
 from aperture_dagster.front_door.lanes import Lane
@@ -78,6 +84,7 @@ class Clients:
         """Return the routes below a path."""
         pages = {
             "/api/recommendations": (ForRecommendations, _recommendations, True),
+            "/api/search": (ForSearch, _search, None),
             "/api/watchlists": (ForLists, lambda _: {"data": []}, None),
             "/api/watchlists/promoted": (ForLists, _promoted, True),
             "/api/watchlists/{number}": (ForLists, _watchlist, None),
@@ -118,9 +125,10 @@ class Clients:
                 takes_part = user is not None and user.user_id in {one.user_id for one in house.takes_part(connection)}
                 asked = Asked(connection, visit, identity, owner, user, takes_part, question, now)
                 content = json.dumps(make(asked), allow_nan=False, separators=(",", ":")).encode()
-                # Other threads change this meanwhile.
+                # Other threads change this meanwhile. What the media server finds, our database does not show.
                 self._kept.pop(key, None)
-                self._kept[key] = (state, content)
+                if make is not _search:
+                    self._kept[key] = (state, content)
                 for oldest in list(self._kept)[:-KEPT_ANSWERS]:
                     self._kept.pop(oldest, None)
         return Response(content, media_type="application/json")
@@ -270,6 +278,21 @@ def _watchlist(asked: Asked) -> dict[str, Any]:
         name, ids = asked.visit.texts(watchlist.name), [item["id"] for item in items]
         return {"data": {"id": watchlist.number, "name": name, "items": ids}}
     return {"server": _server(asked), "data": {**_described(asked, watchlist, items), "items": items}}
+
+
+def _search(asked: Asked) -> dict[str, Any]:
+    """Return what the media server's own search finds, since a client may ask us in its place. Lists are not needed."""
+    question, visit, user = asked.question, asked.visit, asked.user
+    categories = by_name.categories_of(question.type)
+    found: dict[str, Any] = {category: [] for category in by_name.CATEGORIES}
+    if user is not None:
+        found |= by_name.find_by_name(asked.connection, user, question.q, categories, question.limit)
+        token = token_in(visit.request.headers) or ""
+        found |= by_name.find_people(visit.settings, token, user.user_id, question.q, categories, question.limit)
+    total = sum(map(len, found.values()))
+    if question.format == "ids":
+        found = {category: [item["id"] for item in items] for category, items in found.items()}
+    return {"data": {**found, "total": total}}
 
 
 def _items(asked: Asked, watchlist: lists.Watchlist) -> list[dict[str, Any]]:

@@ -173,6 +173,7 @@ class JellyfinService(MediaServer):
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
             Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),
             Operation("GET", "/Videos/{item_id}/AdditionalParts", items.parts, _USER),
+            Operation("GET", "/Persons", items.people, ("searchTerm", "personTypes", "limit", *_USER)),
             Operation("GET", "/Studios", studios.listing, ("startIndex", "limit", "enableImages")),
             Operation("GET", "/UserItems/{item_id}/UserData", playstate.get, _USER),
             Operation("POST", "/UserItems/{item_id}/UserData", playstate.write, _USER),

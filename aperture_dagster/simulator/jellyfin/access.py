@@ -94,6 +94,7 @@ def lower_case(names: Iterable[str]) -> set[str]:
     return {name.lower() for name in names}
 
 
+_FOR_EVERYBODY = ("/sessions/logout", "/users/me", "/persons")
 # Emby's, and the older ones of Jellyfin.
 _OWN_MARKS = re.compile(r"/(favoriteitems/[^/]+|items/[^/]+/rating)$")
 TOKEN = re.compile(r'\bToken="?([^",]*)"?', re.IGNORECASE)
@@ -126,10 +127,10 @@ class Access:
     def require_modelled(self, request: Request) -> None:
         """Raise Unmodelled for requests of users who signed in and are no administrators.
 
-        They may sign out, ask who they are, and mark and rate what they see.
+        They may sign out, ask who they are, look for people, and mark and rate what they see.
         """
         user, path = self.caller(request), request.path.lower()
-        if user is None or user.facts.is_administrator or path in ("/sessions/logout", "/users/me"):
+        if user is None or user.facts.is_administrator or path in _FOR_EVERYBODY:
             return
         if path.startswith(("/userfavoriteitems/", "/useritems/")) and not request.query.get("userId"):
             return

@@ -159,7 +159,8 @@ def premiere_date(item: Item) -> str | None:
     return item.premiere
 
 
-def _people(item: Item) -> list[dict[str, Any]]:
+def people_of(item: Item) -> list[dict[str, Any]]:
+    """Return the people of a title."""
     title = item.title
     people: list[dict[str, Any]] = []
     for member in title.cast:
@@ -205,7 +206,7 @@ _OPTIONAL = {
     "genres": lambda item: ("Genres", list(item.title.genres) if item.has_own_facts else []),
     "tags": lambda item: ("Tags", list(item.title.server_tags) if item.has_own_facts else []),
     "studios": lambda item: ("Studios", _studios(item)),
-    "people": lambda item: ("People", _people(item) if item.has_own_facts else []),
+    "people": lambda item: ("People", people_of(item) if item.has_own_facts else []),
     "datecreated": lambda item: ("DateCreated", ticks_date(item.created)),
     "datelastmediaadded": lambda item: (
         "DateLastMediaAdded",

@@ -69,6 +69,20 @@ class ItemEndpoints:
             views = [view for view in views if not self._is_named(view, user, "MyMediaExcludes")]
         return self._library_listing(sorted(views, key=lambda view: view.name.lower()))
 
+    def people(self, request: Request) -> Response:
+        """``GET /Persons``: people by name (``PersonsController.cs``), of whichever titles; case does not count."""
+        query = request.query
+        term, kinds = (query.get("searchTerm") or "").lower(), query.split("personTypes")
+        self._access.required_user(request)
+        found: dict[str, str] = {}
+        for kind in ("Movie", "Series"):
+            for item in self._catalogue.items(kind):
+                for person in dto.people_of(item):
+                    if term in person["Name"].lower() and (not kinds or person["Type"] in kinds):
+                        found.setdefault(person["Name"], person["Id"])
+        people = [{"Name": name, "Id": found[name], "Type": "Person"} for name in sorted(found)]
+        return binding.listing(query, people, list)
+
     def _has_content(self, library: WorldLibrary, user: ServerUser) -> bool:
         kind = {"boxsets": "BoxSet", "playlists": "Playlist"}.get(library.collection_type)
         return kind is None or any(map(visible_to(user), self._catalogue.items(kind)))
