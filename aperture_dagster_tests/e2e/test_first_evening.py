@@ -96,7 +96,11 @@ def _first_evening(folder: Path, clusters: Path, simulator: RunningSimulator) ->
         assert "half a minute" in send(browser, "finish").text
         # From now on nobody is refused: the address stays open until the pages are there.
         began = time.monotonic()
-        while "Sign in" not in browser.get("/").text:
+        page = ""
+        while "Sign in" not in page:
+            # As browsers do, ask again where a connection that was open ended with what had answered on it.
+            with suppress(httpx.ReadError, httpx.RemoteProtocolError):
+                page = browser.get("/").text
             assert time.monotonic() - began < PATIENCE, log.read_text()
             time.sleep(0.5)
         browser.post("/sign-in", data={"name": administrator, "password": PASSWORD})
