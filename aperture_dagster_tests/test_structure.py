@@ -329,6 +329,7 @@ HEAVY = {
     "grpc_health": (90, "the same"),
     "PIL": (13, "loading the definitions, and the command line"),
     "cryptography": (9, "loading the definitions, and homes without Trakt"),
+    "python_multipart": (15, "whoever imports no history"),
     "apprise": (120, "loading the definitions, and whatever sends no alert"),
     "dagster_postgres": (260, "loading the definitions"),
     "dagster_webserver": (200, "each process but the webserver"),

@@ -7,12 +7,14 @@ import functools
 import hmac
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from sqlalchemy import Connection
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -48,6 +50,9 @@ MOST_WAITING = 200
 LARGEST_FORM, LONGEST_FIELD, MOST_FIELDS = 10_000, 500, 100
 LONG_FORM = (200_000, 20_000)
 """Bytes of a long form, and characters of its fields."""
+LARGEST_UPLOAD, UPLOAD_SECONDS = 16_000_000, 120.0
+"""Bytes of a form with a file, and how long it may take to arrive."""
+TOO_LARGE = marked("This file is too large: it may have 16 MB. Split it, and import its parts.")
 NO_MEMBER = marked("You do not take part, so no lists are made for you.")
 TOO_OLD = marked("This form is too old: reload the page, and try again.")
 TOO_OFTEN = marked("There were too many attempts. Try again in two minutes.")
@@ -83,6 +88,8 @@ class House:
         # a stranger, and pictures.
         self.pages, self.services = Lane(8, waiting=MOST_WAITING), Lane(4)
         self.known, self.strangers = Lane(4), Lane(8, of_client=4)
+        # A few files at once, of a member one.
+        self.imports = Lane(2, waiting=4, of_client=1)
         self.pictures = Lane(8, waiting=MOST_WAITING, seconds=PATIENCE_SECONDS)
         hasty = {"media_server_timeout_seconds": PATIENCE_SECONDS / 2, "http_attempts": 1}
         impatient = settings.model_copy(update=hasty)
@@ -132,6 +139,26 @@ class House:
             return answer(visit) if visit.member else visit.back()
 
         return self.form(path, checked, lane)
+
+    def upload(self, path: str, answer: Callable[[Visit, UploadFile], Response]) -> Route:
+        """Return the route of a form with a file, which is sent by somebody who takes part."""
+
+        async def endpoint(request: Request) -> Response:
+            # Nobody else's file is even read.
+            member = await self.answer(self.pages, lambda visit: visit.member, Visit(self, request))
+            fields, file = await read_upload(request)
+            try:
+                visit = Visit(self, request, fields)
+                visit.require_csrf()
+                return await self.import_for(member.user_id, lambda: answer(visit, file))
+            finally:
+                await file.close()
+
+        return Route(path, endpoint, methods=["POST"])
+
+    async def import_for(self, user_id: str, do: Callable[[], T]) -> T:
+        """Do something with a member's file, one at a time. Raises HTTPException 503 if there is too much to do."""
+        return await self.imports.run(do, client=user_id)
 
     async def answer(self, lane: Lane, answer: Callable[[Visit], T], visit: Visit) -> T:
         """Answer in a thread of a lane. Raises HTTPException 503 if it is full, or the database cannot be read."""
@@ -276,6 +303,40 @@ async def read_form(
     except ValueError:
         raise HTTPException(413, marked("This form has too many fields.")) from None
     return {name: values[0][:longest_field] for name, values in fields.items()}
+
+
+async def read_upload(request: Request) -> tuple[dict[str, str], UploadFile]:
+    """Read a form with one file, which is on disk if it is large. Raises HTTPException if it is none, or too large."""
+    # Only whoever imports a file needs it.
+    from python_multipart.exceptions import FormParserError
+
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "multipart/form-data":
+        raise HTTPException(403, TOO_OLD)
+
+    async def limited() -> AsyncGenerator[bytes, None]:
+        read = 0
+        async for chunk in request.stream():
+            read += len(chunk)
+            if read > LARGEST_UPLOAD:
+                raise HTTPException(413, TOO_LARGE)
+            yield chunk
+
+    try:
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            parser = MultiPartParser(
+                request.headers, limited(), max_files=1, max_fields=5, max_part_size=LARGEST_FORM
+            )  # fmt: skip
+            form = await parser.parse()
+    except TimeoutError:
+        raise HTTPException(408, marked("This form took too long to arrive.")) from None
+    except (MultiPartException, FormParserError, ValueError, KeyError):
+        raise HTTPException(400, marked("This is no form.")) from None
+    fields = {name: value[:LONGEST_FIELD] for name, value in form.items() if isinstance(value, str)}
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or not file.filename:
+        await form.close()
+        raise HTTPException(400, marked("Choose a file first."))
+    return fields, file
 
 
 async def read_body(request: Request, most: int) -> bytes | None:

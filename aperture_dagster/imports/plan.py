@@ -57,6 +57,7 @@ class NewPlay:
     item_id: int
     played_at: datetime
     is_episode: bool
+    work_id: int
 
 
 @dataclass(slots=True)
@@ -288,7 +289,7 @@ class Planner:
                     plan.known += 1
                     continue
                 taken.append((at, precision))
-                plan.plays.append(NewPlay(subject.copy.item_id, at, bool(subject.place)))
+                plan.plays.append(NewPlay(subject.copy.item_id, at, bool(subject.place), key))
             if subject.is_liked and key not in known.liked:
                 self._elsewhere(subject).is_liked = True
             return

@@ -22,7 +22,7 @@ from aperture_dagster.catalogue.history_import.columns import (
     parse_date,
     parse_rating,
 )
-from aperture_dagster.catalogue.history_import.records import LIMITS, Limits, read_parts
+from aperture_dagster.catalogue.history_import.records import LIMITS, FileRefused, Limits, read_parts
 from aperture_dagster.catalogue.history_import.rows import (
     NOT_FINISHED,
     WITHOUT_DATE,
@@ -33,7 +33,6 @@ from aperture_dagster.catalogue.history_import.rows import (
     as_text,
 )
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
-from aperture_dagster.model.errors import OperatorError
 
 KNOWN_FILES = (
     "an export of Trakt, Letterboxd, IMDb, Netflix, Simkl or MDBList, a backup of Playback Reporting, a history of "
@@ -68,7 +67,7 @@ def read_history_file(
         for row in rows:
             yield SkippedRow(where, row) if isinstance(row, str) else row
     if not is_known:
-        raise OperatorError(f"{path.name} is not {KNOWN_FILES}, or it is empty.")
+        raise FileRefused("unknown", f"{path.name} is not {KNOWN_FILES}, or it is empty.")
 
 
 def survey_file(path: Path, reading: Reading | None = None, limits: Limits = LIMITS) -> Survey:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from aperture_dagster.catalogue.history_import.columns import MOST_COLUMNS, can_name_titles, headings_of, roles_of
 from aperture_dagster.model import UNPRINTABLE
@@ -44,6 +44,17 @@ class Limits:
 
 
 LIMITS = Limits()
+Why = Literal["large", "slow", "damaged", "unknown"]
+
+
+class FileRefused(OperatorError):
+    """A file cannot be imported; ``why`` says for whom the message is not meant what is wrong with it."""
+
+    def __init__(self, why: Why, message: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
 Part = tuple[str, str, str, Any]
 """A file's name, the list in it, the place for messages, and a record; None is one that cannot be read."""
 
@@ -94,7 +105,9 @@ def read_parts(path: Path, limits: Limits = LIMITS) -> Iterator[Part]:
     """
     for count, part in enumerate(_read(path, _Budget(path, limits)), start=1):
         if limits.records is not None and count > limits.records:
-            raise OperatorError(f"{path.name} has more than {limits.records:,} rows. Split it, and import its parts.")
+            raise FileRefused(
+                "large", f"{path.name} has more than {limits.records:,} rows. Split it, and import its parts."
+            )
         yield part
 
 
@@ -106,17 +119,19 @@ def _read(path: Path, budget: _Budget) -> Iterator[Part]:
                 yield from _of_text(name, budget.read(file))
             return
         if path.stat().st_size > LARGEST_ZIP:
-            raise OperatorError(f"{name} is larger than {LARGEST_ZIP / 1e6:g} MB. Unpack it, and import its files.")
+            raise FileRefused(
+                "large", f"{name} is larger than {LARGEST_ZIP / 1e6:g} MB. Unpack it, and import its files."
+            )
         with zipfile.ZipFile(path) as archive:
             for member in _members(archive, name):
                 # Others allocate what the file tells them to.
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     what = _printable(member.filename)
-                    raise OperatorError(f"{what} in {name} is packed in an unusual way. Unpack {name}.")
+                    raise FileRefused("damaged", f"{what} in {name} is packed in an unusual way. Unpack {name}.")
                 with archive.open(member) as file:
                     yield from _of_text(_printable(member.filename), budget.read(file))
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise OperatorError(f"{name} is damaged or encrypted: {_printable(str(error))}.") from None
+        raise FileRefused("damaged", f"{name} is damaged or encrypted: {_printable(str(error))}.") from None
 
 
 def _members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
@@ -127,7 +142,7 @@ def _members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
         tables = [member for member in listed if member.filename.lower().endswith((".csv", ".json"))]
         found = tables if len(tables) == 1 else []
     if len(found) > MOST_FILES:
-        raise OperatorError(f"{name} has more than {MOST_FILES:,} files. Unpack it, and import its files.")
+        raise FileRefused("large", f"{name} has more than {MOST_FILES:,} files. Unpack it, and import its files.")
     return sorted(found, key=lambda member: member.filename)
 
 
@@ -153,12 +168,13 @@ class _Budget:
         while chunk := file.read(CHUNK if decoder is not None else max(CHUNK, _HEAD)):
             self._left -= len(chunk)
             if self._left < 0:
-                raise OperatorError(
-                    f"{self._name} holds more than {self._most / 1e6:g} MB. Split it, and import its parts."
+                raise FileRefused(
+                    "large", f"{self._name} holds more than {self._most / 1e6:g} MB. Split it, and import its parts."
                 )
             if self._seconds is not None and time.monotonic() - self._began > self._seconds:
-                raise OperatorError(
-                    f"Reading {self._name} took more than {self._seconds:g} seconds. Split it, and import its parts."
+                raise FileRefused(
+                    "slow",
+                    f"Reading {self._name} took more than {self._seconds:g} seconds. Split it, and import its parts.",
                 )
             decoder = decoder or codecs.getincrementaldecoder(_encoding(chunk))("history_as_cp1252")
             yield decoder.decode(chunk)
@@ -227,7 +243,7 @@ def _of_table(name: str, chunks: Iterator[str], delimiter: str) -> Iterator[Part
                 is_whole = len(row) <= width or not any(row[width:])
                 yield name, "", where, dict(zip(headings, row, strict=False)) if is_whole else None
     except csv.Error as error:
-        raise OperatorError(f"{name} is damaged at line {rows.line_num}: {error}.") from None
+        raise FileRefused("damaged", f"{name} is damaged at line {rows.line_num}: {error}.") from None
 
 
 def _lines(name: str, chunks: Iterator[str], delimiter: str) -> Iterator[str]:
@@ -236,7 +252,7 @@ def _lines(name: str, chunks: Iterator[str], delimiter: str) -> Iterator[str]:
     for chunk in chain(chunks, ["\n"]):
         *lines, rest = (rest + chunk.replace("\0", "")).split("\n")
         if len(rest) > LONGEST_RECORD:
-            raise OperatorError(f"{name} is damaged: line {number + len(lines) + 1} does not end.")
+            raise FileRefused("damaged", f"{name} is damaged: line {number + len(lines) + 1} does not end.")
         for line in lines:
             number += 1
             if number > 1 or line.strip().lower() != f"sep={delimiter}".strip().lower():
@@ -249,7 +265,7 @@ def _of_lines(name: str, chunks: Iterator[str]) -> Iterator[Part]:
     for chunk in chain(chunks, "\n"):
         *lines, rest = (rest + chunk).split("\n")
         if len(rest) > LONGEST_RECORD:
-            raise OperatorError(f"{name} is damaged: line {number + len(lines) + 1} does not end.")
+            raise FileRefused("damaged", f"{name} is damaged: line {number + len(lines) + 1} does not end.")
         for line in lines:
             number += 1
             if values := line.rstrip("\r"):
@@ -269,7 +285,7 @@ def _of_json(name: str, chunks: Iterator[str]) -> Iterator[Part]:
                 yield name, part, f"{name}, entry {number}", record
     except (ValueError, RecursionError) as error:
         said = error.msg if isinstance(error, json.JSONDecodeError) else error
-        raise OperatorError(f"{name} is damaged at entry {number + 1}: {said}.") from None
+        raise FileRefused("damaged", f"{name} is damaged at entry {number + 1}: {said}.") from None
 
 
 def _elements(text: _Text, part: str | None, depth: int) -> Iterator[tuple[str | None, Any]]:
