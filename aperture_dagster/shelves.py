@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.history.states import recent_works
 from aperture_dagster.catalogue.people import User
+from aperture_dagster.discovery.arrivals import read_arrivals
 from aperture_dagster.discovery.pool import owned_under_any_id
 from aperture_dagster.discovery.requests import STATES
 from aperture_dagster.discovery.suggestions import (
@@ -47,6 +48,7 @@ from aperture_dagster.trakt.accounts import TraktAccounts
 
 
 LABELS = {"movie": marked("Films"), "series": marked("Series")}
+MOST_ARRIVED = 12
 RESERVE = 5
 """One part of so many of a list is shown only in place of titles that its member hides."""
 Row = Mapping[str, Any]
@@ -117,7 +119,22 @@ def for_you(connection: Connection, viewer: User, settings: Settings, now: datet
     visible = titles_in_sight(connection, viewer, works_of(rows))
     again = Shelf(marked("Watch again"), cards_of(rows, visible, lambda row: [_times(row, settings, _)]))
     nothing = _("Your list is made once the library and what you watched have been read.")
-    return Page(_("For %(name)s", name=viewer.name), nothing, [*shelves, again] if again.cards else shelves)
+    extra = [shelf for shelf in (arrived(connection, viewer, now, _), again) if shelf.cards]
+    return Page(_("For %(name)s", name=viewer.name), nothing, [*shelves, *extra])
+
+
+def arrived(connection: Connection, viewer: User, now: datetime, _: Texts) -> Shelf:
+    """Return what has come into the library that a member waited for, the latest first."""
+    rows = read_arrivals(connection, viewer.user_id, now=now)
+
+    def why(row: Row) -> list[str]:
+        if row["why"] == "season":
+            return [_("Season %(number)s is here", number=row["season"])]
+        return [_("You requested it")] if row["why"] == "requested" else [_("You put it aside for later")]
+
+    visible = titles_in_sight(connection, viewer, works_of(rows))
+    cards = cards_of(rows, visible, why)[:MOST_ARRIVED]
+    return Shelf(marked("What has arrived"), [card._replace(rank=0) for card in cards])
 
 
 def shows(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:

@@ -26,7 +26,7 @@ from aperture_dagster.postgres.queries import execute, read_rows, read_value
 from aperture_dagster.postgres.tables import Moment, metadata
 from aperture_dagster.settings import Settings
 from aperture_dagster.settings.home import shown_address
-from aperture_dagster.shelves import Card, Shelf, cards_of, for_you, suggestions, works_of
+from aperture_dagster.shelves import Card, Shelf, arrived, cards_of, for_you, suggestions, works_of
 from aperture_dagster.taste.lists import reason_of
 from aperture_dagster.texts import Texts, texts_of
 
@@ -134,7 +134,9 @@ def read_letter(connection: Connection, member: User, settings: Settings, now: d
         [card._replace(lines=[reason_of(card.row, _)]) for card in page.listed(media_type)[:most]]
         for media_type, most in MOST.items()
     )
+    came = arrived(connection, member, now, _)
     shelves = [
+        came._replace(heading=_(came.heading)),
         Shelf(_("Films for you"), films),
         Shelf(_("Series for you"), series),
         Shelf(_("New in the library"), _new_titles(connection, member, now)),
