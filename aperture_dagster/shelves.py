@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from sqlalchemy import Connection
 
@@ -37,7 +38,7 @@ from aperture_dagster.popularity.shows import shows_table
 from aperture_dagster.popularity.stored_picks import top_picks_table
 from aperture_dagster.popularity.watch_again import watch_again
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.postgres.queries import array_of, execute
+from aperture_dagster.postgres.queries import array_of, execute, read_value
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import liked_genres, profile_table, reason_of, recommendation_table
@@ -58,7 +59,7 @@ Say = Callable[[Row], Sequence[str]]
 class Card(NamedTuple):
     """A title: ``lines`` are what is said of it; ``item`` is its id on the media server, if it is there.
 
-    ``row`` is that of the list, if it is on one.
+    ``row`` is that of the list, if it is on one. ``has_page``: the member can open the page of the title.
     """
 
     rank: int
@@ -68,6 +69,14 @@ class Card(NamedTuple):
     lines: Sequence[str]
     row: Row
     item: str | None = None
+    has_page: bool = True
+
+    @property
+    def pictures(self) -> str:
+        """Where its poster is, and below that its backdrop: a path among ours, empty without one."""
+        if self.item:
+            return f"/pictures/{quote(self.item)}"
+        return f"/pictures/suggested/{self.work}" if self.row.get("poster_path") else ""
 
 
 class Shelf(NamedTuple):
@@ -222,6 +231,16 @@ def allowed_works(connection: Connection, viewer: User, settings: Settings, work
     )
 
 
+def may_see_suggestion(connection: Connection, viewer: User, settings: Settings, work: int) -> bool:
+    """Tell whether a title is one of the pool alone that a member may see, and does not want hidden."""
+    statement = """
+        SELECT EXISTS (SELECT 1 FROM hidden_works WHERE (user_id, work_id) = (:user, :work))
+        OR EXISTS (SELECT 1 FROM present_titles WHERE work_id = :work)"""
+    if work not in _suitable(connection, viewer, settings, [work]):
+        return False
+    return not read_value(connection, statement, user=viewer.user_id, work=work)
+
+
 def name_of(connection: Connection, viewer: User, settings: Settings, work: int) -> str | None:
     """Return what a title is called, of the library or suggested to a member; None unless they may see it."""
     found = titles_in_sight(connection, viewer, [work]).get(work)
@@ -336,7 +355,7 @@ def my_taste(connection: Connection, viewer: User, settings: Settings, now: date
     def said(rows: list[dict[str, Any]], when: str) -> list[Card]:
         # By the names that they had when the member said something of them.
         return [
-            Card(0, row["work_id"], row["title"], None, [day(row[when])], {})
+            Card(0, row["work_id"], row["title"], None, [day(row[when])], {}, has_page=False)
             for row in rows
             if row["work_id"] in allowed
         ]

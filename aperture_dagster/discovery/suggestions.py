@@ -315,6 +315,13 @@ def suggested_title(connection: Connection, user_id: str, work_id: int) -> str |
     return read_value(connection, statement, user=user_id, work=work_id)
 
 
+def picture_paths(connection: Connection, work_id: int) -> dict[str, str | None]:
+    """Return TMDb's paths of the poster and the backdrop of a title of the pool, by kind; empty if it is not there."""
+    statement = "SELECT poster_path AS poster, backdrop_path AS backdrop FROM discovery_pool WHERE work_id = :work"
+    rows = read_rows(connection, statement, work=work_id)
+    return rows[0] if rows else {}
+
+
 def requests_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
     """List a user's requests, for the asset's page."""
     statement = """

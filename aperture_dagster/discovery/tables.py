@@ -40,6 +40,8 @@ discovery_pool = sa.Table(
     sa.Column("vote_count", sa.Integer),
     sa.Column("popularity", sa.Float),
     sa.Column("poster_path", sa.Text),
+    sa.Column("backdrop_path", sa.Text),
+    sa.Column("runtime_minutes", sa.Integer),
     sa.Column("is_adult", sa.Boolean),
     sa.Column("certifications", JSONB, comment="country -> certifications, without empty ones"),
     sa.Column("releases", JSONB, comment="of a film: country -> {theatrical, digital, physical, tv: first date}"),

@@ -1,18 +1,15 @@
-"""The pages of lists, posters, and the other files that pages consist of."""
+"""The pages of lists and titles, and the files that pages consist of."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.stored_users import server_identity
@@ -20,18 +17,17 @@ from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.evening import company, wishes
 from aperture_dagster.evening.company import together
 from aperture_dagster.evening.tonight import tonight
-from aperture_dagster.front_door import sign_in
+from aperture_dagster.front_door import pictures, sign_in
 from aperture_dagster.front_door.choices import offer_to
 from aperture_dagster.front_door.first_lists import REFRESH_SECONDS, read_first_lists
 from aperture_dagster.front_door.gate import Visitor
 from aperture_dagster.front_door.house import LARGEST_ID, NO_MEMBER, House, Visit, safe_path
-from aperture_dagster.front_door.rendering import HEADERS, as_page
+from aperture_dagster.front_door.rendering import as_page
 from aperture_dagster.members.choices import choices_of
 from aperture_dagster.members.for_later import titles_for_later
 from aperture_dagster.members.more_like_this import titles_to_follow
-from aperture_dagster.members.visible_titles import titles_in_sight
 from aperture_dagster.postgres.database import NothingYet
-from aperture_dagster.postgres.queries import read_value, state_of_database
+from aperture_dagster.postgres.queries import state_of_database
 from aperture_dagster.settings.types import is_loopback
 from aperture_dagster.shelves import (
     Page,
@@ -47,7 +43,6 @@ from aperture_dagster.shelves import (
 from aperture_dagster.texts import marked
 
 KEPT_PAGES = 200
-ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 LISTS = {
     "/": (marked("For you"), for_you),
     "/shows": (marked("Shows you watch"), shows),
@@ -74,7 +69,7 @@ def routes(house: House) -> Sequence[BaseRoute]:
         *(house.page(path, partial(show, kept, read, "titles.html")) for path, (_, read) in LISTS.items()),
         *(house.page(path, partial(show, kept, read, "titles.html")) for path, (read, _) in ASKING.items()),
         house.page("/titles/{work:int}", partial(show, kept, one_title, "title.html")),
-        Route("/pictures/{item}", partial(picture, house)),
+        *pictures.routes(house),
         house.quick("/static/{name}", lambda visit: house.renderer.file(visit.request.path_params["name"])),
         house.quick("/health", lambda _: PlainTextResponse("ok\n")),
     ]
@@ -178,6 +173,7 @@ def show(
         ages=wishes.AGES,
         guest_ages=company.GUEST_AGES,
         joins=joins,
+        title_query=urlencode({**chosen, "from": house.prefix + here + kept_query if is_list else back}),
     )
     # The newest pages come last. Other threads change this meanwhile. A page with a notice is not kept, so that the
     # next visit looks again whether what it says is still true; nor is one that waits for the first lists.
@@ -224,35 +220,3 @@ def _link(visit: Visit, identity: dict[str, Any] | None) -> str:
     is_emby = "emby" in str(identity.get("product", "")).lower()
     page = "/web/index.html#!/item" if is_emby else "/web/#/details"
     return f"{parts.geturl().removesuffix('/emby')}{page}?serverId={quote(str(identity['server_id']))}&id="
-
-
-async def picture(house: House, request: Request) -> Response:
-    """Show a poster from the media server to whoever may see the title. Nothing but its id is sent to the server."""
-    visit = Visit(house, request)
-    item = visit.request.path_params["item"]
-    if not await house.answer(house.pages, partial(_may_see, item), visit):
-        raise HTTPException(404)
-    found = house.posters.kept(item)
-    if found is None and not house.posters.is_missing(item):
-        with suppress(TimeoutError):
-            found = await house.answer(house.pictures, lambda _: house.posters.get(item), visit)
-    if found is None:
-        raise HTTPException(404, headers={"cache-control": "private, max-age=60"})
-    # Only for this browser, since others may not be allowed to see the title.
-    headers = {**HEADERS, "cache-control": "private, max-age=86400", "etag": found.tag}
-    if visit.request.headers.get("if-none-match") == found.tag:
-        return Response(status_code=304, headers=headers)
-    return Response(found.content, 200, headers, found.media_type)
-
-
-def _may_see(item: str, visit: Visit) -> bool:
-    visitor = visit.visitor
-    if visitor is None or not ID.fullmatch(item):
-        return False
-    statement = "SELECT work_id FROM present_titles WHERE server_item_id = :item"
-    with visit.house.database.connection() as connection:
-        work = read_value(connection, statement, item=item)
-        if work is None or visitor.operates:
-            return work is not None
-        seen = titles_in_sight(connection, visitor.user, [work]) if visitor.user else {}
-    return work in seen and seen[work].server_item_id == item

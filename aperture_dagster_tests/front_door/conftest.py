@@ -69,6 +69,7 @@ def open_door(
                 "media_server_url": url,
                 "media_server_api_key": f"demo-{server}-key",
                 "media_server_type": server,
+                "tmdb_image_url": simulator.tmdb_images_url,
             }
             settings = make_settings(**usual | (others if services else {}) | given)
             database = ReadOnlyDatabase(settings)

@@ -30,7 +30,7 @@ WAYS_TO_STREAM = ("flatrate", "free", "ads", "rent", "buy")
 _SAME = (
     "tmdb_id", "imdb_id", "tvdb_id", "title", "original_title", "overview", "tagline", "status", "release_date",
     "genres", "keywords", "directors", "creators", "countries", "original_language", "vote_average",
-    "vote_count", "popularity", "poster_path", "recommended_tmdb_ids",
+    "vote_count", "popularity", "poster_path", "backdrop_path", "runtime_minutes", "recommended_tmdb_ids",
 )  # fmt: skip
 
 
