@@ -257,11 +257,15 @@ def one_title(
 ) -> Page | None:
     """Return the page of a title; None if there is none that the member could find."""
     found = titles_in_sight(connection, viewer, [work]).get(work)
-    lists = (suggestions, for_later) if found is None else (for_you,)
-    pages = (read(connection, viewer, settings, now, _) for read in lists)
-    card = next((card for page in pages for shelf in page.shelves for card in shelf.cards if card.work == work), None)
-    if card is None and found is not None:
-        card = Card(0, work, found.title, found.year, [], {}, found.server_item_id)
+    if found is None:
+        pages = (read(connection, viewer, settings, now, _) for read in (suggestions, for_later))
+        cards = (card for page in pages for shelf in page.shelves for card in shelf.cards)
+        card = next((card for card in cards if card.work == work), None)
+    else:
+        rows = recommendation_table(connection, viewer.user_id, work_id=work)
+        row = next(iter(_nameable(connection, viewer, settings, rows)), {})
+        lines = [reason_of(row, _)] if row else []
+        card = Card(0, work, found.title, found.year, lines, row, found.server_item_id)
     return None if card is None else Page(card.title, "", [Shelf("", [card])])
 
 

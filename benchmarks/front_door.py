@@ -30,10 +30,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from backup import fill
+from sqlalchemy import Connection
 from verdict import Verdict
 
 PROJECT = Path(__file__).resolve().parents[1]
 FILMS, EPISODES, USERS, LISTED = 10_000, 40_000, 50, 50
+DIMENSIONS = 384
 MEMBERS, REQUESTS = 100, 100
 SECRET = "benchmark"
 MEASURED_ROWS = ("ApertureForYou", "ApertureBecause", "ApertureShows", "AperturePicks")
@@ -62,6 +64,9 @@ LISTS = f"""
       next_number, next_title, behind)
     SELECT user_id, work_id, row_number() OVER (PARTITION BY user_id ORDER BY work_id), work_id, 2, 20, 1, 3, 'Three', 9
     FROM users CROSS JOIN (SELECT work_id FROM works WHERE media_type = 'series' LIMIT 20) s;
+    UPDATE enriched_metadata SET popularity = work_id % 97, vote_average = 7, vote_count = 900, imdb_rating = 7.5,
+      "cast" = ARRAY(SELECT md5((work_id * n % 900)::text) FROM generate_series(1, 10) n),
+      directors = ARRAY[md5((work_id % 400)::text)];
     ANALYZE"""
 
 
@@ -94,9 +99,22 @@ def fill_home(home: Path, films: int) -> str:
         fill(connection, films, EPISODES, USERS)
         for statement in LISTS.split(";"):
             connection.exec_driver_sql(statement.replace("%", "%%"))
+        fill_vectors(connection)
         key = add_key(connection, "benchmark", None)
     assert key is not None
     return key
+
+
+def fill_vectors(connection: Connection) -> None:
+    """Replace the vectors, which are random bytes, by random numbers."""
+    import numpy as np
+
+    from aperture_dagster.postgres.queries import execute
+    from aperture_dagster.taste.vectors import write_vectors
+
+    works = list(execute(connection, "SELECT work_id FROM works ORDER BY 1").scalars())
+    vectors = np.random.default_rng(0).normal(size=(len(works), DIMENSIONS)).astype(np.float32)
+    write_vectors(connection, "model", works, ["benchmark"] * len(works), vectors)
 
 
 def measure(home: Path, key: str) -> int:
@@ -111,6 +129,11 @@ def measure(home: Path, key: str) -> int:
             times, sizes = timed(port, [("GET", one, None) for one in (targets * REQUESTS)[:REQUESTS]])
             verdict.most(f"{path}, median", statistics.median(times), PAGE_MS, " ms")
             verdict.most(f"{path}, largest", max(sizes) / 1e3, PAGE_KB, " kB")
+        # Each page of a title is made when it is opened: nobody has looked at it before.
+        opened = [f"/titles/{number}?as={member}" for number, member in enumerate(members * 2, start=1)]
+        times, sizes = timed(port, [("GET", one, None) for one in opened])
+        verdict.most("/titles/…, median", statistics.median(times), PAGE_MS, " ms")
+        verdict.most("/titles/…, largest", max(sizes) / 1e3, PAGE_KB, " kB")
         at_once = everybody_at_once(port, (pages["/"] * MEMBERS)[:MEMBERS])
         verdict.most(
             f"{MEMBERS} members at once, 95 % within", statistics.quantiles(at_once, n=100)[94], AT_ONCE_MS, " ms"

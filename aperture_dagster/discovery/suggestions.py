@@ -167,7 +167,7 @@ def said_to_stream(row: Mapping[str, Any], _: Texts) -> list[str]:
 
 def where_to_stream(providers: Mapping[str, Sequence[str]] | None, most: int = 2) -> str:
     """Name services that stream a title, those without an extra price first; empty if none is known."""
-    offers = providers or {}
+    offers = providers if isinstance(providers, Mapping) else {}
     included = [name for way in INCLUDED for name in offers.get(way, ())]
     if included:
         return ", ".join(list(dict.fromkeys(included))[:most])
@@ -313,6 +313,27 @@ def suggested_title(connection: Connection, user_id: str, work_id: int) -> str |
         SELECT p.title FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
         WHERE (c.user_id, c.work_id) = (:user, :work)"""
     return read_value(connection, statement, user=user_id, work=work_id)
+
+
+def pool_details(connection: Connection, work_id: int, *, country: str) -> dict[str, Any]:
+    """Return what the pool knows of a title, for its page: its columns, with those by country in one country.
+
+    Empty if it is not there.
+    """
+    statement = """
+        SELECT *, extract(year FROM release_date)::int AS year, providers->CAST(:country AS text) AS offers,
+        certifications->CAST(:country AS text)->>0 AS official_rating
+        FROM discovery_pool WHERE work_id = :work"""
+    rows = read_rows(connection, statement, work=work_id, country=country)
+    return rows[0] if rows else {}
+
+
+def suggested_among(connection: Connection, user_id: str, media_type: str, tmdb_ids: Collection[int]) -> set[int]:
+    """Return which titles with these ids on TMDb are on a user's list, whether they may be shown or not."""
+    statement = """
+        SELECT work_id FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
+        WHERE c.user_id = :user AND p.media_type = :type AND p.tmdb_id = ANY(CAST(:ids AS bigint[]))"""
+    return set(execute(connection, statement, user=user_id, type=media_type, ids=list(tmdb_ids)).scalars())
 
 
 def picture_paths(connection: Connection, work_id: int) -> dict[str, str | None]:

@@ -34,13 +34,14 @@ from aperture_dagster.shelves import (
     for_later,
     for_you,
     my_taste,
-    one_title,
     own_ratings,
     shows,
     suggestions,
     top_picks,
 )
+from aperture_dagster.taste.alike import Alike
 from aperture_dagster.texts import marked
+from aperture_dagster.title_page import title_page
 
 KEPT_PAGES = 200
 LISTS = {
@@ -65,10 +66,11 @@ def routes(house: House) -> Sequence[BaseRoute]:
     """Return the routes."""
     # The last pages, each for as long as nothing that it was made from can have changed.
     kept: KeptPages = {}
+    of_title = partial(title_page, Alike())
     return [
         *(house.page(path, partial(show, kept, read, "titles.html")) for path, (_, read) in LISTS.items()),
         *(house.page(path, partial(show, kept, read, "titles.html")) for path, (read, _) in ASKING.items()),
-        house.page("/titles/{work:int}", partial(show, kept, one_title, "title.html")),
+        house.page("/titles/{work:int}", partial(show, kept, of_title, "title.html")),
         *pictures.routes(house),
         house.quick("/static/{name}", lambda visit: house.renderer.file(visit.request.path_params["name"])),
         house.quick("/health", lambda _: PlainTextResponse("ok\n")),

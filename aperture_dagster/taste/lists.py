@@ -269,17 +269,17 @@ def reason_of(row: Mapping[str, Any], _: Texts = ENGLISH) -> str:
     return why_recommended(row["because"], together=together > parts.get("similarity", 0.0), _=_)
 
 
-def recommendation_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
+def recommendation_table(connection: Connection, user_id: str, *, work_id: int | None = None) -> list[dict[str, Any]]:
     """List a user's recommendations, except hidden ones, with titles and reasons, films first, in rank order.
 
-    ``because`` has the titles of reasons, ``liked`` their works.
+    ``because`` has the titles of reasons, ``liked`` their works. ``work_id``: that title alone.
     """
     statement = """
         SELECT work_id, media_type, rank, score::float8 AS score, components, is_cold, listed_since, generated_at,
-        because FROM recommendations WHERE user_id = :user
+        because FROM recommendations WHERE user_id = :user AND work_id = coalesce(CAST(:work AS bigint), work_id)
         AND work_id NOT IN (SELECT work_id FROM hidden_works WHERE user_id = :user)
         AND work_id NOT IN (SELECT work_id FROM watched_together WHERE user_id = :user) ORDER BY media_type, rank"""
-    rows = read_rows(connection, statement, user=user_id)
+    rows = read_rows(connection, statement, user=user_id, work=work_id)
     # Reasons repeat, so the names of each work are read once, by a list of ids that the planner knows to be short.
     works = {work for row in rows for work in (row["work_id"], *row["because"])}
     statement = """
