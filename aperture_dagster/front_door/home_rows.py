@@ -50,6 +50,13 @@ class HomeRows:
         return Route(PATH, self._respond, methods=["POST"])
 
     async def _respond(self, request: Request) -> Response:
+        try:
+            return JSONResponse(await self._titles(request))
+        except HTTPException as error:
+            # For anything but JSON the server shows an error, and with any status an empty row.
+            return JSONResponse(EMPTY, error.status_code)
+
+    async def _titles(self, request: Request) -> dict[str, Any]:
         given, row_id = request.path_params["key"].encode(), request.path_params["row"]
         row, today = next((one for one in ROWS if one.row_id == row_id), None), self._clock.now().date()
         is_current, was_current = (
@@ -60,7 +67,7 @@ class HomeRows:
         # A server that still uses yesterday's key has to be told today's.
         self.answered += is_current
         body = await read_body(request, LARGEST_REQUEST)
-        return JSONResponse(EMPTY if body is None else await self._lane.run(self.answer, row, body))
+        return EMPTY if body is None else await self._lane.run(self.answer, row, body)
 
     def _key(self, row_id: str, day: date) -> str:
         return hmac.new(self._secret.encode(), f"{row_id} {day}".encode(), hashlib.sha256).hexdigest()

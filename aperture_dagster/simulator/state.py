@@ -94,6 +94,9 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         )
         self.home_rows: dict[str, dict[str, Any]] | None = {}
         """Rows that programs registered, by id; None while the plugin starts."""
+        self.home_settings: dict[str, Any] = {"Enabled": False, "AllowUserOverride": True, "SectionSettings": []}
+        """The settings of the plugin, of which some are modelled and all are kept."""
+        self.home_settings_saved = False
         self.quick_connect: dict[str, QuickConnectCode] = {}
         self.deleted_paths: list[str] = []
         self.libraries = LibraryBook(self)
@@ -201,6 +204,22 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
     def forget_home_rows(self, *, starting: bool = False) -> None:
         """Forget all rows, as a restart of the media server does; ``starting``: the plugin is not ready yet."""
         self.home_rows = None if starting else {}
+
+    @locked
+    def save_home_settings(self, *, enabled: bool | None = None) -> None:
+        """Save the plugin's settings as its page does: with the rows that are registered, and no others.
+
+        ``enabled``: whether members have its home screen by default; None leaves that as it is.
+        """
+        before = {section["SectionId"]: section for section in self.home_settings["SectionSettings"]}
+        usual = {"Enabled": False, "AllowUserOverride": True, "LowerLimit": 0, "UpperLimit": 1, "OrderIndex": 999}
+        usual |= {"ViewMode": "Landscape", "HideWatchedItems": False}
+        known = ["MyMedia", "NextUp", *(self.home_rows or {})]
+        sections = [before.get(row_id, {"SectionId": row_id, **usual}) for row_id in known]
+        self.home_settings = {**self.home_settings, "SectionSettings": sections}
+        if enabled is not None:
+            self.home_settings["Enabled"] = enabled
+        self.home_settings_saved = True
 
     # Users
 

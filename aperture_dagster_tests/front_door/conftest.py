@@ -44,17 +44,21 @@ def open_door(
         *,
         services: bool = False,
         plugins: tuple[str, ...] = (),
+        jellyfin: str = "12.0.0",
         clock: Clock | None = None,
         **given: Any,
     ) -> Iterator[Door]:
-        """The media server has ``plugins``. With ``services``, Seerr and Trakt are there; other settings are given.
+        """The media server has ``plugins``, and is of a version of ``jellyfin``.
+
+        With ``services``, Seerr and Trakt are there; other settings are given.
 
         ``clock`` is that of sessions. Without it, these and their users are read with each request.
         """
         if clock is None:
             monkeypatch.setattr(gates, "REMEMBERED", timedelta())
         world = World("door", users=[WorldUser("Anna", is_administrator=True), WorldUser("Ben")])
-        with running_simulator(world, SimulatorSettings(trakt_device_interval=0, plugins=plugins)) as simulator:
+        modelled = SimulatorSettings(trakt_device_interval=0, plugins=plugins, jellyfin_version=jellyfin)
+        with running_simulator(world, modelled) as simulator:
             home = Home(shelf, {name: simulator.state.user_named(name).id for name in ("Anna", "Ben")})
             url = simulator.emby_url if server == "emby" else simulator.jellyfin_url
             others = {

@@ -20,7 +20,7 @@ from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.home_rows import HomeRows
 from aperture_dagster.front_door.secrets import read_secret, secret_file
 from aperture_dagster.http.errors import ServiceRefused
-from aperture_dagster.media_server.jellyfin.home_screen import HomeScreen
+from aperture_dagster.media_server.jellyfin.home_screen import COMPANIONS, HomeScreen, configured
 from aperture_dagster.model import Clock
 from aperture_dagster.publishing.server.home_rows import ROWS
 from aperture_dagster.publishing.server.publication import why_not_published
@@ -65,11 +65,20 @@ class Rows:
 
 @pytest.fixture
 def open_rows(open_door: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that opens rows; ``reached`` is whether the server reaches their address."""
+    """Return a function that opens rows.
+
+    ``reached``: the server reaches their address; ``saved`` and ``enabled``: somebody saved the plugin's settings, and
+    turned its home screen on for everybody.
+    """
 
     @contextmanager
-    def opened(plugin: str = PLUGIN, *, reached: bool = True) -> Iterator[Rows]:
-        with open_door(plugins=(plugin,), http_attempts=1, publish=True, publish_as="rows") as door:
+    def opened(
+        *plugins: str, reached: bool = True, saved: bool = True, enabled: bool = True, jellyfin: str = "10.11.11"
+    ) -> Iterator[Rows]:
+        how = {"http_attempts": 1, "publish": True, "publish_as": "rows", "jellyfin": jellyfin}
+        with open_door(plugins=plugins or (PLUGIN, *COMPANIONS), **how) as door:
+            if saved:
+                door.simulator.state.save_home_settings(enabled=enabled)
             settings, database, port = door.settings, door.house.database, free_port()
             now, server_port = [NOW], port if reached else free_port()
             rows = HomeRows(settings, database, SECRET, Clock(lambda: now[0]))
@@ -175,7 +184,7 @@ def test_rows_are_registered_once_and_again_after_the_server_restarted_and_the_d
 ):
     with open_rows() as rows:
         state, message = rows.examined()
-        assert state == "ok" and "nobody has a list" in message
+        assert state == "failed" and "nobody has a list" in message
         rows.home.recommend("Ben", 1, 2)
         state, message = rows.examined()
         assert state == "failed" and "Ben is empty" in message
@@ -196,6 +205,100 @@ def test_rows_are_registered_once_and_again_after_the_server_restarted_and_the_d
         rows.home.shelf.do("""UPDATE facts SET value = '{"server_id": "other"}' WHERE name = 'media_server'""")
         with pytest.raises(ServiceRefused, match="not stored here"), rows.keeper._open():
             pass
+
+
+def test_rows_are_turned_on_upright_and_in_their_order_and_nothing_else_is_changed(open_rows: Callable[..., Any]):
+    with open_rows() as rows:
+        rows.home.recommend("Anna", 1)
+        state, ours = rows.simulator.state, [row.row_id for row in ROWS]
+        of_others = {"SectionId": "NextUp", "Enabled": False, "OrderIndex": 3, "ViewMode": "Small", "Later": [1]}
+        state.home_settings |= {"SectionSettings": [of_others], "JellyseerrApiKey": "secret", "Unknown": {"a": None}}
+        for _ in range(3):
+            rows.keeper.look(rows.screen)
+        settings = state.home_settings
+        assert settings["SectionSettings"][0] == of_others
+        assert {name: settings[name] for name in ("Enabled", "JellyseerrApiKey", "Unknown")} == {
+            "Enabled": True, "JellyseerrApiKey": "secret", "Unknown": {"a": None},
+        }  # fmt: skip
+        assert [
+            (one["SectionId"], one["Enabled"], one["AllowUserOverride"], one["OrderIndex"], one["ViewMode"])
+            for one in settings["SectionSettings"][1:]
+        ] == [(row_id, True, True, place, "Portrait") for place, row_id in enumerate(ours, start=4)]
+        assert all((one["LowerLimit"], one["UpperLimit"]) == (1, 1) for one in settings["SectionSettings"][1:])
+        writes = len(state.arrivals("jellyfin", "/Configuration"))
+        rows.keeper.look(rows.screen)
+        assert len(state.arrivals("jellyfin", "/Configuration")) == writes + 1, "it is only read"
+        # Whoever arranges or turns off a row has the last word.
+        changed = settings["SectionSettings"][2]
+        changed |= {"Enabled": False, "OrderIndex": 1, "ViewMode": "Landscape"}
+        rows.keeper.look(rows.screen)
+        assert state.home_settings["SectionSettings"][2] == changed
+
+
+def test_rows_come_back_after_the_settings_were_saved_without_them(open_rows: Callable[..., Any]):
+    with open_rows() as rows:
+        rows.home.recommend("Anna", 1)
+        rows.keeper.look(rows.screen)
+        state, ours = rows.simulator.state, {row.row_id for row in ROWS}
+        anna = state.user_named("Anna").id
+        assert ours <= {*rows.screen.sections(anna)}
+        # The server restarts, and somebody saves the settings before the rows are registered again.
+        state.forget_home_rows()
+        state.save_home_settings()
+        assert not ours & {*rows.screen.sections(anna)}
+        rows.keeper.look(rows.screen)
+        assert ours <= {*rows.screen.sections(anna)}
+        # Or while they are registered but not turned on yet: at the order of all new rows, and cropped.
+        state.home_settings["SectionSettings"] = []
+        state.save_home_settings()
+        rows.keeper.look(rows.screen)
+        found = [one for one in state.home_settings["SectionSettings"] if one["SectionId"] in ours]
+        assert sorted(one["OrderIndex"] for one in found) == [1, 2, 3, 4, 5]
+        assert {(one["Enabled"], one["ViewMode"]) for one in found} == {(True, "Portrait")}
+
+
+@pytest.mark.parametrize(
+    "odd", [{}, {"SectionSettings": None}, {"SectionSettings": [None, "x", {}, {"SectionId": "A", "OrderIndex": None}]}]
+)
+def test_settings_of_another_form_are_completed_and_kept(odd: dict[str, Any]):
+    changed = configured(odd, ["A", "B"])
+    assert changed is not None
+    sections = [one for one in changed["SectionSettings"] if isinstance(one, dict)]
+    assert {"A", "B"} <= {one.get("SectionId") for one in sections} and configured(changed, ["A", "B"]) is None
+
+
+def test_the_doctor_names_what_is_missing_in_the_order_in_which_it_has_to_be_done(open_rows: Callable[..., Any]):
+    with open_rows("TMDb") as rows:
+        assert rows.examined()[0] == "failed" and "does not have the plugin" in rows.examined()[1]
+    with open_rows(PLUGIN, "Plugin Pages", saved=False) as rows:
+        assert "install File Transformation" in rows.examined()[1]
+    with open_rows(saved=False) as rows:
+        rows.home.recommend("Anna", 1)
+        rows.keeper.look(rows.screen)
+        assert rows.registrations() == len(ROWS) and rows.examined()[0] == "failed"
+        assert "save them once" in rows.examined()[1]
+        rows.simulator.state.save_home_settings()
+        assert rows.examined()[0] == "failed" and "Enabled by Default" in rows.examined()[1]
+        rows.simulator.state.save_home_settings(enabled=True)
+        assert rows.examined()[0] == "failed" and "has a row of ours" in rows.examined()[1]
+        rows.keeper.look(rows.screen)
+        assert rows.examined() == ("ok", "the row 'Picked for you' of Anna has 1 titles")
+    with open_rows(enabled=False) as rows:
+        rows.home.recommend("Anna", 1)
+        rows.keeper.look(rows.screen)
+        assert rows.examined()[0] == "failed" and "Enabled by Default" in rows.examined()[1]
+
+
+def test_nothing_is_registered_where_it_would_leave_the_home_screen_empty(
+    open_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture
+):
+    with open_rows(jellyfin="12.0.0") as rows, caplog.at_level(logging.WARNING):
+        rows.home.recommend("Anna", 1)
+        rows.keeper.look(rows.screen)
+        rows.keeper.look(rows.screen)
+        assert rows.registrations() == 0 and rows.simulator.state.home_rows == {}
+        assert caplog.text.count("whole home screen empty") == 1
+        assert rows.examined()[0] == "failed" and "Jellyfin 12" in rows.examined()[1]
 
 
 def test_a_server_without_the_plugin_gets_nothing(open_rows: Callable[..., Any], caplog: pytest.LogCaptureFixture):
@@ -246,7 +349,9 @@ def test_only_the_key_opens_a_row_and_trouble_is_an_empty_one(open_rows: Callabl
         key = address.split("/")[-2]
         changed = ("0" if key[0] != "0" else "1") + key[1:]
         for wrong in (*(address.replace(key, one) for one in (changed, "é", SECRET)), address + "x"):
-            assert httpx.post(wrong, json={"UserId": anna}).status_code == 404, wrong
+            refused = httpx.post(wrong, json={"UserId": anna})
+            # Of anything but JSON, the server would make an error.
+            assert refused.status_code == 404 and refused.json()["Items"] == [], wrong
         assert httpx.get(address).status_code == 405
         empty = {"Items": [], "TotalRecordCount": 0, "StartIndex": 0}
         for body in (b"", b"[]", b"{", b'{"UserId": 1}', b'{"UserId": "nobody"}', b'{"UserId": "' + b"a" * 20_000):

@@ -13,7 +13,7 @@ from aperture_dagster.catalogue.people import User, who_takes_part
 from aperture_dagster.catalogue.stored_users import read_users, server_identity
 from aperture_dagster.media_server.jellyfin.home_screen import HomeScreen
 from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
-from aperture_dagster.model import MEDIA_TYPES
+from aperture_dagster.model import MEDIA_TYPES, listed
 from aperture_dagster.popularity.watch_again import watch_again
 from aperture_dagster.postgres.queries import array_of, read_rows
 from aperture_dagster.publishing.disk.queries import listed_works, next_episodes
@@ -147,27 +147,58 @@ def register_rows(screen: HomeScreen, endpoint: Callable[[str], str]) -> None:
         screen.register(row.row_id, row.text, endpoint(row.row_id))
 
 
+UNSUPPORTED = (
+    "with the web client of Jellyfin 12, the plugin Home Screen Sections leaves the whole home screen empty, so no "
+    "rows are registered there: remove the plugin, and set APERTURE_PUBLISH_AS to another value"
+)
+UNSAVED = (
+    "the settings of the plugin Home Screen Sections were never saved, and until then it shows nothing: open "
+    "Dashboard, Plugins, Home Screen Sections on the media server, and save them once"
+)
+ABSENT = (
+    "the media server does not have the plugin Home Screen Sections: install it, or set APERTURE_PUBLISH_AS to another "
+    "value"
+)
+NOT_ON = (
+    "the home screen of the plugin is off for everybody: turn on Enabled by Default in the settings of Home Screen "
+    "Sections on the media server, or let each member turn it on under Modular Home"
+)
+
+
 def examine_rows(connection: Connection, screen: HomeScreen, users: Sequence[User], today: date) -> tuple[bool, str]:
-    """Return whether the home screen shows the rows, and what is there or missing, without a full stop.
+    """Return whether a member sees a row, and what is there or missing, without a full stop.
+
+    Of what is missing, what has to be done first comes first.
 
     Raises:
         ServiceError: the media server does not answer.
     """
     state = screen.state()
     if state == "absent":
-        return False, (
-            "the media server does not have the plugin Home Screen Sections: install it, or set APERTURE_PUBLISH_AS to "
-            "another value"
-        )
+        return False, ABSENT
     if state == "starting":
         return False, "the plugin Home Screen Sections is starting: look again in a minute"
-    for user in users:
-        if row_titles(connection, ROWS[0], user, today):
-            shown = screen.shown(ROWS[0].row_id, user.user_id)
-            if shown:
-                return True, f"the row {ROWS[0].text!r} of {user.name} has {len(shown)} titles"
-            return False, (
-                f"the row {ROWS[0].text!r} of {user.name} is empty: `aperture up` has to run for two minutes, and the "
-                "media server has to reach it: set APERTURE_UI_HOST unless both are on one machine"
-            )
-    return True, "the plugin Home Screen Sections is there; nobody has a list yet"
+    if state == "unsupported":
+        return False, UNSUPPORTED
+    if missing := screen.missing_companions():
+        return False, f"the media server does not have what Home Screen Sections needs: install {listed(missing)}"
+    if state == "unsaved":
+        return False, UNSAVED
+    viewer = next((user for user in users if row_titles(connection, ROWS[0], user, today)), None)
+    if viewer is None:
+        return False, "the plugin Home Screen Sections is there; nobody has a list yet"
+    shown = screen.shown(ROWS[0].row_id, viewer.user_id)
+    if not shown:
+        return False, (
+            f"the row {ROWS[0].text!r} of {viewer.name} is empty: `aperture up` has to run for two minutes, and the "
+            "media server has to reach it: set APERTURE_UI_HOST unless both are on one machine"
+        )
+    if not screen.is_on():
+        return False, NOT_ON
+    ours = {row.row_id for row in ROWS}
+    if not any(ours & {*screen.sections(user.user_id)} for user in users):
+        return False, (
+            "the home screen of no member has a row of ours: they are turned off in the settings of Home Screen "
+            "Sections, or by each member under Modular Home"
+        )
+    return True, f"the row {ROWS[0].text!r} of {viewer.name} has {len(shown)} titles"

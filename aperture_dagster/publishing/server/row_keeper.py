@@ -17,11 +17,12 @@ from aperture_dagster.media_server.jellyfin.home_screen import HomeScreen
 from aperture_dagster.media_server.reader import MediaServerReader
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import ReadOnlyDatabase
-from aperture_dagster.publishing.server.home_rows import ROWS, register_rows
+from aperture_dagster.publishing.server.home_rows import ABSENT, ROWS, UNSAVED, UNSUPPORTED, register_rows
 from aperture_dagster.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 60.0
+SENTENCES = {"absent": ABSENT, "unsupported": UNSUPPORTED}
 
 
 class RowKeeper:
@@ -63,30 +64,41 @@ class RowKeeper:
                 time.sleep(LOOK_SECONDS)
 
     def look(self, screen: HomeScreen) -> None:
-        """Register the rows unless the server knows them. Raises ServiceError if it does not answer."""
+        """Register the rows unless the server knows them, and let it show them. Raises ServiceError if it is silent."""
         user_id = self._asking()
         if user_id is None:
             return
         state = screen.state()
-        if state != "ready":
-            if state == "absent":
-                self._say("The media server does not have the plugin Home Screen Sections, so it shows no rows.")
+        if state not in ("ready", "unsaved"):
+            if state in SENTENCES:
+                self._say(f"There are no rows on the home screen: {SENTENCES[state]}.")
             return
+        if not self._has_registered(screen, user_id):
+            return
+        # Whoever saves the plugin's settings while the rows are not registered, removes them there.
+        if state == "unsaved":
+            self._say(f"The rows of the home screen are registered, but {UNSAVED}.")
+        elif screen.configure([row.row_id for row in ROWS]):
+            _LOG.info("The rows of the home screen were turned on in the settings of Home Screen Sections.")
+
+    def _has_registered(self, screen: HomeScreen, user_id: str) -> bool:
+        """Register the rows unless the server knows them; tell whether it reaches them."""
         # After an update there may be another row; a server that restarted has forgotten all of them.
         rows, before = ROWS[:1] if self._has_all else ROWS, self._answered()
         for row in rows:
             screen.shown(row.row_id, user_id)
         if self._answered() >= before + len(rows):
-            self._said, self._has_all = "", True
-            return
+            self._has_all = True
+            return True
         register_rows(screen, self._endpoint)
         before = self._answered()
         screen.shown(ROWS[0].row_id, user_id)
         if self._answered() == before:
             where = urlsplit(self._endpoint(ROWS[0].row_id))
             self._say(f"The media server does not reach {where.scheme}://{where.netloc}, so its rows are empty.")
-        else:
-            _LOG.info("The rows of the home screen were registered.")
+            return False
+        _LOG.info("The rows of the home screen were registered.")
+        return True
 
     def _say(self, text: str) -> None:
         """Log a text once, not every minute."""

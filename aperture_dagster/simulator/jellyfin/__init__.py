@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import urllib.error
 import urllib.request
 import uuid
 from typing import Any
@@ -38,11 +40,14 @@ __all__ = ["JellyfinService"]
 # The plugin Home Screen Sections, version 2.5: rows that other programs register, and their titles.
 #
 # The server requests the titles from the program, without credentials. Registrations are lost when the server restarts.
+# As measured on 10.11.11: before its settings were saved once, it lists no rows (500); it ignores the status of a
+# program's answer, and fails (500) if that is not JSON.
 
 
 PLUGIN = "Home Screen Sections"
 _FIELDS = ("id", "displayText", "limit", "route", "additionalData", "resultsEndpoint")
 _SECONDS = 5.0
+_CONFIGURATION = "/Plugins/b8298e01-2697-407a-b44d-aa8dc795e850/Configuration"
 
 
 class HomeScreenEndpoints:
@@ -59,6 +64,10 @@ class HomeScreenEndpoints:
             Operation("GET", "/HomeScreen/Ready", self.ready, public=True),
             Operation("POST", "/HomeScreen/RegisterSection", self.register, public=True),
             Operation("GET", "/HomeScreen/Section/{row_id}", self.section, ("userId",), public=True),
+            Operation("GET", "/HomeScreen/Sections", self.sections, ("userId",)),
+            Operation("GET", "/HomeScreen/Meta", self.meta),
+            Operation("GET", _CONFIGURATION, self.configuration),
+            Operation("POST", _CONFIGURATION, self.configure),
         ]
 
     def ready(self, request: Request) -> Response:
@@ -80,18 +89,46 @@ class HomeScreenEndpoints:
         row = (self._state.home_rows or {}).get(row_id)
         if row is None:
             raise NotFoundError(row_id)
-        return JSONResponse(self._titles(row, user.id))
+        found = self._titles(row, user.id)
+        return JSONResponse(found) if found is not None else PlainTextResponse("Error processing request.", 500)
 
-    def _titles(self, row: dict[str, Any], user_id: str) -> dict[str, Any]:
+    def sections(self, request: Request) -> Response:
+        """``GET /HomeScreen/Sections``: the rows of a user's home screen, in their order."""
+        if not self._state.home_settings_saved:
+            return PlainTextResponse("Error processing request.", 500)
+        known = {"MyMedia", "NextUp", *(self._state.home_rows or {})}
+        settings = [one for one in self._state.home_settings["SectionSettings"] if one["SectionId"] in known]
+        shown = sorted((one for one in settings if one["Enabled"]), key=lambda one: one["OrderIndex"])
+        items = [{"Section": one["SectionId"], "ViewMode": one["ViewMode"]} for one in shown]
+        return JSONResponse({"Items": items, "TotalRecordCount": len(items), "StartIndex": 0})
+
+    def meta(self, request: Request) -> Response:
+        """``GET /HomeScreen/Meta``: whether members have its home screen without turning it on."""
+        settings = self._state.home_settings
+        return JSONResponse({name: settings[name] for name in ("Enabled", "AllowUserOverride")})
+
+    def configuration(self, request: Request) -> Response:
+        """``GET /Plugins/{id}/Configuration``: all settings."""
+        return JSONResponse(self._state.home_settings)
+
+    def configure(self, request: Request) -> Response:
+        """``POST /Plugins/{id}/Configuration``: replaces all settings."""
+        self._state.home_settings, self._state.home_settings_saved = json_object(request), True
+        return Response(status_code=204)
+
+    def _titles(self, row: dict[str, Any], user_id: str) -> dict[str, Any] | None:
         body = {"UserId": str(uuid.UUID(user_id)), "AdditionalData": row["additionalData"]}
         headers = {"Content-Type": "application/json"}
         asked = urllib.request.Request(row["resultsEndpoint"], json.dumps(body).encode(), headers)
         try:
             with urllib.request.urlopen(asked, timeout=_SECONDS) as answer:
-                found = json.load(answer)
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with contextlib.suppress(ValueError):
+                return json.load(error)
         except (OSError, ValueError):
-            found = {"Items": [], "TotalRecordCount": 0, "StartIndex": 0}
-        return found
+            pass
+        return None
 
 
 # The Jellyfin stand-in: its operations, the system and the users.
