@@ -15,7 +15,17 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aperture_dagster.front_door import devices, forms, history, installable, pages, settings_page, sign_in, year
+from aperture_dagster.front_door import (
+    devices,
+    evenings,
+    forms,
+    history,
+    installable,
+    pages,
+    settings_page,
+    sign_in,
+    year,
+)
 from aperture_dagster.front_door.api import Api
 from aperture_dagster.front_door.clients.routes import Clients
 from aperture_dagster.front_door.demo import DemoNotice
@@ -48,6 +58,7 @@ def members_pages(house: House, *others: BaseRoute) -> Starlette:
         *year.routes(house),
         *forms.routes(house),
         *history.routes(house),
+        *evenings.routes(house),
         *settings_page.routes(house),
         Api(house).route(),
         *clients.routes(),

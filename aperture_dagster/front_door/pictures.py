@@ -6,7 +6,7 @@ A browser asks nobody but us, and names a title, never a picture or an address.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar, get_args
@@ -38,7 +38,7 @@ def routes(house: House) -> Sequence[BaseRoute]:
     lane = Lane(4, waiting=MOST_WAITING, seconds=PATIENCE_SECONDS)
     posters = TmdbPosters(house.settings.tmdb_image_url, timeout_seconds=PATIENCE_SECONDS / 2)
     of_suggestion = partial(_of_suggestion, house, posters, lane)
-    of_item = partial(_of_item, house)
+    of_item = partial(show_item, house)
     return [
         Route(f"/pictures/{path}{'' if kind == 'poster' else f'/{kind}'}", partial(answer, kind))
         for kind in get_args(Kind)
@@ -46,10 +46,15 @@ def routes(house: House) -> Sequence[BaseRoute]:
     ]
 
 
-async def _of_item(house: House, kind: Kind, request: Request) -> Response:
-    """Show a picture of a title in the library. Nothing but its id is sent to the server."""
+async def show_item(
+    house: House, kind: Kind, request: Request, *, may_see: Callable[[str, Visit], bool] | None = None
+) -> Response:
+    """Show a picture of a title in the library. Nothing but its id is sent to the server.
+
+    ``may_see``: tells who may, by the id of the item; by default, who may see the title on the media server.
+    """
     visit, item = Visit(house, request), request.path_params["item"]
-    if not await house.answer(house.pages, partial(_may_see, item), visit):
+    if not await house.answer(house.pages, partial(may_see or _may_see, item), visit):
         raise HTTPException(404)
     return await _show(visit, house.posters, (item, kind), house.pictures)
 

@@ -49,6 +49,7 @@ RATES = {
     "codes": Rate(8, 100),
     "polls": Rate(60, 15),
     "letters": Rate(30, 30),
+    "evenings": Rate(20, 30),
     "keys": Rate(40, 20),
     "tokens": Rate(40, 20),
     # Messages to the operator that somebody guesses.

@@ -4,6 +4,7 @@ import aperture_dagster.alerts
 import aperture_dagster.catalogue.tables
 import aperture_dagster.discovery.tables
 import aperture_dagster.enrichment.tables
+import aperture_dagster.evening.tables
 import aperture_dagster.facts
 import aperture_dagster.members.tables
 import aperture_dagster.newsletter

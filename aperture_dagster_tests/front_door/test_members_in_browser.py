@@ -249,6 +249,22 @@ def see_what_suits_all(visit: Visit) -> None:
     assert visit.titles() == [], "what has no rating is nothing for a guest with a limit"
 
 
+def vote(visit: Visit) -> None:
+    """Alone, so that the first yes decides."""
+    visit.open("/together?guest=16")
+    visit.door.home.shelf.do("UPDATE titles SET official_rating = 'PG' WHERE server_item_id = 'film-1'")
+    visit.open("/together?guest=16")
+    assert visit.titles() == ["Alien & <Co> 2000"]
+    visit.type("How many phones vote?", "1")
+    visit.press("button", "Vote on the first of these")
+    assert visit.page.get_by_role("img", name="QR code of the address below").bounding_box()["width"] > 150
+    visit.press("button", "Vote on this phone")
+    visit.press("button", "Yes, let's watch it")
+    assert "All of you like this" in visit.page.get_by_role("status").inner_text()
+    visit.door.home.shelf.do("UPDATE titles SET official_rating = NULL WHERE server_item_id = 'film-1'")
+    visit.open("/")
+
+
 def get_lost(visit: Visit) -> None:
     visit.open("/nowhere")
     assert "There is no such page" in visit.page.inner_text("main")
@@ -290,7 +306,7 @@ def read_in_german(visit: Visit) -> None:
         visit.fits()
 
 
-READING = (sign_in, read_each_page, skip_to_the_titles, choose_for_tonight, see_what_suits_all, get_lost)
+READING = (sign_in, read_each_page, skip_to_the_titles, choose_for_tonight, see_what_suits_all, vote, get_lost)
 DOING = (
     hide, undo, exclude_a_genre, rate, ask_for_more, request, connect_trakt, sign_out, look_at_the_pages_of_others,
     read_in_german,
