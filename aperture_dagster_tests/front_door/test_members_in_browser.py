@@ -306,10 +306,29 @@ def read_in_german(visit: Visit) -> None:
         visit.fits()
 
 
+def import_a_history(visit: Visit) -> None:
+    visit.press("link", LISTS["/taste"][0])
+    visit.press("link", "Import what I have watched elsewhere")
+    table = "What,When,Mark\nHeat,03/04/2025,4\nUnknown,05/06/2025,2\n"
+    visit.page.set_input_files("#file", {"name": "seen.csv", "mimeType": "text/csv", "buffer": table.encode()})
+    visit.press("button", "Look at it")
+    for label, heading in (("Title", "What"), ("Watched on", "When"), ("Rating", "Mark")):
+        visit.page.get_by_label(label, exact=True).select_option(heading)
+    visit.press("button", "Look at it")
+    visit.page.get_by_label("day, month, year").check()
+    visit.press("button", "Look at it")
+    assert visit.page.get_by_label("Heat").locator("option:checked").inner_text() == "Heat (2000)"
+    visit.press("button", "Import")
+    assert visit.titles() == ["seen.csv"]
+    visit.press("button", "Take it back: seen.csv")
+    assert visit.titles() == []
+    visit.press("link", "Back")
+
+
 READING = (sign_in, read_each_page, skip_to_the_titles, choose_for_tonight, see_what_suits_all, vote, get_lost)
 DOING = (
-    hide, undo, exclude_a_genre, rate, ask_for_more, request, connect_trakt, sign_out, look_at_the_pages_of_others,
-    read_in_german,
+    hide, undo, exclude_a_genre, rate, ask_for_more, request, connect_trakt, import_a_history, sign_out,
+    look_at_the_pages_of_others, read_in_german,
 )  # fmt: skip
 
 
