@@ -16,7 +16,7 @@ PARTS = {"verdict", "peers", "protocol", "cells"}
 # It has its own words, and tests of its own that import it from elsewhere.
 WITH_OWN_WORDS = {"recommendation_quality"}
 BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in PARTS)
-NEED_DATA = ("contest", "discovery", "recommendation_quality")
+NEED_DATA = ("contest", "discovery", "imports", "recommendation_quality")
 
 
 @pytest.fixture
