@@ -126,7 +126,8 @@ def compare(name: str, world: World, films: pd.DataFrame, earlier: pd.DataFrame,
     (low, high), (least, most) = intervals(results["with"], results["without"])
     ratio = results["with"].ndcg / results["without"].ndcg
     print(
-        f"{name}: {len(users)} users, {count:,} rows read in {seconds:.1f} s; NDCG@10 without {results['without'].ndcg:.4f}, "
+        f"{name}: {len(users)} users, {count:,} rows read in {seconds:.1f} s; "
+        f"NDCG@10 without {results['without'].ndcg:.4f}, "
         f"with {results['with'].ndcg:.4f} [{low:.4f}, {high:.4f}], {ratio:.2f}x [{least:.2f}, {most:.2f}]",
         flush=True,
     )
