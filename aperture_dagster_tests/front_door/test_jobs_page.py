@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import runpy
 from collections.abc import Callable, Iterator
@@ -209,6 +210,24 @@ def test_a_double_click_starts_one_run_which_can_be_stopped_and_schedules_are_sw
         (state,) = jobs.instance.all_instigator_state()
         assert state.is_running is is_on
         assert ("Starts next: " in card(browser.get("/jobs").text, "sync_movies")) is is_on
+
+
+def test_of_two_runs_that_wait_the_one_on_the_page_is_stopped(jobs: Jobs):
+    browser, page = jobs.door.signed_in("Anna"), jobs.page
+
+    async def launch() -> None:
+        declared = {job.name: job for job in await page._dagster.jobs()}
+        await page._dagster.launch(declared["database_backup"], {})
+
+    press(browser, "Run now", "database_backup")
+    shown = re.search(r'name="run" value="([^"]+)"', card(browser.get("/jobs").text, "database_backup"))
+    assert shown is not None
+    # As by Dagster's UI, where nothing keeps a second run from waiting.
+    asyncio.run(launch())
+    assert "said=stopped" in press(browser, "Stop", "database_backup", run=shown[1]).headers["location"]
+    states = {run.run_id: run.status for run in jobs.runs("database_backup")}
+    assert states.pop(shown[1]) == dg.DagsterRunStatus.CANCELED
+    assert list(states.values()) == [dg.DagsterRunStatus.QUEUED]
 
 
 def test_only_an_administrator_who_has_just_signed_in_gets_there(jobs: Jobs, monkeypatch: pytest.MonkeyPatch):

@@ -307,7 +307,10 @@ def test_a_key_does_not_follow_an_address_unless_it_is_entered_again(settings_pa
         assert page.stored() == {"APERTURE_SEERR_URL": "http://192.0.2.3:5055"}
 
 
-@pytest.mark.parametrize("address", ["macosx://x", "json://h/?+x=1 fcm://p/k?keyfile=/etc/passwd", "syslog://"])
+@pytest.mark.parametrize(
+    "address",
+    ["macosx://x", "json://h/?+x=1 fcm://p/k?keyfile=/etc/passwd", "fcm://p/k?%6beyfile=/etc/passwd", "syslog://"],
+)
 def test_messages_are_not_led_to_programs_or_files_of_this_machine(settings_page, address: str):
     with settings_page() as page:
         assert "names a program or a file" in problems(page.send(alert_urls=address).text)["alert_urls"]
