@@ -39,6 +39,7 @@ from aperture_dagster.discovery.suggestions import (
 from aperture_dagster.discovery.suitability import FORBIDDEN, OWNED, SETTLED, unsuitable_suggestions
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.enrichment.tmdb.source import TMDB
+from aperture_dagster.imports.importing import recognise_names
 from aperture_dagster.instance.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.instance.markdown import Markup, markdown_list, markdown_table, score_table
 from aperture_dagster.instance.pools import TRAKT
@@ -134,8 +135,9 @@ def discovery_pool(
     read once and details once per title, for everybody together. Skipped without a TMDb key.
     """
     with operator_errors(context, settings), database.transaction() as connection:
-        # Also without TMDb: nothing is kept longer than allowed.
+        # Also without TMDb: nothing is kept longer than allowed, and the library may have got what somebody has seen.
         pruned = forget_old(connection, now=clock.now())
+        recognise_names(connection, now=clock.now())
         version = pool_version(connection)
         keys = user_partitions(context.instance)
         people = list(users_of_partitions(connection, keys).values())

@@ -119,6 +119,7 @@ def show(visit: Visit) -> Response:
     house, _ = visit.house, visit.texts
     if visit.visitor is None:
         return visit.back(house.prefix + sign_in.address(house.prefix + PATH))
+    _throw_away(_folder(visit))
     with house.database.connection() as connection:
         stored = read_imports(connection, visit.member.user_id)
     imports = [
@@ -353,14 +354,19 @@ def _owner(visit: Visit) -> str:
     return hashlib.sha256(visit.member.user_id.encode()).hexdigest()[:32]
 
 
+def _throw_away(folder: Path, owner: str | None = None) -> None:
+    """Delete the files that nobody decided about within an hour, and all of an owner."""
+    for other in folder.iterdir() if folder.is_dir() else ():
+        is_old = time.time() - other.stat().st_mtime > KEPT_SECONDS
+        if is_old or (owner is not None and other.name.startswith(owner)):
+            shutil.rmtree(other, ignore_errors=True)
+
+
 def _store(visit: Visit, file: UploadFile) -> Upload:
     """Keep a file, in place of the member's last one, and throw away what nobody decided about."""
     folder, owner = _folder(visit), _owner(visit)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for other in folder.iterdir():
-        is_old = time.time() - other.stat().st_mtime > KEPT_SECONDS
-        if is_old or other.name.startswith(owner):
-            shutil.rmtree(other, ignore_errors=True)
+    _throw_away(folder, owner)
     token = secrets.token_hex(16)
     own = folder / f"{owner}.{token}"
     own.mkdir(mode=0o700)

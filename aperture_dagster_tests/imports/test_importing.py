@@ -23,6 +23,7 @@ from aperture_dagster.imports.importing import apply_plan, plan_import, recognis
 from aperture_dagster.imports.plan import Plan
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.members.for_later import titles_for_later
+from aperture_dagster.members.said import said_hashes
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here, read_outbox
@@ -159,6 +160,18 @@ def test_titles_with_ids_become_works_which_the_library_takes_over(shelf: Shelf,
     assert bring(path).figures["ratings"] == 1
     shelf.films(film(9, title="Stalker", year=1979, tmdb_id=1398, imdb_id="tt0079944"))
     assert history_of(shelf, "film-9")["rating"] == 10
+
+
+def test_a_title_that_was_known_by_its_name_counts_once_the_library_has_it(
+    shelf: Shelf, bring: Bring, letterboxd: Path
+):
+    bring(letterboxd)
+    shelf.films(film(8, title="Stalker", year=1979))
+    with shelf.open() as connection:
+        assert recognise_names(connection, now=NOW) == 1
+        before = said_hashes(connection)
+        take_back(connection, "ann", read_imports(connection, "ann")[0].import_id, now=NOW)
+        assert said_hashes(connection) != before, "lists follow"
 
 
 def test_ratings_stay_here_unless_they_may_be_shared(shelf: Shelf, bring: Bring, letterboxd: Path):
