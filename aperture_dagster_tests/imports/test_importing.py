@@ -149,7 +149,9 @@ def test_what_was_seen_elsewhere_is_recognised_later_and_never_suggested(shelf: 
     row = histories(shelf, "ann").set_index("work_id").loc[work]
     assert (row["plays"], row["rating"]) == (1, 10)
     assert bring(letterboxd).is_empty
+    shelf.do("DELETE FROM ratings WHERE work_id = :work", work=work)
     with shelf.open() as connection:
+        assert settled_titles(connection, ["ann"]) == {"ann": {work}}, "seen, if not rated"
         take_back(connection, "ann", read_imports(connection, "ann")[0].import_id, now=NOW)
     assert rating(shelf, work) is None and histories(shelf, "ann").empty
 
