@@ -225,6 +225,8 @@ class Planner:
 
     def _rate(self, key: Key, rating: int, at: datetime) -> None:
         before = self.plan.ratings.get(key)
+        if before is None and len(self.plan.ratings) >= MOST_TITLES:
+            return
         if before is None or before[1] < at:
             self.plan.ratings[key] = rating, at
 

@@ -19,6 +19,7 @@ from aperture_dagster.catalogue.history_import.stored import read_imports
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.discovery.pool import settled_titles
+from aperture_dagster.imports import plan as plan_module
 from aperture_dagster.imports.importing import apply_plan, plan_import, recognise_names, take_back
 from aperture_dagster.imports.plan import Plan
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
@@ -256,3 +257,14 @@ def test_a_plain_table_of_titles_with_the_ids_of_films_that_nobody_knows_is_kept
     assert bring(path).figures["elsewhere"] == 300
     assert len(histories(shelf, "ann")) == 300
     assert bring(path).is_empty
+
+
+def test_a_file_of_more_titles_than_anybody_sees_is_cut_and_says_so(
+    shelf: Shelf, bring: Bring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(plan_module, "MOST_TITLES", 20)
+    path = tmp_path / "seen.csv"
+    path.write_text("title,year,rating\n" + "".join(f"Film no. {n},1990,8\n" for n in range(50)))
+    plan = bring(path, reading=Reading(scale=10))
+    assert (plan.figures["named"], plan.figures["ratings"]) == (20, 20)
+    assert plan.refused == {"more than 20 different titles and episodes": 30}
