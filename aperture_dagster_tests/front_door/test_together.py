@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.histories import read_histories
-from aperture_dagster_tests.front_door.browsing import Browsers, browsers, token
+from aperture_dagster_tests.front_door.browsing import Browsers, browsers, members_app, token
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_pages import titles
 from aperture_dagster_tests.shelf import film, played
@@ -104,3 +105,12 @@ def test_nothing_that_one_may_not_see_is_noted_for_them(sign_in: Browsers, home:
     work = home.shelf.item("film-11")["work_id"]
     anna.post("/together/watched", data={"csrf": token(anna), "work": work, "with": "Ben"})
     assert home.shelf.rows("SELECT user_id FROM watched_together") == [{"user_id": "Anna"}]
+
+
+def test_in_a_demo_everybody_can_be_counted_in_and_nothing_be_changed(settings: Settings, home: Home):
+    for user in ("Anna", "Ben"):
+        home.recommend(user, 1, 2)
+    with members_app(settings, is_open=True) as pages:
+        page = TestClient(pages, follow_redirects=False).get("/together?as=Anna&with=Ben").text
+    assert films(page) == ["Alien &amp; &lt;Co&gt;", "Heat"] and "Suits Anna" in page
+    assert "We watched this" not in page and "Vote on" not in page
