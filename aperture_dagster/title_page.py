@@ -23,7 +23,7 @@ from aperture_dagster.shelves import Card, Page, Row, Shelf, one_title, suggesti
 from aperture_dagster.taste.alike import Alike
 from aperture_dagster.texts import Texts, marked
 
-CAST, LEADERS, PEOPLE = 15, 3, 8
+CAST, LEADERS, PEOPLE = 15, 3, 6
 """Names in the cast; directors or creators; and people whose other titles are shown."""
 NEAREST, ALIKE, OF_PERSON, OUTSIDE = (40, 400), 12, 8, 6
 """Titles that are looked at at first, and by members who may see few of these; and that are on the page."""
