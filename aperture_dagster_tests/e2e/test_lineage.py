@@ -39,7 +39,7 @@ FILLED_BY: dict[str, frozenset[str]] = {
     "studio_logos": frozenset({"studio_logos"}),
     **dict.fromkeys(("embeddings", "embedding_models"), frozenset({"embeddings"})),
     **dict.fromkeys(("taste_profiles", "taste_weights"), frozenset({"taste_profiles"})),
-    **dict.fromkeys(("recommendations", "first_places", "past_picks"), frozenset({"recommendations"})),
+    **dict.fromkeys(("recommendations", "whole_lists", "first_places", "past_picks"), frozenset({"recommendations"})),
     "top_picks": frozenset({"top_picks"}),
     "shows_you_watch": frozenset({"shows_you_watch"}),
     **dict.fromkeys(("discovery_pool", "discovery_vectors"), frozenset({"discovery_pool"})),
@@ -59,7 +59,8 @@ FILLED_BY: dict[str, frozenset[str]] = {
 OF_NO_ASSET = {
     "facts", "rating_outbox", "services", "quota", "fetches", "computations", "alert_problems", "alerts_told",
     "api_keys", "sessions", "departures", "member_choices", "more_like_this", "for_later", "dismissals",
-    "trakt_accounts", "step_progress", "history_imports", "seen_elsewhere",
+    "trakt_accounts", "step_progress",
+    "watched_together", "evenings", "evening_people", "evening_voters", "evening_votes", "history_imports", "seen_elsewhere",
 }  # fmt: skip
 # Views of which some tables lend no more than an id or a name.
 VIEWS_READ = {
