@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aperture_dagster.search.facts import Facts, facts_of
-from aperture_dagster.search.names import Name, Names, index_names
+from aperture_dagster.search.names import FEW_WORDS, Name, Names, index_names
 from aperture_dagster.search.question import Question, parse
 from aperture_dagster.search.texts import Texts, index_texts
 from aperture_dagster.search.titles import EpisodeRow, TitleRow
 from aperture_dagster.search.words import words_of
 
 SAME_NAME = 0.83
+ARTICLES = frozenset(["the", "a", "an", "der", "die", "das"])
 LEAST_TITLES, MOST_IN_PLOTS = 3, 0.002
 """By the last name alone, somebody is meant who has so many titles, and whose name is in so few plots."""
 
@@ -42,22 +43,27 @@ class Index:
         return parse(text, self._titled, self._person)
 
     def _titled(self, name: str) -> int | None:
-        """Return the row of the title of that name, but for a slip or an article."""
+        """Return the row of the title of that name, but for an article, or for a slip in a name without another."""
+        words = name.split()
+        for known in self.names.exactly(words, "title"):
+            own = [word for word in words_of(known.text) if word not in ARTICLES]
+            if own == [word for word in words if word not in ARTICLES]:
+                return known.targets[0]
+        if len(words) > FEW_WORDS:
+            return None
         hits = self.names.search(name, 1, ["title"])
-        is_it = bool(hits) and hits[0].score >= SAME_NAME and len(words_of(hits[0].name.text)) <= len(name.split()) + 1
+        is_it = bool(hits) and hits[0].score >= SAME_NAME and len(words_of(hits[0].name.text)) <= len(words) + 1
         return hits[0].name.targets[0] if is_it else None
 
     def _person(self, name: str, by_last_name: bool) -> tuple[str, frozenset[int]] | None:
         """Return the person of that name, and their titles; of some with the same last name, the most famous one."""
         words = name.split()
-        if not all(word in self.names.places for word in words):
-            return None
         if by_last_name and self.texts.frequency(name) > max(MOST_IN_PLOTS * len(self.work_ids), 3):
             return None
-        for hit in self.names.search(name, 5, ["person"]):
-            own = words_of(hit.name.text)
-            if own == words or (by_last_name and own[-1:] == words and len(hit.name.targets) >= LEAST_TITLES):
-                return hit.name.text, frozenset(hit.name.targets)
+        for person in self.names.exactly(words, "person"):
+            own = words_of(person.text)
+            if own == words or (by_last_name and own[-1:] == words and len(person.targets) >= LEAST_TITLES):
+                return person.text, frozenset(person.targets)
         return None
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import OSA
 from rapidfuzz.process import extract
 
-from aperture_dagster.search.words import MOST_WORDS, words_of
+from aperture_dagster.search.words import APOSTROPHES, MOST_WORDS, words_of
 
 NameKind = Literal["title", "person", "episode"]
 KINDS: tuple[NameKind, ...] = ("title", "person", "episode")
@@ -26,6 +27,8 @@ MOST_LIKE = 40
 """Words of the index that a word may stand for."""
 FAME = 0.15
 """What fame is worth, from 0 to 1 for the most famous name."""
+FEW_WORDS = 4
+"""In longer questions, words that some name has are taken as they are."""
 BEGUN, ONE_SLIP, TWO_SLIPS, OTHER_INITIAL = 0.9, 0.85, 0.7, 0.9
 """What a match is worth: the beginning of a word, with one or two slips of the keys, with another first letter."""
 
@@ -59,6 +62,8 @@ class Names:
     places: dict[str, int]
     starts: NDArray[np.int64]
     postings: NDArray[np.int32]
+    by_length: Mapping[int, tuple[Sequence[str], Sequence[int]]]
+    """The words of each length, with their places: a slip changes the length by one at most."""
     rarity: NDArray[np.float32]
     weights: NDArray[np.float32]
     """Sum of the rarity of the words of each name."""
@@ -80,12 +85,26 @@ class Names:
         if not asked or not self.texts:
             return []
         score = self._scores(asked, even_known=False)
-        if float(score.max()) < ONE_SLIP and any(word in self.places for word in asked):
+        if len(asked) <= FEW_WORDS and float(score.max()) < ONE_SLIP and any(word in self.places for word in asked):
             score = np.maximum(score, self._scores(asked, even_known=True))
         score[~np.isin(self.kinds, [KINDS.index(kind) for kind in kinds])] = 0
         found = np.flatnonzero(score)
         order = np.argsort(-(score[found] + FAME * self.fame[found]), kind="stable")[:limit]
         return [NameHit(self.name(row), float(score[row])) for row in found[order].tolist()]
+
+    def exactly(self, words: Sequence[str], kind: NameKind) -> list[Name]:
+        """Return the names of a kind that have all of these words as they are, the most famous first."""
+        places = [self.places.get(word) for word in words]
+        known = [place for place in places if place is not None]
+        if not known or len(known) < len(words):
+            return []
+        # The rarest first.
+        of_words = sorted((self.postings[self.starts[one] : self.starts[one + 1]] for one in set(known)), key=len)
+        rows = of_words[0]
+        for others in of_words[1:]:
+            rows = np.intersect1d(rows, others, assume_unique=True) if len(rows) else rows
+        rows = rows[self.kinds[rows] == KINDS.index(kind)]
+        return [self.name(row) for row in rows[np.argsort(-self.fame[rows], kind="stable")].tolist()]
 
     def _scores(self, asked: Sequence[str], *, even_known: bool) -> NDArray[np.float32]:
         """Return how well each name is what was asked, 0 to 1."""
@@ -113,10 +132,9 @@ class Names:
         found: dict[int, float] = {}
         known = self.places.get(word)
         if len(word) >= 4 and not word.isdigit() and (known is None or even_known):
-            # Among 200,000 words, this takes a few milliseconds.
-            near = extract(word, self.words, scorer=OSA.distance, score_cutoff=1, limit=MOST_LIKE)
+            near = self._near(word, 1)
             if not near and len(word) >= 6:
-                near = extract(word, self.words, scorer=OSA.distance, score_cutoff=2, limit=MOST_LIKE)
+                near = self._near(word, 2)
             for other, slips, place in near:
                 worth = ONE_SLIP if slips <= 1 else TWO_SLIPS
                 found[place] = worth if other[0] == word[0] else worth * OTHER_INITIAL
@@ -127,6 +145,15 @@ class Names:
                 found[place] = max(found.get(place, 0), BEGUN * (0.7 + 0.3 * len(word) / len(self.words[place])))
         if known is not None:
             found[known] = 1.0
+        return found
+
+    def _near(self, word: str, slips: int) -> list[tuple[str, int, int]]:
+        """Return the words that are so many slips away at most, how many they are, and their places."""
+        found: list[tuple[str, int, int]] = []
+        for length in range(len(word) - slips, len(word) + slips + 1):
+            words, places = self.by_length.get(length, ((), ()))
+            near = extract(word, words, scorer=OSA.distance, score_cutoff=slips, limit=MOST_LIKE)
+            found += [(other, int(distance), places[at]) for other, distance, at in near]
         return found
 
 
@@ -143,7 +170,9 @@ def index_names(names: Iterable[Name]) -> Names:
             continue
         joined = [a + b for a, b in pairwise(own)] if name.kind == "title" and len(own) <= JOINED_WORDS else []
         distinct = dict.fromkeys(own)
-        for word in dict.fromkeys([*distinct, *joined]):
+        # L'Avventura is found by either of its words, too.
+        apart = words_of(" ".join(re.split(APOSTROPHES, name.text)))
+        for word in dict.fromkeys([*distinct, *joined, *apart]):
             of_word.append(places.setdefault(word, len(places)))
             of_name.append(len(texts))
             counted.append(word in distinct)
@@ -158,6 +187,11 @@ def index_names(names: Iterable[Name]) -> Names:
     for place, word in enumerate(words):
         renumbered[places[word]] = place
         places[word] = place
+    by_length: dict[int, tuple[list[str], list[int]]] = {}
+    for word, place in places.items():
+        of_length = by_length.setdefault(len(word), ([], []))
+        of_length[0].append(word)
+        of_length[1].append(place)
     numbers = renumbered[np.array(of_word, dtype=np.int64)] if words else np.zeros(0, dtype=np.int64)
     entries = np.array(of_name, dtype=np.int32)
     frequency = np.bincount(numbers, minlength=len(words))
@@ -172,6 +206,7 @@ def index_names(names: Iterable[Name]) -> Names:
         places=places,
         starts=np.concatenate([[0], np.cumsum(frequency)]),
         postings=entries[np.argsort(numbers, kind="stable")],
+        by_length=by_length,
         rarity=rarity,
         weights=np.bincount(entries, weights=own_rarity, minlength=len(texts)).astype(np.float32),
         kinds=np.array(kinds, dtype=np.int8),

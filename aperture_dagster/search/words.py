@@ -17,7 +17,7 @@ _IDEOGRAPHS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORDS = re.compile(rf"[{_IDEOGRAPHS}]|[^\W_{_IDEOGRAPHS}]+")
 _INITIALS = re.compile(r"(?<!\w)(?:[^\W\d_]\.){2,}")
 # In names and contractions: Schindler's, O'Brien, rock'n'roll.
-_APOSTROPHES = re.compile(r"(?<=\w)['\u2019\u02bc`\u00b4](?=\w)")
+APOSTROPHES = re.compile(r"(?<=\w)['\u2019\u02bc`\u00b4](?=\w)")
 
 
 def plain(text: str) -> str:
@@ -36,7 +36,7 @@ def words_of(text: str) -> list[str]:
 
 def _as_typed(text: str) -> str:
     """Return a plain text without apostrophes, and initials as a word: ``E.T.`` is ``et``."""
-    return _INITIALS.sub(lambda found: found[0].replace(".", "") + " ", _APOSTROPHES.sub("", plain(text)))
+    return _INITIALS.sub(lambda found: found[0].replace(".", "") + " ", APOSTROPHES.sub("", plain(text)))
 
 
 def clean_question(given: str | None) -> str:
