@@ -116,7 +116,8 @@ METHODS: dict[str, Callable[[Index, str], list[int]]] = {
 def judge_questions(verdict: Verdict, films: list[dict[str, Any]], chosen: str, *, show: bool) -> None:
     """Print and judge the nDCG of a set of questions."""
     index = build_index([as_title(film, film["movieId"]) for film in films])
-    questions = [one for one in json.loads(QUESTIONS.read_text(encoding="utf-8")) if one["set"] == chosen]
+    asked = json.loads(QUESTIONS.read_text(encoding="utf-8"))
+    questions = [question for question in asked if question["set"] == chosen]
     values: dict[str, list[float]] = {name: [] for name in METHODS}
     for question in questions:
         accepted = {index.rows[int(film)] for film in question["titles"]}
@@ -153,7 +154,7 @@ def judge_size(verdict: Verdict, films: list[dict[str, Any]], size: int) -> None
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_utime - before:.1f} s of CPU to index {size:,} titles")
     print(f"{memory_now() - base:.0f} MB that the index keeps")
     liked = {int(work): 1.0 for work in index.work_ids[::97]}
-    questions = [one["question"] for one in json.loads(QUESTIONS.read_text(encoding="utf-8"))]
+    questions = [question["question"] for question in json.loads(QUESTIONS.read_text(encoding="utf-8"))]
     taken: list[float] = []
     for question in questions * 2:
         # On a machine that does other things as well, the time on the clock is theirs, too.

@@ -99,7 +99,7 @@ class Names:
         if not known or len(known) < len(words):
             return []
         # The rarest first.
-        of_words = sorted((self.postings[self.starts[one] : self.starts[one + 1]] for one in set(known)), key=len)
+        of_words = sorted((self.postings[self.starts[place] : self.starts[place + 1]] for place in set(known)), key=len)
         rows = of_words[0]
         for others in of_words[1:]:
             rows = np.intersect1d(rows, others, assume_unique=True) if len(rows) else rows
@@ -120,8 +120,8 @@ class Names:
             total += rarity
             best = np.zeros(len(self.texts), dtype=np.float32)
             # The best match of a word comes last, and stays.
-            for one, worth in sorted(like.items(), key=lambda item: item[1]):
-                best[self.postings[self.starts[one] : self.starts[one + 1]]] = worth
+            for known_word, worth in sorted(like.items(), key=lambda item: item[1]):
+                best[self.postings[self.starts[known_word] : self.starts[known_word + 1]]] = worth
             matched += best * rarity
         share = matched / total
         whole_name = np.minimum(matched / np.maximum(self.weights, 1e-6), 1.0)

@@ -47,7 +47,7 @@ def clean_question(given: str | None) -> str:
 
 def listed(text: str) -> frozenset[str]:
     """Return the words of a text, or its phrases where there are commas."""
-    return frozenset(" ".join(one.split()) for one in (text.split(",") if "," in text else text.split()))
+    return frozenset(" ".join(part.split()) for part in (text.split(",") if "," in text else text.split()))
 
 
 STOP_WORDS = listed(
