@@ -115,6 +115,17 @@ class Page:
 
 def for_you(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> Page:
     """Return the films and series that are recommended to a member, and what they may like to watch again."""
+    shelves = recommended(connection, viewer, settings, now, _)
+    rows = watch_again(connection, viewer.user_id, today_of(now, settings))
+    visible = titles_in_sight(connection, viewer, works_of(rows))
+    again = Shelf(marked("Watch again"), cards_of(rows, visible, lambda row: [_times(row, settings, _)]))
+    nothing = _("Your list is made once the library and what you watched have been read.")
+    extra = [shelf for shelf in (arrived(connection, viewer, now, _), again) if shelf.cards]
+    return Page(_("For %(name)s", name=viewer.name), nothing, [*shelves, *extra])
+
+
+def recommended(connection: Connection, viewer: User, settings: Settings, now: datetime, _: Texts) -> list[Shelf]:
+    """Return the films and series that are recommended to a member, with the reasons."""
     rows = _nameable(connection, viewer, settings, recommendation_table(connection, viewer.user_id))
     today = today_of(now, settings)
     # On the first day of a list, everything would be new.
@@ -123,13 +134,7 @@ def for_you(connection: Connection, viewer: User, settings: Settings, now: datet
     new = _("New since yesterday")
     visible = titles_in_sight(connection, viewer, works_of(rows))
     shelves = _by_type(rows, visible, lambda row: [*[new] * (row["work_id"] in news), reason_of(row, _)])
-    shelves = _in_view(shelves, {LABELS[name]: one.per_list for name, one in settings.recommendation_rules.items()})
-    rows = watch_again(connection, viewer.user_id, today)
-    visible = titles_in_sight(connection, viewer, works_of(rows))
-    again = Shelf(marked("Watch again"), cards_of(rows, visible, lambda row: [_times(row, settings, _)]))
-    nothing = _("Your list is made once the library and what you watched have been read.")
-    extra = [shelf for shelf in (arrived(connection, viewer, now, _), again) if shelf.cards]
-    return Page(_("For %(name)s", name=viewer.name), nothing, [*shelves, *extra])
+    return _in_view(shelves, {LABELS[name]: one.per_list for name, one in settings.recommendation_rules.items()})
 
 
 def arrived(connection: Connection, viewer: User, now: datetime, _: Texts) -> Shelf:

@@ -27,6 +27,7 @@ from aperture_dagster.front_door.first_lists import REFRESH_SECONDS, FirstLists,
 from aperture_dagster.front_door.gate import Gate, Visitor, texts_for
 from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.front_door.rendering import NO_STORE, Renderer, as_page
+from aperture_dagster.front_door.search_index import search_index
 from aperture_dagster.front_door.secrets import FOLDER
 from aperture_dagster.front_door.server import network_of
 from aperture_dagster.front_door.throttle import FILE, Throttle
@@ -83,6 +84,7 @@ class House:
     ) -> None:
         self.settings, self.database, self.gate, self.prefix = settings, database, gate, prefix
         self.clock, self.written = clock or Clock(), Database(settings)
+        self.index = search_index(database)
         self.connecting, self.throttle = Connecting(), Throttle(settings.home_path / FOLDER / FILE)
         # What reads the database, and what asks a service: for members, who signs in on a device that is known or is
         # a stranger, and pictures.

@@ -571,6 +571,19 @@ def test_a_search_by_name_finds_titles_episodes_and_people(household: Household)
     assert [item["id"] for item in full["movies"]] == ["film-3"]
 
 
+def test_a_mistyped_name_is_found_once_the_index_is_there(household: Household):
+    household.home.shelf.do("UPDATE titles SET title = 'Solaris Station' WHERE server_item_id = 'film-4'")
+    assert household.door.house.index.get(60.0) is not None
+
+    def films(q: str, name: str = "Ben") -> list[str]:
+        query = {"q": q, "format": "ids", "type": "movies"}
+        return household.ask(household.token(name), "/api/search", query).json()["data"]["movies"]
+
+    assert films("solarsi station") == ["film-4"] and films("solaris") == ["film-4"]
+    household.home.user("Ben", max_parental_rating=13)
+    assert films("solarsi station") == [] and films("solarsi station", "Anna") == ["film-4"]
+
+
 def test_somebody_without_lists_can_search(open_household: Callable[..., Any]):
     with open_household(exclude_users=("Ben",)) as household:
         household.home.recommend("Ben", 2)

@@ -6,7 +6,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
@@ -18,7 +18,11 @@ from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.media_server.accounts import WrongAccount
 from aperture_dagster.members.visible_titles import titles_in_sight
 from aperture_dagster.postgres.queries import read_rows
+from aperture_dagster.search.words import LONGEST_QUESTION
 from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from aperture_dagster.search.index import Index
 
 _LOG = logging.getLogger(__name__)
 CATEGORIES = ("movies", "series", "episodes", "seasons", "audio", "actors", "directors", "writers")
@@ -65,9 +69,12 @@ def plain_question(asked: str) -> str:
 
 
 def find_by_name(
-    connection: Connection, user: User, asked: str, categories: Collection[str], limit: int
+    connection: Connection, user: User, asked: str, categories: Collection[str], limit: int, index: Index | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return the films, series and episodes of a name that a user may see, by category, the nearest names first."""
+    """Return the films, series and episodes of a name that a user may see, by category, the nearest names first.
+
+    With an index, titles whose names were mistyped come after them.
+    """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in CATEGORIES}
     plain = plain_question(asked)
     if not plain:
@@ -75,7 +82,8 @@ def find_by_name(
     # No letter or digit has a meaning in a pattern.
     values = {"q": plain, "begun": f"% {plain}%", "within": f"%{plain}%"}
     if {"movies", "series"} & set(categories):
-        works = [row["work_id"] for row in read_rows(connection, _TITLES, **values)]
+        named = [row["work_id"] for row in read_rows(connection, _TITLES, **values)]
+        works = list(dict.fromkeys([*named, *(mistyped(index, asked) if index is not None else ())]))
         # Whoever looks for a title by name means it, also if it is on none of their lists.
         visible = titles_in_sight(connection, user, works, with_hidden=True)
         for category, media_type in (("movies", "movie"), ("series", "series")):
@@ -91,6 +99,15 @@ def find_by_name(
         ids = {item["id"]: item for item in items_of(connection, [series[row["work_id"]] for row in shown])}
         found["episodes"] = [_as_episode(row, ids[series[row["work_id"]].server_item_id]) for row in shown]
     return found
+
+
+def mistyped(index: Index, asked: str) -> list[int]:
+    """Return the works whose names somebody may have meant who mistyped one, the nearest first."""
+    from aperture_dagster.search.matches import SURE, match_names
+
+    # By whom a title is, or which episodes it has, is no name of it.
+    matches = match_names(index, asked[:LONGEST_QUESTION], SURE)
+    return [int(index.work_ids[match.row]) for match in matches if match.person is None and match.episode is None]
 
 
 def find_people(

@@ -16,7 +16,7 @@ from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sigh
 from aperture_dagster.postgres.queries import array_of, read_rows
 from aperture_dagster.publishing.server.home_rows import LENGTH, ROWS, row_titles
 from aperture_dagster.settings import Settings
-from aperture_dagster.shelves import for_you
+from aperture_dagster.shelves import Page, recommended
 from aperture_dagster.taste.lists import reason_of
 from aperture_dagster.texts import Texts, marked
 
@@ -69,7 +69,7 @@ def recommended_titles(
     connection: Connection, user: User, media_type: str | None, limit: int, settings: Settings, now: datetime, _: Texts
 ) -> list[ListedTitle]:
     """Return the first of what is recommended to a member, films and series in turn, with the stored reasons."""
-    cards = for_you(connection, user, settings, now, _).listed(media_type)
+    cards = Page("", "", recommended(connection, user, settings, now, _)).listed(media_type)
     best: dict[str, float] = {}
     for card in cards:
         of_type = card.row["media_type"]

@@ -286,7 +286,9 @@ def _search(asked: Asked) -> dict[str, Any]:
     categories = by_name.categories_of(question.type)
     found: dict[str, Any] = {category: [] for category in by_name.CATEGORIES}
     if user is not None:
-        found |= by_name.find_by_name(asked.connection, user, question.q, categories, question.limit)
+        # Nobody waits for the index of the search.
+        index = visit.house.index.get(0.0) if {"movies", "series"} & categories and question.q.strip() else None
+        found |= by_name.find_by_name(asked.connection, user, question.q, categories, question.limit, index)
         token = token_in(visit.request.headers) or ""
         found |= by_name.find_people(visit.settings, token, user.user_id, question.q, categories, question.limit)
     total = sum(map(len, found.values()))
