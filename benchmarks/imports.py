@@ -70,10 +70,12 @@ def export_of(films: pd.DataFrame, history: pd.DataFrame, folder: Path) -> Path:
     content = io.StringIO()
     table = csv.writer(content)
     table.writerow(HEADINGS)
-    for row in history.itertuples():
-        film, day = films.loc[row.work_id], pd.Timestamp(str(row.last_played_at)).date().isoformat()
+    for work_id, played_at, rating in history[["work_id", "last_played_at", "rating"]].itertuples(
+        index=False, name=None
+    ):
+        film, day = films.loc[work_id], pd.Timestamp(str(played_at)).date().isoformat()
         year = "" if pd.isna(film["year"]) else int(film["year"])
-        table.writerow([day, film["title"], year, "", np.ceil(float(str(row.rating))) / 2, day])
+        table.writerow([day, film["title"], year, "", np.ceil(float(str(rating))) / 2, day])
     path = folder / "export.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("diary.csv", content.getvalue())
@@ -132,7 +134,7 @@ def compare(name: str, world: World, films: pd.DataFrame, earlier: pd.DataFrame,
         flush=True,
     )
     here = set(world.items["work_id"])
-    named = sum(earlier["user_id"].isin(users) & earlier["work_id"].isin(here))
+    named = sum(earlier["user_id"].isin(users) & earlier["work_id"].isin(list(here)))
     verdict.least(f"{name}: rows that name their title", len(rows) / max(named, 1), LEAST_MATCHED)
     verdict.least(f"{name}: NDCG@10 with imports to without", ratio, LEAST_RATIO)
 
@@ -173,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         years = some["year"].to_numpy(dtype=np.float64)
         library = library_of(some, vectors[keep])
         world = world_of(some, library, histories, liked, lambda _user, _known, last, years=years: years > last.year)
-        last = histories["user_id"].map(world.last_known)
+        last = pd.Series([world.last_known[user] for user in histories["user_id"]], index=histories.index)
         compare(name, world, films, rows_where(histories, histories["last_played_at"] <= last), verdict)
     return verdict.close()
 
