@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         years = some["year"].to_numpy(dtype=np.float64)
         library = library_of(some, vectors[keep])
         world = world_of(some, library, histories, liked, lambda _user, _known, last, years=years: years > last.year)
-        last = pd.Series([world.last_known[user] for user in histories["user_id"]], index=histories.index)
+        last = pd.Series([world.last_known.get(user, pd.NaT) for user in histories["user_id"]], index=histories.index)
         compare(name, world, films, rows_where(histories, histories["last_played_at"] <= last), verdict)
     return verdict.close()
 
