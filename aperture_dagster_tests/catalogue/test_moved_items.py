@@ -11,8 +11,10 @@ from aperture_dagster.catalogue.identity import ProviderIds
 from aperture_dagster.catalogue.references import TitleId
 from aperture_dagster.catalogue.sync.moved_items import columns_that_follow
 from aperture_dagster.media_server.records import ServerTitle
+from aperture_dagster.members.for_later import put_aside
 from aperture_dagster.members.hidden import hide
 from aperture_dagster.members.more_like_this import want_more
+from aperture_dagster.members.watched_together import note_watched
 from aperture_dagster.postgres.tables import FOLLOWS_ITEM, FOLLOWS_TITLE, STAYS_WITH_WORK
 from aperture_dagster.ratings.in_force import WHOLE_WORK
 from aperture_dagster.ratings.outbox import rate_here
@@ -22,13 +24,16 @@ from aperture_dagster_tests.shelf import NOW, Shelf, film, played
 
 SHOW = ServerTitle("show", "The Show", path="/show")
 SAME_SHOW = ServerTitle("show-7", "The Show", tmdb_id=7, path="/other/show")
+TITLES_SAID = ("dismissals", "more_like_this", "for_later", "watched_together")
 
 
 def say(shelf: Shelf, user: str, work_id: int, rating: int) -> None:
-    """Hide a title, ask for more like it, and rate it."""
+    """Hide a title, ask for more like it, put it aside, watch it with others, and rate it."""
     with shelf.open() as connection:
         hide(connection, user, TitleId(ProviderIds(), work_id, "movie"), f"Hidden {rating}", now=NOW)
         want_more(connection, user, work_id, f"Liked {rating}", now=NOW)
+        put_aside(connection, user, work_id, f"Later {rating}", now=NOW)
+        note_watched(connection, [user], work_id, f"Watched {rating}", now=NOW)
         rate_here(connection, user, work_id, rating, now=NOW)
 
 
@@ -80,7 +85,7 @@ def test_whatever_follows_a_title_or_its_items_moves_to_the_work_that_it_turns_o
         if row["work_id"] in (film_before, show_before)
     ]
     assert left == ["rating_changes"]
-    titles = (f"right(title, 1)::int FROM {table}" for table in ("dismissals", "more_like_this"))
+    titles = (f"right(title, 1)::int FROM {table}" for table in TITLES_SAID)
     for said in ("rating::int FROM ratings", *titles):
         of_bo = shelf.rows(f"SELECT work_id, {said} WHERE user_id = 'bo'")
         assert {tuple(row.values()) for row in of_bo} == {(film_before, 2), (film_after, 3)}
@@ -93,7 +98,7 @@ def test_what_was_said_of_a_title_with_ids_stays_with_that_title(shelf: Shelf):
     say(shelf, "ann", wrong, 4)
     shelf.films(film(1, tmdb_id=77), film(2))
     assert shelf.item("film-1")["work_id"] != wrong
-    for table in ("ratings", "dismissals", "more_like_this"):
+    for table in ("ratings", *TITLES_SAID):
         assert shelf.value(f"SELECT work_id FROM {table}") == wrong
 
 

@@ -58,6 +58,10 @@ SAID = (
     "INSERT INTO api_keys (name, digest, user_id) VALUES ('panel of ' || :name, :name, :user)",
     "INSERT INTO more_like_this SELECT :user, work_id, 'Film', now() FROM works LIMIT 1",
     "INSERT INTO for_later SELECT :user, work_id, 'Film', false, now() FROM works LIMIT 1",
+    "INSERT INTO watched_together SELECT :user, work_id, 'Film', now() FROM works LIMIT 1",
+    "INSERT INTO evenings (user_id, digest, works, places, created_at, ends_at) "
+    "VALUES (:user, md5(:user), '{}', 2, now(), now() + interval '1 hour')",
+    "INSERT INTO evening_people SELECT evening_id, :user FROM evenings",
     "INSERT INTO history_imports (user_id, source, file_name, imported_at, shares_ratings) "
     "SELECT :user, 'imdb', :name, now(), false",
     "INSERT INTO seen_elsewhere (user_id, import_id, work_id, title, times, is_liked) SELECT user_id, import_id, "
