@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up up-demo test lint format settings nas screenshots bench bench-full nightly quarter \
-  test-wheel test-containers arm64 hashes next-dagster release install-size size clean
+  test-wheel test-containers arm64 hashes next-dagster release release-image install-size size clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -51,10 +51,12 @@ up-demo: $(PRODUCT)  ## the same on the stand-ins, with the results of the demo
 test: $(DEVELOPMENT)  ## run the tests, but for those that are marked as nightly
 	@$(PYTEST)
 
-lint: $(DEVELOPMENT)  ## check style and types
+lint: $(DEVELOPMENT)  ## check style, types and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/zizmor --quiet --offline --no-progress --persona pedantic .github
 
 format: $(DEVELOPMENT)  ## format the code, and fix what can be fixed by itself
 	@$(BIN)/ruff check --fix .
@@ -108,8 +110,11 @@ next-dagster:  ## try the newest release of Dagster, whatever is pinned, and say
 	@echo "Dagster $$($(NEXT)/bin/python -c 'import dagster; print(dagster.__version__)'):"
 	@$(NEXT)/bin/python -m pytest -n $(WORKERS) --dist loadfile -q --tb line $(addprefix aperture_dagster_tests/, $(ON_DAGSTER))
 
-release: $(DEVELOPMENT)  ## make what is published of TAG=v0.1.0: wheel, sdist, image, its contents, notes, checksums
+release: $(DEVELOPMENT)  ## make what is published of TAG=v1.0.0: wheel, sdist, image, its contents, notes, checksums
 	@$(BIN)/python tools/release.py "$$TAG"
+
+release-image: $(DEVELOPMENT)  ## make the image of TAG=v1.0.0 and its contents alone, for one more architecture
+	@$(BIN)/python tools/release.py "$$TAG" --only-image
 
 install-size: $(DEVELOPMENT)  ## install the wheel alone, from a package index, and compare its size with the limit
 	@$(BIN)/python benchmarks/install_size.py --fresh

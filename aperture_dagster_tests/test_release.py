@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,47 +75,102 @@ def test_a_release_is_made_of_what_its_tag_names(release: ModuleType, tmp_path: 
         release.require_checkout("v0.2.0", tmp_path)
 
 
+def test_a_tag_of_the_image_moves_forward_only(release: ModuleType):
+    for version, released, expected in (
+        ("1.0.0", ["v1.0.0"], ["1.0.0", "1.0", "1", "latest"]),
+        ("1.2.3", ["v1.2.2", "v1.10.0", "v2.0.0", "v1.2.3"], ["1.2.3", "1.2"]),
+        ("1.10.0", ["v1.9.9", "v2.0.0rc1", "nightly"], ["1.10.0", "1.10", "1", "latest"]),
+        ("1.10.1", ["v1.10.0", "v2.0.0"], ["1.10.1", "1.10", "1"]),
+        ("2.0.0rc1", ["v1.9.9"], ["2.0.0rc1"]),
+        ("2.0.0", ["v2.0.0rc1", "v1.9.9"], ["2.0.0", "2.0", "2", "latest"]),
+    ):
+        assert release.image_tags(version, released) == expected, version
+
+
 def test_the_contents_of_an_image_are_listed_and_checksums_are_those_of_the_files(release: ModuleType, tmp_path: Path):
     contents = [["pypi", "Typing_Extensions", "2", "PSF-2.0"], ["deb/debian", "libcap2", "1:2.75-10+b3", None]]
     document: dict[str, Any] = release.bill_of_materials("0.1.0", contents)
     purls = ["pkg:pypi/typing-extensions@2", "pkg:deb/debian/libcap2@1%3A2.75-10%2Bb3"]
-    assert [one["purl"] for one in document["components"]] == purls
+    assert [component["purl"] for component in document["components"]] == purls
     assert document["components"][0]["licenses"] == [{"expression": "PSF-2.0"}]
+    # Whoever attests a document without a serial number does not recognize it as CycloneDX.
+    serials = {
+        release.bill_of_materials("0.1.0", found)["serialNumber"] for found in (contents, contents[:1], contents)
+    }
+    assert len(serials) == 2 and all(re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", serial) for serial in serials)
     (tmp_path / "a.whl").write_bytes(b"wheel")
     release.write_checksums(tmp_path)
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True)
 
 
-def test_the_steps_of_the_workflow_are_targets_that_exist():
+WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
+
+
+def read_workflow(name: str) -> dict[str, Any]:
+    return yaml.safe_load((PROJECT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+def steps_of(workflow: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, job in workflow["jobs"].items():
+        yield from ((name, step) for step in job["steps"])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_an_action_is_pinned_to_a_commit_and_names_its_version(path: Path):
+    text = path.read_text(encoding="utf-8")
+    used = re.findall(r"uses: *(.*)", text)
+    assert used
+    for action in used:
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+    # An action has one commit in all workflows.
+    everywhere = {line for other in WORKFLOWS for line in re.findall(r"uses: *(.*)", other.read_text(encoding="utf-8"))}
+    assert len({action.partition("@")[0] for action in everywhere}) == len(everywhere)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_runs_targets_that_exist_and_no_shell_reads_what_others_named(path: Path):
     targets = set(re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.M))
-    jobs = _workflow()["jobs"]
-    steps, (publishes,) = ([one["run"] for one in jobs[name]["steps"] if "run" in one] for name in ("build", "publish"))
-    assert publishes.startswith("gh release create ")
-    assert all(words[0] == "make" and set(words[1:]) <= targets for words in map(str.split, steps))
-    # The tag reaches a shell as a variable only.
-    assert "${{" not in " ".join([*steps, publishes])
+    for name, step in steps_of(read_workflow(path.stem)):
+        run = step.get("run", "")
+        for words in re.findall(r"^ *make ([^\n|&>;]*)", run, re.M):
+            assert {word for word in words.split() if word[0].isalpha() and "=" not in word} <= targets, run
+        # A tag or a branch reaches a shell as a variable only.
+        assert "${{" not in run, f"{path.stem}, {name}"
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False, f"{path.stem}, {name}"
 
 
-def test_nothing_that_tests_or_builds_a_release_may_write_to_the_repository():
-    workflow = _workflow()
-    assert workflow["permissions"] == {"contents": "read"}
-    writing = [name for name, job in workflow["jobs"].items() if "permissions" in job]
-    assert writing == ["publish"] and workflow["jobs"]["publish"]["needs"] == "build"
-    # What has the right to write runs no code of ours or of a package.
-    steps = workflow["jobs"]["publish"]["steps"]
-    assert [one.get("uses") or one["run"].split()[0] for one in steps] == ["actions/download-artifact@v7", "gh"]
-    (checkout,) = [
-        one for one in workflow["jobs"]["build"]["steps"] if one.get("uses", "").startswith("actions/checkout")
-    ]
-    assert checkout["with"] == {"persist-credentials": False}
-
-
-def _workflow() -> dict[str, Any]:
-    return yaml.safe_load((PROJECT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
+def test_nothing_that_tests_or_builds_a_release_may_write_anywhere():
+    workflow = read_workflow("release")
+    jobs = workflow["jobs"]
+    assert workflow["permissions"] == {}
+    rights = {
+        name: {right for right, value in job["permissions"].items() if value == "write"} for name, job in jobs.items()
+    }
+    assert rights == {
+        "test": set(), "build": set(), "build-arm64": set(),
+        "publish-image": {"packages", "id-token", "attestations"},
+        "publish-packages": {"id-token"},
+        "release": {"contents", "id-token", "attestations"},
+    }  # fmt: skip
+    # What may write runs no code of a package, nor our build.
+    tools = {"docker", "echo", "mv", "rm", "gh", "prerelease=()", "[[", "(cd", "tools/push_image.sh"}
+    for name, step in steps_of(workflow):
+        if rights[name]:
+            assert jobs[name]["environment"] in ("release", "pypi"), f"{name}: a person may want to approve it"
+            for line in step.get("run", "").splitlines():
+                assert line.split()[0] in tools, f"{name}: {line}"
+            assert not step.get("uses", "").startswith("actions/setup-python"), name
+    # Nothing is published before everything is tested and built.
+    assert {name: job.get("needs") for name, job in jobs.items()} == {
+        "test": None, "build": "test", "build-arm64": "test",
+        "publish-image": ["build", "build-arm64"], "publish-packages": ["build", "build-arm64"],
+        "release": ["publish-image", "publish-packages"],
+    }  # fmt: skip
 
 
 def test_a_tag_that_is_none_is_one_sentence():
     done = subprocess.run([sys.executable, "tools/release.py", ""], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr == (
-        "No release: '' is no tag of a release: it is v and three numbers, such as v0.1.0.\n"
+        "No release: '' is no tag of a release: it is v and three numbers, such as v1.0.0.\n"
     )

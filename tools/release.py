@@ -1,7 +1,9 @@
-"""A release from its tag: ``make release TAG=v0.1.0`` fills ``dist/`` with what is published.
+"""A release from its tag: ``make release TAG=v1.0.0`` fills ``dist/`` with what is published, and stops there.
 
-That is the wheel, the sdist, the versions of packages that they were tested with (``constraints.txt``), the image as a
-file, a list of what is in the image (CycloneDX), the notes, and checksums.
+That is the wheel, the sdist, ``constraints.txt`` (the package versions that they were tested with), the image for this
+machine's architecture as a file, the image's contents (CycloneDX), its tags, the release notes, and checksums.
+``make release-image`` makes the image and its contents alone, for a second architecture. ``tools/push_image.sh``
+publishes images; the workflow publishes the rest.
 """
 
 from __future__ import annotations
@@ -9,15 +11,19 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from packaging.version import Version
 from setuptools import build_meta
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -29,8 +35,8 @@ FIRST_SCHEMA = "aperture_dagster/schema/migrations/versions/v*_first_schema.sql"
 CONTENTS = """
 import json, subprocess
 from importlib.metadata import distributions
-found = [("pypi", one.metadata["Name"], one.version, one.metadata.get("License-Expression"))
-         for one in distributions()]
+found = [("pypi", package.metadata["Name"], package.version, package.metadata.get("License-Expression"))
+         for package in distributions()]
 asked = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n"]
 for line in subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines():
     found.append(("deb/debian", *line.split(), None))
@@ -47,7 +53,7 @@ def version_of(tag: str, project: Path = PROJECT) -> str:
     """Return the version of a tag, which the package, the image and the changelog must have. Raises NotReady."""
     match = TAG.fullmatch(tag)
     if match is None:
-        raise NotReady(f"{tag!r} is no tag of a release: it is v and three numbers, such as v0.1.0.")
+        raise NotReady(f"{tag!r} is no tag of a release: it is v and three numbers, such as v1.0.0.")
     version = match[1]
     built = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     if built != version:
@@ -71,15 +77,36 @@ def notes_of(version: str, project: Path = PROJECT) -> str:
     return match[1].strip() + "\n"
 
 
+def image_tags(version: str, released: Collection[str]) -> list[str]:
+    """Return the image's tags: ``1.2.3``, and of ``1.2``, ``1`` and ``latest`` those whose newest version it is.
+
+    So a correction of an older version moves nobody back, and a release candidate gets its own tag only.
+
+    Args:
+        released: tags in the repository, such as ``v1.2.2``.
+    """
+    this = Version(version)
+    if this.is_prerelease:
+        return [version]
+    others = [Version(match[1]) for tag in released if (match := TAG.fullmatch(tag))]
+    others = [other for other in others if not other.is_prerelease]
+    tags = [version]
+    for length in (2, 1, 0):
+        if all(other <= this for other in others if other.release[:length] == this.release[:length]):
+            tags.append(".".join(map(str, this.release[:length])) or "latest")
+    return tags
+
+
 def bill_of_materials(version: str, contents: list[list[Any]]) -> dict[str, Any]:
-    """Return a CycloneDX document of what :data:`CONTENTS` printed."""
+    """Return a CycloneDX document of what :data:`CONTENTS` printed; equal contents have equal serial numbers."""
     components = [
-        {"type": "library", "name": name, "version": one, "purl": _purl(kind, name, one)}
+        {"type": "library", "name": name, "version": found, "purl": _purl(kind, name, found)}
         | ({"licenses": [{"expression": licence}]} if licence else {})
-        for kind, name, one, licence in sorted(contents, key=lambda row: row[1:3])
+        for kind, name, found, licence in sorted(contents, key=lambda row: row[1:3])
     ]
     product = {"type": "container", "name": "aperture-dagster", "version": version}
-    document = {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1}
+    serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([product, components]))
+    document = {"bomFormat": "CycloneDX", "specVersion": "1.5", "serialNumber": serial.urn, "version": 1}
     return document | {"metadata": {"component": product}, "components": components}
 
 
@@ -100,25 +127,30 @@ def require_checkout(tag: str, project: Path = PROJECT) -> None:
 
 
 def write_image(version: str, folder: Path) -> None:
-    """Build the image of a version, and write it and its contents as files."""
+    """Build the image of a version for this machine's architecture; write it and its contents as files."""
     image = f"aperture-dagster:{version}"
     revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True)
-    given = [f"VERSION={version}", f"REVISION={revision.stdout.strip()}"]
-    arguments = [word for one in given for word in ("--build-arg", one)]
+    given = [f"VERSION={version}", f"REVISION={revision.stdout.strip()}", *os.environ.get("BUILD_ARGS", "").split()]
+    arguments = [word for argument in given for word in ("--build-arg", argument)]
     dockerfile = str(PROJECT / "deploy" / "Dockerfile")
-    subprocess.run(["docker", "build", "--file", dockerfile, "--tag", image, *arguments, str(PROJECT)], check=True)
+    # Attestations of the builder would make an index of it, and indexes cannot be joined; the workflow attests instead.
+    environment = os.environ | {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    build = ["docker", "build", "--file", dockerfile, "--tag", image, *arguments, str(PROJECT)]
+    subprocess.run(build, check=True, env=environment)
+    inspect = ["docker", "image", "inspect", "--format", "{{.Architecture}}", image]
+    architecture = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
     with (
         subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved,
-        gzip.open(folder / f"aperture-dagster-{version}-image.tar.gz", "wb", compresslevel=6) as file,
+        gzip.open(folder / f"aperture-dagster-{version}-image-{architecture}.tar.gz", "wb", compresslevel=6) as file,
     ):
         assert saved.stdout is not None
         shutil.copyfileobj(saved.stdout, file, 1 << 20)
     if saved.returncode:
         raise subprocess.CalledProcessError(saved.returncode, "docker save")
-    asked = ["docker", "run", "--rm", image, "python", "-c", CONTENTS]
-    contents = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
+    list_contents = ["docker", "run", "--rm", image, "python", "-c", CONTENTS]
+    contents = json.loads(subprocess.run(list_contents, check=True, capture_output=True, text=True).stdout)
     text = json.dumps(bill_of_materials(version, contents), indent=1)
-    (folder / f"aperture-dagster-{version}.cdx.json").write_text(text + "\n", encoding="utf-8")
+    (folder / f"aperture-dagster-{version}-{architecture}.cdx.json").write_text(text + "\n", encoding="utf-8")
 
 
 def write_checksums(folder: Path) -> None:
@@ -130,8 +162,8 @@ def write_checksums(folder: Path) -> None:
     (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
-def main(tag: str) -> int:
-    """Make everything; return the exit code."""
+def main(tag: str, only_image: bool = False) -> int:
+    """Make everything, or the image and its contents alone; return the exit code."""
     try:
         version = version_of(tag)
         notes = notes_of(version)
@@ -140,18 +172,25 @@ def main(tag: str) -> int:
         print(f"No release: {error}", file=sys.stderr)
         return 1
     folder = PROJECT / "dist"
-    # The tool that builds the wheel would pack what an earlier one left behind.
-    for one in (folder, PROJECT / "build"):
-        shutil.rmtree(one, ignore_errors=True)
+    # Setuptools would pack what an earlier build left behind.
+    for leftover in (folder, PROJECT / "build"):
+        shutil.rmtree(leftover, ignore_errors=True)
     folder.mkdir()
-    build_meta.build_sdist(str(folder))
-    build_meta.build_wheel(str(folder))
-    shutil.copy(PROJECT / "constraints.txt", folder)
+    if not only_image:
+        build_meta.build_sdist(str(folder))
+        build_meta.build_wheel(str(folder))
+        shutil.copy(PROJECT / "constraints.txt", folder)
+        (folder / "notes.md").write_text(notes, encoding="utf-8")
+        released = subprocess.run(
+            ["git", "tag"], cwd=PROJECT, capture_output=True, text=True, check=True
+        ).stdout.split()
+        (folder / "image-tags").write_text("\n".join(image_tags(version, released)) + "\n", encoding="utf-8")
     write_image(version, folder)
-    (folder / "notes.md").write_text(notes, encoding="utf-8")
-    write_checksums(folder)
+    if not only_image:
+        write_checksums(folder)
+    print(f"Nothing is published yet. dist/ holds {', '.join(sorted(path.name for path in folder.iterdir()))}.")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], only_image="--only-image" in sys.argv[2:]))
