@@ -17,6 +17,7 @@ from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.seasons import read_seasons
 from aperture_dagster.discovery.suggestions import pool_details, suggested_among
 from aperture_dagster.enrichment.details import read_details, read_shared, works_of_tmdb
+from aperture_dagster.enrichment.trailers import trailer_in
 from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
 from aperture_dagster.settings import Settings
 from aperture_dagster.shelves import Card, Page, Row, Shelf, one_title, suggestions
@@ -29,6 +30,8 @@ NEAREST, ALIKE, OF_PERSON, OUTSIDE = (40, 400), 12, 8, 6
 """Titles that are looked at at first, and by members who may see few of these; and that are on the page."""
 LONGEST_MINUTES = 24 * 60
 LONGEST_TEXT = 5_000
+LARGEST_NUMBER = 10_000
+"""Of a season, its episodes, or a year."""
 
 
 class Scale(NamedTuple):
@@ -60,6 +63,14 @@ WAYS = {
 """Ways to watch a title elsewhere, as TMDb has them."""
 
 
+class TrailerLink(NamedTuple):
+    """A link to a trailer on another site: ``text`` names the site, ``language`` is that of the video."""
+
+    address: str
+    text: str
+    language: str
+
+
 @dataclass(frozen=True, slots=True)
 class TitlePage(Page):
     """A title, with what is known of it in words: ``summary`` in a line, ``facts`` and ``scores`` with their names.
@@ -75,6 +86,7 @@ class TitlePage(Page):
     streams: Sequence[tuple[str, str]] = field(default_factory=tuple)
     seasons: Sequence[tuple[str, str]] = field(default_factory=tuple)
     strips: Sequence[tuple[str, Sequence[Card]]] = field(default_factory=tuple)
+    trailer: TrailerLink | None = None
 
 
 def title_page(
@@ -88,10 +100,12 @@ def title_page(
     own = titles_in_sight(connection, viewer, [work]).get(work)
     if own is not None:
         row = read_details(connection, work)
+        seasons = read_seasons(connection, own.item_id) if own.media_type == "series" else []
     else:
         row = pool_details(connection, work, country=settings.country)
         year = card.year if card.year is not None else row.get("year")
         card = card._replace(year=year, row={**card.row, "poster_path": row.get("poster_path")})
+        seasons = seasons_in(row.get("seasons"))
     leaders = [*names_in(row.get("directors"))[:LEADERS], *names_in(row.get("creators"))[:LEADERS]]
     people = list(dict.fromkeys([*leaders, *names_in(row.get("cast"))]))[:PEOPLE]
     media_type = own.media_type if own is not None else str(row.get("media_type"))
@@ -128,8 +142,9 @@ def title_page(
         facts=facts_of(row, card.title, _),
         scores=scores_of(row, _),
         streams=streams_of(row, _),
-        seasons=seasons_of(read_seasons(connection, own.item_id), _) if media_type == "series" and own else (),
+        seasons=seasons_of(seasons, _),
         strips=[(heading, cards) for heading, cards in strips if cards],
+        trailer=trailer_of(row, _),
     )
 
 
@@ -248,6 +263,36 @@ def streams_of(row: Row, _: Texts) -> list[tuple[str, str]]:
         return [(name, services) for name, services in ways if services]
     services = ", ".join(names_in(row.get("streams")))
     return [(_("Streams on"), services)] if services else []
+
+
+def trailer_of(row: Row, _: Texts) -> TrailerLink | None:
+    """Return the link to a title's trailer, which names its language if that is not the language of the page."""
+    trailer = trailer_in(row.get("trailers"), _.locale.language)
+    if trailer is None:
+        return None
+    text = _("Trailer on %(site)s", site=trailer.site)
+    if trailer.language != _.locale.language:
+        name = _.locale.languages.get(trailer.language, trailer.language)
+        text = f"{text} ({name})"
+    return TrailerLink(trailer.address, text, trailer.language)
+
+
+def seasons_in(value: Any) -> list[dict[str, Any]]:
+    """Return the seasons that the pool has of a series, as :func:`read_seasons` does for the library.
+
+    Seasons without a number or without episodes are left out.
+    """
+    seasons = []
+    for season in value if isinstance(value, list) else ():
+        if not isinstance(season, Mapping):
+            continue
+        number, episodes, year = (
+            number_in(season.get(name), LARGEST_NUMBER) for name in ("season", "episodes", "year")
+        )
+        is_specials = season.get("season") == 0 and season.get("season") is not False
+        if episodes is not None and (number is not None or is_specials):
+            seasons.append({"season": int(number or 0), "episodes": int(episodes), "year": int(year or 0) or None})
+    return seasons
 
 
 def seasons_of(rows: Iterable[Row], _: Texts) -> list[tuple[str, str]]:

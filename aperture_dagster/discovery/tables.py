@@ -47,6 +47,8 @@ discovery_pool = sa.Table(
     sa.Column("releases", JSONB, comment="of a film: country -> {theatrical, digital, physical, tv: first date}"),
     sa.Column("providers", JSONB, comment="country -> {flatrate, free, ads, rent, buy: names}; from JustWatch"),
     sa.Column("recommended_tmdb_ids", sa.ARRAY(sa.BigInteger)),
+    sa.Column("trailers", JSONB, comment="by language: {site, key}; null: none, or not fetched since then"),
+    sa.Column("seasons", JSONB, comment="of a series: [{season, episodes, year}]; null: not fetched since then"),
     one_of("media_type", MEDIA_TYPES),
     sa.UniqueConstraint("media_type", "tmdb_id"),
     comment="Titles that are not in the library and were suggested to somebody, with details from TMDb.",

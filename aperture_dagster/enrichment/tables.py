@@ -49,6 +49,7 @@ tmdb_metadata = sa.Table(
     sa.Column("next_episode", JSONB),
     sa.Column("recommended_tmdb_ids", sa.ARRAY(sa.BigInteger), nullable=False),
     sa.Column("similar_tmdb_ids", sa.ARRAY(sa.BigInteger), nullable=False),
+    sa.Column("trailers", JSONB, comment="by language: {site, key}; null: none, or not fetched since then"),
     sa.Column(
         "trait_ids", JSONB, comment="ids on TMDb: {genres, keywords, people: {name: id}}; null: not fetched since then"
     ),
@@ -176,6 +177,7 @@ enriched_metadata = sa.Table(
     sa.Column("award_nominations", sa.Integer),
     sa.Column("oscars_won", sa.Integer),
     sa.Column("streams", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("trailers", JSONB, comment="by language: {site, key}"),
     sa.Column("sources", JSONB, nullable=False, comment="column -> source of its value"),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),

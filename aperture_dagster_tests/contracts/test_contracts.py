@@ -41,6 +41,8 @@ TYPES: dict[str, Any] = {
 ALLOWED = {
     # Only a header is declared; a version 3 key goes into the query.
     r"\S+ query api_key: undeclared",
+    # Declared for the videos of a series alone. In the notes on changes of the API of July 2021 it is for all videos.
+    r"/3/(movie/\{movie_id\}|tv/\{series_id\}) query include_video_language: undeclared",
     # The answer has pages, and says how many; only the parameter is not declared.
     r"/3/trending/\S+ query page: undeclared",
     # Countries, and kinds of offers, are keys; the example that the specification was made from had some of them.

@@ -69,6 +69,7 @@ def test_details_of_a_film_take_one_request_and_fill_the_columns_of_the_pool(ser
     assert film["is_adult"] is True
     assert film["cast"] == [f"Actor {number}" for number in range(5)] and film["companies"] == ["Studio"]
     assert len(film["recommended_tmdb_ids"]) == 20
+    assert film["trailers"]["en"] == {"site": "YouTube", "key": "aqz-KE-bpKQ"} and film["seasons"] is None
 
 
 def test_details_of_a_series_have_ratings(served: RunningSimulator) -> None:
@@ -78,6 +79,21 @@ def test_details_of_a_series_have_ratings(served: RunningSimulator) -> None:
     assert series["certifications"] == {"US": ["TV-14"], "DE": ["12"]}
     assert (series["releases"], series["tvdb_id"]) == (None, 55)
     assert series["networks"] == ["Channel"] and series["creators"] == ["Eve"]
+    assert [(season["season"], season["episodes"]) for season in series["seasons"]] == [(0, 1), (1, 3), (2, 4)]
+    assert series["seasons"][1]["year"] == 2001
+
+
+def test_seasons_that_are_repeated_empty_or_odd_are_left_out() -> None:
+    seasons = [
+        {"season_number": 2, "episode_count": 8, "air_date": "soon"}, {"season_number": 1, "episode_count": 6.0},
+        {"season_number": 1, "episode_count": 9}, {"season_number": 3, "episode_count": 0}, {"season_number": -1},
+        {"season_number": "4", "episode_count": 4}, {"season_number": 10**400, "episode_count": 1}, None, "5",
+        {"season_number": True, "episode_count": 4}, {"season_number": 6, "episode_count": {}},
+    ]  # fmt: skip
+    found = parse_pool_title({"id": 1, "name": "Show", "seasons": seasons}, "series")["seasons"]
+    assert found == [{"season": 1, "episodes": 6, "year": None}, {"season": 2, "episodes": 8, "year": None}]
+    for odd in (None, {}, "2", 7):
+        assert parse_pool_title({"id": 1, "name": "Show", "seasons": odd}, "series")["seasons"] == []
 
 
 def test_discover_finds_by_all_traits_and_orders_by_votes(served: RunningSimulator) -> None:

@@ -18,7 +18,15 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.taste.alike import LOOK_SECONDS, Alike
 from aperture_dagster.taste.vectors import activate_model, register_model, write_vectors
 from aperture_dagster.texts import ENGLISH, texts_of
-from aperture_dagster.title_page import facts_of, scores_of, seasons_of, streams_of, summary_of
+from aperture_dagster.title_page import (
+    facts_of,
+    scores_of,
+    seasons_in,
+    seasons_of,
+    streams_of,
+    summary_of,
+    trailer_of,
+)
 from aperture_dagster_tests.front_door.home import Home
 
 MERGED = """
@@ -119,6 +127,48 @@ def test_a_series_has_its_seasons(home: Home, visit: Callable[..., Any]):
     assert seasons_of(rows, ENGLISH) == [("Specials", "2 episodes"), ("Other episodes", "1 episode · 2001")]
 
 
+def test_a_series_outside_the_library_has_its_seasons(home: Home, visit: Callable[..., Any]):
+    home.suggest("Ben", "Stalker", "PG")
+    home.shelf.do(
+        "UPDATE discovery_pool SET seasons = :seasons",
+        seasons=json.dumps(
+            [
+                {"season": 0, "episodes": 1, "year": None}, {"season": 1, "episodes": 8, "year": 2019}, None,
+                {"season": True, "episodes": 3}, {"season": False, "episodes": 3}, {"season": 3, "episodes": "8"},
+            ]
+        ),
+    )  # fmt: skip
+    work = home.shelf.value("SELECT work_id FROM discovery_pool")
+    page = visit(f"/titles/{work}?as=Ben").text
+    assert "<dt>Specials</dt><dd>1 episode</dd>\n<dt>Season 1</dt><dd>8 episodes · 2019</dd>\n</dl>" in page
+
+
+def test_a_trailer_is_a_link_in_the_language_of_the_page_for_titles_in_the_library_and_outside(
+    home: Home, visit: Callable[..., Any]
+):
+    trailers = json.dumps({"en": {"site": "YouTube", "key": "aqz-KE-bpKQ"}, "de": {"site": "Vimeo", "key": "1084537"}})
+    home.suggest("Ben", "Stalker", "PG")
+    home.shelf.do("UPDATE discovery_pool SET trailers = :trailers", trailers=trailers)
+    heat = merge(home, 2, "Heat")
+    home.shelf.do(
+        "UPDATE enriched_metadata SET trailers = :trailers WHERE work_id = :work", trailers=trailers, work=heat
+    )
+    up = merge(home, 3, "Up")
+    for work in (heat, home.shelf.value("SELECT work_id FROM discovery_pool")):
+        english = visit(f"/titles/{work}?as=Ben")
+        link = '<a href="https://www.youtube.com/watch?v=aqz-KE-bpKQ" hreflang="en" rel="noopener noreferrer">'
+        assert f"{link}Trailer on YouTube</a>" in english.text
+        # It is a link only: the browser asks that site for nothing before somebody follows it.
+        assert english.text.count("youtube") == 1 and "<iframe" not in english.text
+        assert "youtube" not in english.headers["content-security-policy"].lower()
+        german = visit(f"/titles/{work}?as=Ben", headers={"accept-language": "de"}).text
+        assert '<a href="https://vimeo.com/1084537" hreflang="de" ' in german and "Trailer auf Vimeo</a>" in german
+    assert "railer" not in visit(f"/titles/{up}?as=Ben").text
+    english = {"trailers": {"en": {"site": "Vimeo", "key": "7"}}}
+    link = trailer_of(english, texts_of("de"))
+    assert link is not None and link.text == "Trailer auf Vimeo (Englisch)"
+
+
 def test_odd_data_costs_only_itself(home: Home, visit: Callable[..., Any]):
     home.suggest("Ben", "Stalker", "PG")
     work = home.shelf.value("SELECT work_id FROM discovery_pool")
@@ -151,6 +201,8 @@ def test_no_value_of_a_source_breaks_a_page(odd: Any):
         summary_of(row, None, "movie", texts_of("de"))
         facts_of(row, "Heat", ENGLISH)
         streams_of(row, ENGLISH)
+        assert trailer_of({"trailers": odd}, ENGLISH) is None and trailer_of({"trailers": {"en": odd}}, ENGLISH) is None
+        assert seasons_in(odd) == seasons_in([odd]) == seasons_in([{"season": 1, "episodes": odd}]) == []
 
 
 def test_what_is_like_a_title_follows_the_vectors_once_they_change(home: Home):

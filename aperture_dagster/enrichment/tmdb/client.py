@@ -19,14 +19,15 @@ from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, NotFound, ServiceRefused
 from aperture_dagster.http.messages import Answer, expect, objects
 from aperture_dagster.media_server.records import MediaType
+from aperture_dagster.texts import LANGUAGES
 
 PATHS: dict[MediaType, str] = {"movie": "/movie", "series": "/tv"}
 ListName = Literal["popular", "trending", "top_rated"]
 # TMDb refuses pages beyond this one.
 LAST_PAGE = 500
 APPENDED: dict[MediaType, str] = {
-    "movie": "keywords,credits,external_ids,recommendations,similar",
-    "series": "keywords,aggregate_credits,external_ids,recommendations,similar",
+    "movie": "keywords,credits,external_ids,recommendations,similar,videos",
+    "series": "keywords,aggregate_credits,external_ids,recommendations,similar,videos",
 }
 # The language in which TMDb's texts are most complete.
 MAIN_LANGUAGE = "en-US"
@@ -79,8 +80,8 @@ class Tmdb(ServiceClient):
     def pool_title(self, media_type: MediaType, tmdb_id: int) -> dict[str, Any]:
         """Request the columns of ``discovery_pool`` that describe a title, as :meth:`title` does.
 
-        It is one request: keywords, people, ids, recommendations, certifications, releases and streaming services
-        come with it.
+        It is one request: keywords, people, ids, recommendations, certifications, releases, streaming services and
+        trailers come with it.
         """
         return self._complete(
             media_type, parse_pool_title(self._details(media_type, tmdb_id, POOL_APPENDED[media_type]), media_type)
@@ -147,7 +148,9 @@ class Tmdb(ServiceClient):
         return SuggestedPage(tuple(parse_entries(results, media_type)), has_more=bool(results) and page < last)
 
     def _details(self, media_type: MediaType, tmdb_id: int, appended: str) -> dict[str, Any]:
-        return self._get(PATHS[media_type], tmdb_id, append_to_response=appended)
+        # Otherwise, there would only be trailers in the language of the texts.
+        spoken = ",".join(sorted({self.language[:2].lower(), *LANGUAGES}))
+        return self._get(PATHS[media_type], tmdb_id, append_to_response=appended, include_video_language=spoken)
 
     def _complete(self, media_type: MediaType, title: dict[str, Any]) -> dict[str, Any]:
         """Add the overview in English if there is none in the operator's language, with one more request."""

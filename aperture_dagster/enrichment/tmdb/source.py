@@ -122,7 +122,7 @@ is stored as it comes, so a run that is stopped is continued by the next. Skippe
         *gives(10, "title", "original_title", "tmdb_id", "imdb_id", "tvdb_id", "overview", "tagline", "genres"),
         *gives(10, "directors", "creators", "countries", "runtime_minutes", "release_date", "status"),
         *gives(10, "vote_average", "vote_count", "popularity", "collection_name", "poster_path"),
-        *gives(10, "next_episode", language="original_language"),
+        *gives(10, "next_episode", "trailers", language="original_language"),
         Gives("year", "release_date", rank=10, read=_year),
         Gives("cast", rank=10, read=_names),
         Gives("companies", rank=10, read=_names),

@@ -20,17 +20,20 @@ from aperture_dagster.http.messages import as_object, objects, unique
 from aperture_dagster.media_server.records import MediaType
 
 POOL_APPENDED: dict[MediaType, str] = {
-    "movie": "keywords,credits,external_ids,recommendations,release_dates,watch/providers",
-    "series": "keywords,aggregate_credits,external_ids,recommendations,content_ratings,watch/providers",
+    "movie": "keywords,credits,external_ids,recommendations,release_dates,watch/providers,videos",
+    "series": "keywords,aggregate_credits,external_ids,recommendations,content_ratings,watch/providers,videos",
 }
 # TMDb's types of releases. A premiere (1) is no release that people can go to.
 RELEASES = {2: "theatrical", 3: "theatrical", 4: "digital", 5: "physical", 6: "tv"}
+# A larger number is a mistake: long-running series have a year for it.
+MOST_SEASONS = 3_000
 WAYS_TO_STREAM = ("flatrate", "free", "ads", "rent", "buy")
 # Columns of ``discovery_pool`` that are those of a title in the library.
 _SAME = (
     "tmdb_id", "imdb_id", "tvdb_id", "title", "original_title", "overview", "tagline", "status", "release_date",
     "genres", "keywords", "directors", "creators", "countries", "original_language", "vote_average",
     "vote_count", "popularity", "poster_path", "backdrop_path", "runtime_minutes", "recommended_tmdb_ids",
+    "trailers",
 )  # fmt: skip
 
 
@@ -91,6 +94,7 @@ def parse_pool_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
         "certifications": _certifications(answer, is_movie=is_movie),
         "releases": _releases(answer) if is_movie else None,
         "providers": _providers(answer),
+        "seasons": None if is_movie else _seasons(answer),
     }
 
 
@@ -119,6 +123,18 @@ def _releases(answer: dict[str, Any]) -> dict[str, dict[str, str]]:
                 dates = found.setdefault(country, {})
                 dates[way] = min(day.isoformat(), dates.get(way, day.isoformat()))
     return found
+
+
+def _seasons(answer: dict[str, Any]) -> list[dict[str, int | None]]:
+    """Return number, episodes and first year of each season that has episodes, in their order; specials are 0."""
+    seasons: dict[int, dict[str, int | None]] = {}
+    for season in objects(answer.get("seasons")):
+        number, episodes = number_of(season.get("season_number")), positive_of(season.get("episode_count"))
+        began = day_of(season.get("air_date"))
+        if number is not None and 0 <= number < MOST_SEASONS and episodes is not None:
+            entry = {"season": int(number), "episodes": episodes, "year": began.year if began is not None else None}
+            seasons.setdefault(int(number), entry)
+    return [seasons[number] for number in sorted(seasons)]
 
 
 def _providers(answer: dict[str, Any]) -> dict[str, dict[str, list[str]]]:

@@ -12,6 +12,7 @@ import math
 from datetime import date
 from typing import Any
 
+from aperture_dagster.enrichment.trailers import best_trailers
 from aperture_dagster.http.errors import BadAnswer
 from aperture_dagster.http.messages import as_object, expect, objects, unique
 from aperture_dagster.media_server.records import MediaType
@@ -78,6 +79,7 @@ def parse_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
         "next_episode": _episode(answer.get("next_episode_to_air")),
         "recommended_tmdb_ids": ids_of(recommendations.get("results")),
         "similar_tmdb_ids": ids_of(similar.get("results")),
+        "trailers": best_trailers(objects(as_object(answer.get("videos")).get("results"))),
         "trait_ids": {
             "genres": _ids_by_name(answer.get("genres")),
             "keywords": _ids_by_name(keywords.get("keywords") or keywords.get("results")),

@@ -165,7 +165,7 @@ class TmdbService(StandIn):
         self._discovery: Discovery | None = None
         self._index_version = -1
         self._answers: OrderedDict[tuple[str, str], Response] = OrderedDict()
-        details, part = ("append_to_response", "language"), ("language", "page")
+        details, part = ("append_to_response", "include_video_language", "language"), ("language", "page")
         operations = (
             ("/configuration", self._configuration, ()),
             ("/discover/movie", self._discover, parameters("movie")),
@@ -247,6 +247,11 @@ class TmdbService(StandIn):
                 # The real service ignores unknown names, so a misspelt one would go unnoticed.
                 raise Unmodelled(f"append_to_response={name} of a {title.media_type}")
             content[name] = parts[name](title, titles)
+        if "videos" in content:
+            # Those in the language of the texts, unless others are named.
+            spoken = request.query.split("include_video_language") or [(request.query.get("language") or "en")[:2]]
+            found = content["videos"]["results"]
+            content["videos"]["results"] = [video for video in found if video["iso_639_1"] in spoken]
         answer = JSONResponse(content, headers=_CACHED)
         self._answers[key] = answer
         if len(self._answers) > _KEPT_ANSWERS:

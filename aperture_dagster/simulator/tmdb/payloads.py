@@ -322,6 +322,37 @@ def _similar(title: WorldTitle, index: TitleIndex) -> dict[str, Any]:
     return result_page(index.similar(title), entry=partial(list_item, with_media_type=False))
 
 
+def _videos(title: WorldTitle) -> dict[str, Any]:
+    """Return the videos of a title in all languages, in no particular order: not each is a trailer.
+
+    The keys are those of open films of the Blender Foundation, so that links of a demo lead somewhere.
+    """
+    number = stable_number(f"{title.key}|videos")
+    published = f"{title.release_date or '2008-05-20'}T15:00:00.000Z"
+
+    def video(kind: str, language: str, site: str, key: str, *, official: bool) -> dict[str, Any]:
+        return {
+            "iso_639_1": language,
+            "iso_3166_1": {"en": "US"}.get(language, language.upper()),
+            "name": f"{kind} ({language})",
+            "key": key,
+            "site": site,
+            "size": 1080 if official else 480,
+            "type": kind,
+            "official": official,
+            "published_at": published,
+            "id": f"{number:024x}"[-24:],
+        }
+
+    found = [video("Featurette", "en", "YouTube", "TLkA0RELQ1g", official=True)]
+    if number % 10:
+        found.append(video("Trailer", "en", "YouTube", "aqz-KE-bpKQ", official=True))
+        found.append(video("Teaser", "en", "Vimeo", "1084537", official=False))
+    if number % 2:
+        found.append(video("Trailer", "de", "YouTube", "eRsGyueVLvQ", official=False))
+    return {"results": found}
+
+
 _Appendable = Callable[[WorldTitle, TitleIndex], dict[str, Any]]
 _BOTH: dict[str, _Appendable] = {
     "keywords": lambda title, _: _keywords(title),
@@ -329,6 +360,7 @@ _BOTH: dict[str, _Appendable] = {
     "recommendations": _recommendations,
     "similar": _similar,
     "watch/providers": lambda title, index: watch_providers(title, index.today),
+    "videos": lambda title, _: _videos(title),
 }
 APPENDABLE: dict[str, dict[str, _Appendable]] = {
     "movie": _BOTH
