@@ -95,10 +95,11 @@ arm64: $(DEVELOPMENT)  ## look whether every package of the image has a wheel fo
 	@$(BIN)/python tools/arm64.py
 
 # The files of every platform; uvloop is for speed that nobody needs.
-hashes: $(DEVELOPMENT)  ## write the image's packages with their hashes, as constraints.txt pins them, from a package index
+hashes: $(DEVELOPMENT)  ## write the image's packages with hashes, and the extra `tested`, as constraints.txt pins them
 	@$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
 	@$(HASHES) --no-emit-package uvloop --output-file deploy/requirements.txt pyproject.toml
 	@echo setuptools | $(HASHES) --output-file deploy/requirements-build.txt -
+	@$(BIN)/python tools/pins.py
 
 freeze-schema: $(DEVELOPMENT)  ## write the first schema as SQL, for the first release: from then on, changes are migrations
 	@$(BIN)/python tools/freeze_schema.py

@@ -28,8 +28,8 @@ MANUALS = [path for path in PAGES if path.name not in {"adding-a-source.md", "ad
 LARGEST_PICTURE = 150_000
 PROGRAMS: dict[str, click.Group] = {"aperture": aperture, "dagster": create_dagster_cli(), "dg": create_dg_cli()}
 COMPOSE = {
-    "exec": "", "logs": "--follow", "ps": "", "restart": "", "run": "--build --rm --volume", "stop": "",
-    "up": "--build --detach --scale",
+    "exec": "", "logs": "--follow", "ps": "", "restart": "", "run": "--rm --volume", "stop": "",
+    "up": "--detach --scale", "pull": "",
 }  # fmt: skip
 """Commands of Docker Compose and the options that pages use: there is no Docker where these tests run."""
 

@@ -7,7 +7,10 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
+from email import message_from_string
 from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +18,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.conftest import PROJECT, load_script
 from aperture_dagster_tests.test_structure import imports, modules
-from aperture_dagster_tests.wheels import VERSIONS
+from aperture_dagster_tests.wheels import VERSIONS, build_wheel
 
 # Imported only with a setting that asks for it.
 OPTIONAL = {"fastembed"}
@@ -88,8 +91,32 @@ def test_the_image_installs_what_is_pinned_and_only_files_that_were_seen_before(
         assert "--require-hashes" in command or "--no-index" in command, command
 
 
+def test_the_wheel_can_be_installed_with_the_versions_that_were_tested(
+    project: dict[str, Any], pinned: dict[str, str], tmp_path: Path
+):
+    """The extra of the wheel itself, which pip reads, names each package that an installation has."""
+    with zipfile.ZipFile(build_wheel(tmp_path)) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = message_from_string(wheel.read(name).decode())
+    assert "tested" in (metadata.get_all("Provides-Extra") or [])
+    requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist") or []]
+    extra = [found for found in requirements if found.marker and found.marker.evaluate({"extra": "tested"})]
+    found = {canonicalize_name(requirement.name): str(requirement.specifier) for requirement in extra}
+    expected = needed(project["dependencies"])
+    assert found == {name: f"=={pinned[name]}" for name in expected}, "run make hashes"
+
+
+def test_pins_are_written_into_their_extra_alone():
+    pins = load_script("tools/pins.py")
+    before = 'dev = [\n    "pytest>=8",\n]\n# Said.\ntested = [\n    "old==1",\n]\n\n[project.scripts]\n'
+    after = pins.with_pins(before, ["a==1", "b==2"])
+    assert after == before.replace('    "old==1",\n', '    "a==1",\n    "b==2",\n')
+    with pytest.raises(ValueError, match="no extra"):
+        pins.with_pins("dev = []\n", [])
+
+
 def test_no_dependency_may_be_of_any_later_version(project: dict[str, Any]):
-    extras = project["optional-dependencies"].values()
+    extras = [texts for name, texts in project["optional-dependencies"].items() if name != "tested"]
     build = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
     for text in [*project["dependencies"], *itertools.chain(*extras), *build]:
         operators = {one.operator for one in Requirement(text).specifier}
@@ -99,12 +126,10 @@ def test_no_dependency_may_be_of_any_later_version(project: dict[str, Any]):
 @pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "docs/installation.md"])
 def test_a_page_installs_the_versions_that_were_tested(page: str):
     text = (PROJECT / page).read_text(encoding="utf-8")
-    commands = re.findall(r"(?:pipx|uv tool) install (?!`)[^`\n]*", text)
-    assert commands
+    commands = re.findall(r"(?:pipx|uv tool|pip) install (?!`)[^`\n]*", text)
+    assert any("aperture-dagster[tested]" in command for command in commands)
     for command in commands:
-        assert re.search(r'--pip-args "--constraint [./\w-]*constraints.txt"|--constraints constraints.txt', command), (
-            command
-        )
+        assert "[tested]" in command, command
 
 
 def test_the_versions_that_are_promised_are_those_that_are_tested(project: dict[str, Any]):

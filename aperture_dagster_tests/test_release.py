@@ -29,19 +29,57 @@ def test_everything_that_names_the_version_agrees_with_its_tag(release: ModuleTy
     for wrong, said in (("v99.0.0", "pyproject.toml has version"), ("0.1.0", "is no tag"), ("v1.0;rm", "is no tag")):
         with pytest.raises(release.NotReady, match=said):
             release.version_of(wrong)
-    for name in ("pyproject.toml", *release.NAMED_IN):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(PROJECT / name, tmp_path / name)
+    shutil.copytree(PROJECT / "deploy", tmp_path / "deploy")
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
     with pytest.raises(release.NotReady, match="make freeze-schema"):
         release.version_of(f"v{VERSION}", tmp_path)
     frozen = tmp_path / release.FIRST_SCHEMA.replace("*", "7")
     frozen.parent.mkdir(parents=True)
     frozen.touch()
     assert release.version_of(f"v{VERSION}", tmp_path) == VERSION
-    compose = tmp_path / "deploy" / "compose.yaml"
-    compose.write_text(compose.read_text().replace(f"aperture-dagster:{VERSION}", "aperture-dagster:99.0.0"))
-    with pytest.raises(release.NotReady, match=r"deploy/compose\.yaml names version 99\.0\.0"):
-        release.version_of(f"v{VERSION}", tmp_path)
+    assert release.version_of(f"v{VERSION}", tmp_path, repository="Aperture-Dagster/aperture-dagster") == VERSION
+    with pytest.raises(release.NotReady, match=r"name the image of .*, and this repository is someone/fork: replace"):
+        release.version_of(f"v{VERSION}", tmp_path, repository="someone/fork")
+    for name, before, after, said in (
+        (
+            "deploy/nas/unraid.xml",
+            "dagster:1<",
+            "dagster:2<",
+            r"nas/unraid\.xml runs ghcr\.io/.*:2 instead of ghcr\.io/.*:1",
+        ),
+        ("deploy/compose.yaml", "ghcr.io/aperture-dagster/", "", r"deploy/compose\.yaml runs no image instead"),
+        ("deploy/Dockerfile", f"VERSION={VERSION}", "VERSION=99.0.0", r"deploy/Dockerfile names version 99\.0\.0"),
+    ):
+        file = tmp_path / name
+        text = file.read_text(encoding="utf-8")
+        assert before in text
+        file.write_text(text.replace(before, after), encoding="utf-8")
+        with pytest.raises(release.NotReady, match=said):
+            release.version_of(f"v{VERSION}", tmp_path)
+        file.write_text(text, encoding="utf-8")
+
+
+def test_pages_name_the_image_and_the_repository_as_they_will_be():
+    """A fork, or another owner, replaces one name; this finds what was left behind."""
+    declared = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    ours = declared["urls"]["Repository"].removeprefix("https://github.com/")
+    found = {"image": 0, "repository": 0}
+    for path in [
+        PROJECT / "README.md",
+        *PROJECT.glob("docs/*.md"),
+        *PROJECT.glob("deploy/*"),
+        *PROJECT.glob("deploy/.env*"),
+    ]:
+        if not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8")
+        for image in re.findall(r"ghcr\.io/([\w-]+/[\w-]+)", text):
+            assert image in (ours.lower(), "OWNER/NAME"), f"{path}: {image}"
+            found["image"] += 1
+        for repository in re.findall(r"github\.com/([\w-]+/aperture-dagster)\b", text):
+            assert repository == ours, f"{path}: {repository}"
+            found["repository"] += 1
+    assert found["image"] > 5 and found["repository"] > 2, found
 
 
 def test_a_release_has_dated_notes_of_its_own(release: ModuleType, tmp_path: Path):

@@ -50,12 +50,11 @@ def install_over_this_environment(wheel: Path, folder: Path) -> Path:
 
 
 def install_from_index(wheel: Path, interpreter: Path, folder: Path) -> Path:
-    """Make an environment with the wheel and what it needs, as ``make demo`` does; return its Python."""
+    """Make an environment with the wheel and what it needs, as the pages say; return its Python."""
     subprocess.run([str(interpreter), "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
     options = ["--quiet", "--disable-pip-version-check", "--no-compile"]
-    constraints = ["--constraint", str(PROJECT / "constraints.txt")]
-    subprocess.run([str(python), "-m", "pip", "install", *options, *constraints, str(wheel)], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", *options, f"{wheel}[tested]"], check=True)
     return python
 
 

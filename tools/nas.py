@@ -1,6 +1,6 @@
 """Write the templates in ``deploy/nas`` from ``deploy/compose.yaml``: ``make nas``. A test compares them.
 
-Each runs an image that was loaded before, by the same settings, folders and rights; a NAS takes them in other forms.
+Each runs the released image with the same settings, folders and rights; a NAS takes them in other forms.
 """
 
 from __future__ import annotations
@@ -29,10 +29,8 @@ TITLE = "Personal recommendations for Jellyfin and Emby, as libraries and lists 
 
 
 def read_service(project: Path = PROJECT) -> dict[str, Any]:
-    """Return the service of ``deploy/compose.yaml``, without what only a checkout can do."""
-    service = yaml.safe_load((project / "deploy" / "compose.yaml").read_text(encoding="utf-8"))["services"]["aperture"]
-    del service["build"]
-    return service
+    """Return the service of ``deploy/compose.yaml``."""
+    return yaml.safe_load((project / "deploy" / "compose.yaml").read_text(encoding="utf-8"))["services"]["aperture"]
 
 
 def filled(value: Any, given: dict[str, str]) -> Any:
@@ -91,7 +89,8 @@ def unraid(service: dict[str, Any]) -> str:
     rights += ["--env APERTURE_UI_HOST=0.0.0.0"]
     rights += [f"--ulimit {name}={most}" for name, most in service["ulimits"].items()]
     facts = {
-        "Name": "aperture", "Repository": service["image"], "Network": "bridge", "Shell": "sh", "Privileged": "false",
+        "Name": "aperture", "Repository": filled(service["image"], {}),
+        "Network": "bridge", "Shell": "sh", "Privileged": "false",
         "Overview": TITLE, "Category": "MediaApp:Other", "WebUI": "http://[IP]:[PORT:3000]/",
         "ExtraParams": " ".join(rights),
     }  # fmt: skip

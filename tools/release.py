@@ -1,7 +1,7 @@
 """A release from its tag: ``make release TAG=v1.0.0`` fills ``dist/`` with what is published, and stops there.
 
-That is the wheel, the sdist, ``constraints.txt`` (the package versions that they were tested with), the image for this
-machine's architecture as a file, the image's contents (CycloneDX), its tags, the release notes, and checksums.
+That is the wheel, the sdist, the files for Docker Compose, the image for this machine's architecture as a file, the
+image's contents (CycloneDX), its tags, the release notes, and checksums.
 ``make release-image`` makes the image and its contents alone, for a second architecture. ``tools/push_image.sh``
 publishes images; the workflow publishes the rest.
 """
@@ -28,8 +28,13 @@ from setuptools import build_meta
 
 PROJECT = Path(__file__).resolve().parents[1]
 TAG = re.compile(r"v(\d+\.\d+\.\d+(?:rc\d+)?)")
-NAMED_IN = ("deploy/Dockerfile", "deploy/compose.yaml", "deploy/compose.services.yaml")
-"""Files that name the version of the image."""
+RUN_THE_IMAGE = ("deploy/compose.yaml", "deploy/compose.services.yaml", "deploy/nas/*")
+"""Files that run the image, by the tag of its major version."""
+FOR_COMPOSE = {
+    "compose.yaml": "compose.yaml", "compose.services.yaml": "compose.services.yaml",
+    "postgres-role.sh": "postgres-role.sh", ".env.example": "env.example",
+}  # fmt: skip
+"""Files in ``deploy/`` that an installation without a checkout needs, and what they are called in a release."""
 FIRST_SCHEMA = "aperture_dagster/schema/migrations/versions/v*_first_schema.sql"
 """The schema of the first release, which later migrations start from; see ``freeze_schema.py``."""
 CONTENTS = """
@@ -49,19 +54,35 @@ class NotReady(Exception):
     """The tag and the files do not agree; says what to do."""
 
 
-def version_of(tag: str, project: Path = PROJECT) -> str:
-    """Return the version of a tag, which the package, the image and the changelog must have. Raises NotReady."""
+def version_of(tag: str, project: Path = PROJECT, repository: str | None = None) -> str:
+    """Return the version of a tag, after checking that package, image and files agree with it. Raises NotReady.
+
+    Args:
+        repository: where the release is made, such as ``owner/name``; by default any.
+    """
     match = TAG.fullmatch(tag)
     if match is None:
         raise NotReady(f"{tag!r} is no tag of a release: it is v and three numbers, such as v1.0.0.")
     version = match[1]
-    built = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    if built != version:
-        raise NotReady(f"pyproject.toml has version {built}, and the tag is {tag}: change one of them.")
-    for name in NAMED_IN:
-        named = set(re.findall(r"(?:aperture-dagster:|VERSION=)(\d[\w.]*)", (project / name).read_text("utf-8")))
-        if named != {version}:
-            raise NotReady(f"{name} names version {', '.join(sorted(named)) or 'none'}, and the tag is {tag}.")
+    declared = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    if declared["version"] != version:
+        raise NotReady(f"pyproject.toml has version {declared['version']}, and the tag is {tag}: change one of them.")
+    built = set(re.findall(r"VERSION=(\d[\w.]*)", (project / "deploy" / "Dockerfile").read_text(encoding="utf-8")))
+    if built != {version}:
+        raise NotReady(f"deploy/Dockerfile names version {', '.join(sorted(built)) or 'none'}, and the tag is {tag}.")
+    ours = declared["urls"]["Repository"].removeprefix("https://github.com/")
+    if repository is not None and repository.lower() != ours.lower():
+        raise NotReady(
+            f"The files name the image of {ours}, and this repository is {repository}: replace the name in "
+            "pyproject.toml, deploy and docs."
+        )
+    image = f"ghcr.io/{ours.lower()}:{Version(version).major}"
+    for path in sorted(path for pattern in RUN_THE_IMAGE for path in project.glob(pattern)):
+        named = set(re.findall(r"ghcr\.io/[\w./-]+:[\w.-]+", path.read_text(encoding="utf-8")))
+        if named != {image}:
+            raise NotReady(
+                f"{path.relative_to(project)} runs {', '.join(sorted(named)) or 'no image'} instead of {image}."
+            )
     if not [*project.glob(FIRST_SCHEMA)]:
         raise NotReady(f"There is no {FIRST_SCHEMA}, so later releases could not upgrade homes: make freeze-schema.")
     return version
@@ -165,7 +186,7 @@ def write_checksums(folder: Path) -> None:
 def main(tag: str, only_image: bool = False) -> int:
     """Make everything, or the image and its contents alone; return the exit code."""
     try:
-        version = version_of(tag)
+        version = version_of(tag, repository=os.environ.get("REPOSITORY"))
         notes = notes_of(version)
         require_checkout(tag)
     except NotReady as error:
@@ -179,7 +200,8 @@ def main(tag: str, only_image: bool = False) -> int:
     if not only_image:
         build_meta.build_sdist(str(folder))
         build_meta.build_wheel(str(folder))
-        shutil.copy(PROJECT / "constraints.txt", folder)
+        for name, published in FOR_COMPOSE.items():
+            shutil.copy(PROJECT / "deploy" / name, folder / published)
         (folder / "notes.md").write_text(notes, encoding="utf-8")
         released = subprocess.run(
             ["git", "tag"], cwd=PROJECT, capture_output=True, text=True, check=True

@@ -46,7 +46,7 @@ from aperture_dagster_tests.webserver import free_port
 
 SCHEMA = Path(__file__).with_name("compose-spec.json")
 PASSWORD = {"POSTGRES_PASSWORD": "x"}
-OURS = {"PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POSTGRES_PASSWORD"}
+OURS = {"IMAGE", "PUID", "PGID", "HOME_FOLDER", "BACKUPS_FOLDER", "POSTGRES_FOLDER", "POSTGRES_PASSWORD"}
 """Variables that Compose alone reads; a name that begins with APERTURE_ would be refused as an unknown setting."""
 SETTINGS = known_variables()
 SERVICES = ("code", "webserver", "daemon")

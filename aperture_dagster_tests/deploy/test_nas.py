@@ -19,7 +19,7 @@ from aperture_dagster_tests.deploy.compose_file import HOUSEHOLD, read_compose, 
 
 FOLDER = PROJECT / "deploy" / "nas"
 SCHEMA = Path(__file__).with_name("compose-spec.json")
-DIFFERS = {"build", "env_file", "environment", "user", "ports", "volumes"}
+DIFFERS = {"env_file", "environment", "user", "ports", "volumes"}
 """What a NAS takes in another form, or has values of its own for."""
 
 
