@@ -20,12 +20,13 @@ from aperture_dagster.discovery.pool import owned_under_any_id
 from aperture_dagster.discovery.requests import STATES
 from aperture_dagster.discovery.suggestions import (
     candidate_table,
+    pool_names,
     read_requests,
     said_to_stream,
     suggested_title,
     why_suggested,
 )
-from aperture_dagster.discovery.suitability import read_pool_titles, today_of, why_forbidden
+from aperture_dagster.discovery.suitability import findable, read_pool_titles, today_of, why_forbidden
 from aperture_dagster.members.choices import choices_of, genres_to_choose
 from aperture_dagster.members.for_later import titles_for_later
 from aperture_dagster.members.hidden import dismissed_titles
@@ -246,15 +247,30 @@ def may_see_suggestion(connection: Connection, viewer: User, settings: Settings,
     return not read_value(connection, statement, user=viewer.user_id, work=work)
 
 
-def name_of(connection: Connection, viewer: User, settings: Settings, work: int) -> str | None:
-    """Return what a title is called, of the library or suggested to a member; None unless they may see it."""
+def _outside(
+    connection: Connection, viewer: User, settings: Settings, now: datetime, work: int
+) -> dict[str, Any] | None:
+    """Return name, year and poster of a title that a member can find outside the library; None if they cannot.
+
+    What they rated or requested is found no more, and they can still open its page; what they have hidden, they cannot.
+    """
+    if not may_see_suggestion(connection, viewer, settings, work):
+        return None
+    if not findable(connection, settings, viewer, now=now, works=[work], with_settled=True):
+        return None
+    return pool_names(connection, [work]).get(work)
+
+
+def name_of(connection: Connection, viewer: User, settings: Settings, now: datetime, work: int) -> str | None:
+    """Return what a title is called that a member can find, in the library or outside it; None for others."""
     found = titles_in_sight(connection, viewer, [work]).get(work)
     if found is not None:
         return found.title
     if not _suitable(connection, viewer, settings, [work]):
         return None
     kept = {row["work_id"]: row["title"] for row in titles_for_later(connection, viewer.user_id)}
-    return suggested_title(connection, viewer.user_id, work) or kept.get(work)
+    own = suggested_title(connection, viewer.user_id, work) or kept.get(work)
+    return own or (_outside(connection, viewer, settings, now, work) or {}).get("title")
 
 
 def one_title(
@@ -266,6 +282,9 @@ def one_title(
         pages = (read(connection, viewer, settings, now, _) for read in (suggestions, for_later))
         cards = (card for page in pages for shelf in page.shelves for card in shelf.cards)
         card = next((card for card in cards if card.work == work), None)
+        row = _outside(connection, viewer, settings, now, work) if card is None else None
+        if row is not None:
+            card = Card(0, work, row["title"], row["year"], (), row)
     else:
         rows = recommendation_table(connection, viewer.user_id, work_id=work)
         row = next(iter(_nameable(connection, viewer, settings, rows)), {})

@@ -214,7 +214,7 @@ class Wish:
 
 _NAME = """
     coalesce(p.title || coalesce(' (' || extract(year FROM p.release_date)::int || ')', ''),
-      'tmdb:' || c.media_type || ':' || p.tmdb_id)"""
+      'tmdb:' || p.media_type || ':' || p.tmdb_id)"""
 _COLUMNS = ", ".join(StoredRequest.__dataclass_fields__)
 
 
@@ -298,13 +298,11 @@ def wishes(connection: Connection, user_id: str, *, now: datetime) -> list[Wish]
     return [Wish(**row) for row in rows]
 
 
-def wish_for(connection: Connection, user_id: str, work_id: int) -> Wish | None:
-    """Return a suggestion of a user as a title that may be requested; None if it is none of theirs."""
+def wish_for(connection: Connection, work_id: int) -> Wish | None:
+    """Return a title of the pool as one that may be requested; None if the pool does not have it."""
     statement = f"""
-        SELECT c.work_id, c.media_type, p.tmdb_id, {_NAME} AS title
-        FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
-        WHERE c.user_id = :user AND c.work_id = :work"""
-    return next((Wish(**row) for row in read_rows(connection, statement, user=user_id, work=work_id)), None)
+        SELECT p.work_id, p.media_type, p.tmdb_id, {_NAME} AS title FROM discovery_pool p WHERE p.work_id = :work"""
+    return next((Wish(**row) for row in read_rows(connection, statement, work=work_id)), None)
 
 
 def suggested_title(connection: Connection, user_id: str, work_id: int) -> str | None:
@@ -313,6 +311,15 @@ def suggested_title(connection: Connection, user_id: str, work_id: int) -> str |
         SELECT p.title FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
         WHERE (c.user_id, c.work_id) = (:user, :work)"""
     return read_value(connection, statement, user=user_id, work=work_id)
+
+
+def pool_names(connection: Connection, works: Collection[int]) -> dict[int, dict[str, Any]]:
+    """Return ``title``, ``year`` and ``poster_path`` of titles of the pool whose names are known, in their order."""
+    statement = """
+        SELECT work_id, title, extract(year FROM release_date)::int AS year, poster_path FROM discovery_pool
+        WHERE title IS NOT NULL AND work_id = ANY(CAST(:works AS bigint[]))"""
+    rows = {row["work_id"]: row for row in read_rows(connection, statement, works=list(works))}
+    return {work: rows[work] for work in works if work in rows}
 
 
 def pool_details(connection: Connection, work_id: int, *, country: str) -> dict[str, Any]:

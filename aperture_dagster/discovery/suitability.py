@@ -63,6 +63,8 @@ class PoolTitle:
 
 # Reasons that are about the user's limits. Others are matters of taste, or of what has been watched meanwhile.
 FORBIDDEN = frozenset({"no age rating", "above the parental limit", "blocked tag", "no allowed tag"})
+# Why a title is not suggested to somebody who can find it all the same.
+MATTERS_LITTLE = frozenset({"few votes", "language", "not available at home"})
 OWNED, SETTLED = "in the library", "watched, rated, dismissed or requested"
 
 
@@ -101,6 +103,25 @@ def unsuitable(
                 why[title.work_id] = reason
         found[user.user_id] = why
     return found
+
+
+def findable(
+    connection: Connection,
+    settings: Settings,
+    user: User,
+    *,
+    now: datetime,
+    works: Collection[int],
+    with_settled: bool = False,
+) -> list[int]:
+    """Return which titles of the pool a user can find, in the order of ``works``.
+
+    These are the titles that could be suggested to them, and those of which only :data:`MATTERS_LITTLE` speaks
+    against it. ``with_settled``: also what they watched, rated, hid or requested.
+    """
+    why = unsuitable(connection, settings, [user], now=now, works=works)[user.user_id]
+    allowed = {None, *MATTERS_LITTLE, *([SETTLED] if with_settled else [])}
+    return [work for work in works if why.get(work) in allowed]
 
 
 def unsuitable_suggestions(

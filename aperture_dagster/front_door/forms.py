@@ -137,12 +137,12 @@ def not_watched(connection: Connection, visit: Visit) -> None:
 
 
 def request_title(visit: Visit) -> Response:
-    """Show what a request for a suggested title would be, and send it once its member has seen just that."""
+    """Show what a request for a title would be, and send it once its member has seen just that."""
     if why_not_configured(visit.settings) is not None:
         raise HTTPException(404)
     with visit.house.written.transaction() as connection:
         title = visit.title(connection)
-        wish = wish_for(connection, visit.member.user_id, visit.work)
+        wish = wish_for(connection, visit.work)
     if wish is None:
         raise HTTPException(404)
     problem, planned, seen, _ = "", None, visit.form.get("plan"), visit.texts

@@ -256,7 +256,7 @@ class Visit:
 
     def title(self, connection: Connection) -> str:
         """Return what the title is called. Raises HTTPException 404 if it is none that the member could find."""
-        name = name_of(connection, self.member, self.settings, self.work)
+        name = name_of(connection, self.member, self.settings, self.house.clock.now(), self.work)
         if name is None:
             raise HTTPException(404)
         return name

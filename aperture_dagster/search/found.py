@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.discovery.suitability import unsuitable
+from aperture_dagster.discovery.suggestions import pool_names
+from aperture_dagster.discovery.suitability import findable
 from aperture_dagster.members.visible_titles import titles_in_sight
 from aperture_dagster.popularity.series import episode_label
-from aperture_dagster.postgres.queries import array_of, execute, read_rows
+from aperture_dagster.postgres.queries import array_of, execute
 from aperture_dagster.settings import Settings
 from aperture_dagster.shelves import Card, Page, Shelf
 from aperture_dagster.texts import Texts, marked
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 SHOWN, SHOWN_OUTSIDE = 40, 12
 """Titles on a page, of the library and outside it."""
-MATTERS_LITTLE = frozenset({"few votes", "language", "not available at home"})
-"""Why a title is not suggested to somebody, but found by who looks for it."""
 
 
 def find_page(
@@ -79,14 +78,13 @@ def _shelves(
         for place, title in enumerate(owned, start=1)
     ]  # fmt: skip
     pool = [work for work, match in by_work.items() if not index.is_owned[match.row]]
-    why = unsuitable(connection, settings, [viewer], now=now, works=pool)[viewer.user_id] if pool else {}
-    outside = [work for work in pool if why.get(work, "few votes") in MATTERS_LITTLE][:SHOWN_OUTSIDE]
-    names = _pool_names(connection, outside)
+    outside = findable(connection, settings, viewer, now=now, works=pool)[:SHOWN_OUTSIDE] if pool else []
+    rows = pool_names(connection, outside)
     more = [
-        Card(place, work, *names[work], _why(by_work[work], {}), {})
-        for place, work in enumerate((work for work in outside if work in names), start=1)
+        Card(place, work, row["title"], row["year"], _why(by_work[work], {}), row)
+        for place, (work, row) in enumerate(rows.items(), start=1)
     ]
-    shelves = [Shelf(marked("In the library"), cards), Shelf(marked("Not in the library"), more, ())]
+    shelves = [Shelf(marked("In the library"), cards), Shelf(marked("Not in the library"), more)]
     return [shelf for shelf in shelves if shelf.cards]
 
 
@@ -109,12 +107,3 @@ def _episodes(connection: Connection, items: Sequence[int]) -> dict[int, str]:
         row.item_id: " · ".join(part for part in (episode_label(row.season, row.number), row.title) if part)
         for row in execute(connection, statement, items=array_of(items))
     }
-
-
-def _pool_names(connection: Connection, works: Sequence[int]) -> dict[int, tuple[str, int | None]]:
-    """Return names and years of titles of the pool."""
-    statement = """
-        SELECT work_id, title, extract(year FROM release_date)::int AS year FROM discovery_pool
-        WHERE title IS NOT NULL AND work_id = ANY(CAST(:works AS bigint[]))"""
-    rows = read_rows(connection, statement, works=array_of(works))
-    return {row["work_id"]: (row["title"], row["year"]) for row in rows}

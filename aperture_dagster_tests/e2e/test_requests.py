@@ -271,13 +271,14 @@ def test_who_may_not_request_is_told_why_and_nothing_is_sent(open_door: Callable
         assert place.on_seerr() == []
 
 
-def test_nobody_requests_for_somebody_else_or_what_is_not_suggested_to_them(open_door: Callable[..., Any]):
+def test_nobody_requests_for_somebody_else_or_what_they_cannot_find(open_door: Callable[..., Any]):
     with open_door() as (place, browser):
         place.suggest("ann", FILMS[0], FILMS[1])
         place.suggest("bob", FILMS[1])
         ann, bob = browser("ann"), browser("bob")
         of_ann = plan(press(ann, "/suggestions", "Film 2", "Request").text)
         before = place.state.counters.total("seerr")
+        place.home.rows("UPDATE discovery_pool SET is_adult = true WHERE title = 'Film 1' RETURNING 1")
         assert bob.post("/request", data=of_ann).status_code == 403, "the form of somebody else"
         assert bob.post("/request", data=of_ann | {"csrf": ""}).status_code == 403
         assert TestClient(bob.app).post("/request", data=of_ann).status_code == 403
@@ -291,6 +292,21 @@ def test_nobody_requests_for_somebody_else_or_what_is_not_suggested_to_them(open
         assert place.state.counters.total("seerr") == before and place.on_seerr() == []
         forged = bob.post("/request", data={"csrf": token(bob), "work": place.works["movie:2"], "as": "ann"})
         assert forged.status_code == 404 and bob.get("/request").status_code == 405
+
+
+def test_what_a_member_finds_can_be_requested_although_it_was_suggested_to_somebody_else(
+    open_door: Callable[..., Any],
+):
+    with open_door() as (place, browser):
+        place.suggest("ann", FILMS[0])
+        place.state.seerr_user("bob", permissions=Permission.REQUEST)
+        bob = browser("bob")
+        assert "Film 1" not in bob.get("/suggestions").text
+        sent = bob.post("/request", data=plan(press(bob, "/find?q=film+1", "Film 1", "Request").text))
+        assert (sent.status_code, sent.headers["location"]) == (303, "/find?q=film+1")
+        assert place.on_seerr() == [("bob", "movie:1")]
+        assert "Film 1" not in bob.get("/find?q=film+1").text.partition("<main")[2].partition("<h2")[2]
+        assert bob.get(f"/titles/{place.works['movie:1']}").status_code == 200, "the page that it was on is still there"
 
 
 def test_without_seerr_nothing_can_be_requested(open_door: Callable[..., Any]):

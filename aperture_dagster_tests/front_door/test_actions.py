@@ -167,8 +167,9 @@ def test_what_is_put_aside_stays_until_it_is_watched_hidden_or_taken_off(home: H
     kept = ["Heat 2000", "Stalker", "Up 2000"]
     assert sorted(titles(anna.get("/later").text)) == kept and titles(ben.get("/later").text) == []
     assert "No longer for later: Heat" in anna.get("/").text and "No longer for later" not in ben.get("/").text
-    # It is no suggestion any more, and still theirs to see.
+    # Nobody can find it any more, and it is still theirs to see.
     home.shelf.do("DELETE FROM discovery_candidates")
+    home.shelf.do("UPDATE discovery_pool SET is_adult = true")
     stalker = home.shelf.value("SELECT work_id FROM discovery_pool WHERE title = 'Stalker'")
     assert anna.get(f"/titles/{stalker}").status_code == 200 and ben.get(f"/titles/{stalker}").status_code == 404
     press(anna, "/later", "Up", "No longer for later")
@@ -214,8 +215,9 @@ def test_nobody_changes_anything_for_somebody_else(home: Home, signed_in: Browse
 
 
 def test_the_page_of_a_title_and_what_can_be_done_there_are_for_those_who_may_see_it(home: Home, signed_in: Browsers):
-    home.suggest("Anna", "Stalker", "PG")
+    home.suggest("Anna", "Stalker", "R")
     home.suggest("Ben", "Caligula", "R")
+    home.shelf.do("UPDATE discovery_pool SET is_adult = true WHERE title = 'Caligula'")
     home.user("Ben", max_parental_rating=13)
     anna, ben = signed_in("Anna"), signed_in("Ben")
     heat, up = (home.shelf.item(f"film-{one}")["work_id"] for one in (2, 3))

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.front_door.browsing import browsers, members_app
+from aperture_dagster_tests.front_door.browsing import browsers, hidden_fields, members_app, press, token
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_pages import FORBIDDEN, POLICY, titles
 
@@ -73,6 +73,48 @@ def test_what_a_member_hid_they_do_not_find(home: Home, find: Find):
     )
     assert titles(find("heat").text) == [] and "Nothing that you may see" in find("heat").text
     assert titles(find("heat", "Ben").text) == ["Heat 2000"]
+
+
+def test_a_title_outside_the_library_has_a_page_a_poster_and_the_usual_buttons(home: Home, settings: Settings):
+    home.suggest("Ben", "Stalker", "PG")
+    home.shelf.do("UPDATE discovery_pool SET poster_path = '/a.jpg'")
+    work = home.shelf.value("SELECT work_id FROM discovery_pool")
+    with browsers(settings) as browser_of:
+        anna, path = browser_of("Anna"), "/find?q=stalker"
+        assert titles(anna.get("/suggestions").text) == [] and titles(anna.get(path).text) == ["Stalker 1999"]
+        assert f'src="/pictures/suggested/{work}"' in anna.get(path).text
+        link = re.search(r'<h3><a href="([^"]+)">Stalker</a>', anna.get(path).text)
+        assert link is not None
+        page = anna.get(link[1].replace("&amp;", "&")).text
+        assert "<h1>Stalker</h1>" in page and f'href="{path}">Back' in page
+        for button, table in (("For later", "for_later"), ("More like this", "more_like_this")):
+            assert press(anna, path, "Stalker", button).headers["location"] == path
+            assert home.shelf.rows(f"SELECT user_id, work_id FROM {table}") == [{"user_id": "Anna", "work_id": work}]
+            assert f"No longer {button[0].lower()}{button[1:]}: Stalker" in anna.get(path).text
+        rating = {**hidden_fields(page.partition('action="/rate"')[2].partition("</form>")[0]), "rating": "7"}
+        assert anna.post("/rate", data=rating).status_code == 303
+        assert "(7 of 10)" in anna.get(f"/titles/{work}").text and titles(anna.get(path).text) == []
+        anna.post("/rate", data={**rating, "rating": ""})
+        press(anna, path, "Stalker", "Not for me")
+        assert titles(anna.get(path).text) == [] and anna.get(f"/titles/{work}").status_code == 404
+        press(anna, "/taste", "Stalker", "Show it again")
+        assert titles(anna.get(path).text) == ["Stalker 1999"]
+
+
+@pytest.mark.parametrize(
+    "odd", ["is_adult = true", "keywords = '{softcore}'", "release_date = '2050-01-01'", "title = NULL"]
+)
+def test_what_nobody_is_suggested_nobody_finds_opens_or_changes(home: Home, settings: Settings, odd: str):
+    home.suggest("Ben", "Stalker", "PG")
+    home.shelf.do("DELETE FROM discovery_candidates")
+    home.shelf.do(f"UPDATE discovery_pool SET {odd}")
+    work = home.shelf.value("SELECT work_id FROM discovery_pool")
+    with browsers(settings) as browser_of:
+        ben = browser_of("Ben")
+        assert titles(ben.get("/find?q=stalker").text) == [] and ben.get(f"/titles/{work}").status_code == 404
+        form = {"csrf": token(ben), "work": str(work), "rating": "9"}
+        for path in ("/rate", "/not-for-me", "/more-like-this", "/for-later"):
+            assert ben.post(path, data=form).status_code == 404, path
 
 
 def test_what_has_left_the_library_is_not_found(home: Home, find: Find):

@@ -116,6 +116,9 @@ def test_a_title_outside_the_library_has_a_page_with_what_the_pool_knows(home: H
         "More with Alisa Freindlich", f'"/titles/{heat}?', f"/pictures/suggested/{work}/backdrop",
     ):  # fmt: skip
         assert said in page, said
+    # Others can find it, unless it must not be suggested to anybody.
+    assert "A zone." in visit(f"/titles/{work}?as=Anna").text
+    home.shelf.do("UPDATE discovery_pool SET keywords = '{softcore}'")
     assert visit(f"/titles/{work}?as=Anna").status_code == 404
 
 
