@@ -91,6 +91,7 @@ def test_a_title_outside_the_library_has_a_page_a_poster_and_the_usual_buttons(h
             assert press(anna, path, "Stalker", button).headers["location"] == path
             assert home.shelf.rows(f"SELECT user_id, work_id FROM {table}") == [{"user_id": "Anna", "work_id": work}]
             assert f"No longer {button[0].lower()}{button[1:]}: Stalker" in anna.get(path).text
+        press(anna, path, "Stalker", "No longer for later")
         rating = {**hidden_fields(page.partition('action="/rate"')[2].partition("</form>")[0]), "rating": "7"}
         assert anna.post("/rate", data=rating).status_code == 303
         assert "(7 of 10)" in anna.get(f"/titles/{work}").text and titles(anna.get(path).text) == []
