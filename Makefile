@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up up-demo test lint format settings nas screenshots bench bench-full nightly quarter \
-  test-wheel test-containers arm64 hashes next-dagster release release-image install-size size clean
+  test-wheel test-containers arm64 hashes bases next-dagster release release-image install-size size clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -100,6 +100,11 @@ hashes: $(DEVELOPMENT)  ## write the image's packages with hashes, and the extra
 	@$(HASHES) --no-emit-package uvloop --output-file deploy/requirements.txt pyproject.toml
 	@echo setuptools | $(HASHES) --output-file deploy/requirements-build.txt -
 	@$(BIN)/python tools/pins.py
+
+bases: $(DEVELOPMENT)  ## raise the image that ours begins with, and the embedded PostgreSQL, from their registries
+	@$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
+	@$(BIN)/python tools/bases.py
+	@$(MAKE) --no-print-directory hashes
 
 freeze-schema: $(DEVELOPMENT)  ## write the first schema as SQL, for the first release: from then on, changes are migrations
 	@$(BIN)/python tools/freeze_schema.py

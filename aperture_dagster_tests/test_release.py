@@ -167,6 +167,8 @@ def test_an_action_is_pinned_to_a_commit_and_names_its_version(path: Path):
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_runs_targets_that_exist_and_no_shell_reads_what_others_named(path: Path):
+    # By default, GitHub's shell goes on after a failed command before a pipe.
+    assert read_workflow(path.stem)["defaults"] == {"run": {"shell": "bash"}}
     targets = set(re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.M))
     for name, step in steps_of(read_workflow(path.stem)):
         run = step.get("run", "")

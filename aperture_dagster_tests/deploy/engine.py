@@ -6,6 +6,7 @@ Nothing here needs a registry of images: what cannot be pulled is made by ``base
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,9 +66,18 @@ def require_engine() -> None:
 
 
 def require_base(name: str, *how: str) -> None:
-    """Have an image that others begin with: it is there, or is pulled, or is made. Raises Unavailable."""
-    if not (succeeds("image", "inspect", name) or succeeds("pull", name, seconds=PULL_SECONDS)):
+    """Have an image that others begin with: it is there, or is pulled, or is made. Raises Unavailable.
+
+    The one that the Dockerfile names is pulled by the digest there, which a made one hasn't.
+    """
+    if succeeds("image", "inspect", name):
+        return
+    pinned = re.search(rf"{name}@sha256:[0-9a-f]{{64}}", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"))
+    source = pinned[0] if pinned else name
+    if not succeeds("pull", source, seconds=PULL_SECONDS):
         _make(*how)
+    elif source != name:
+        docker("tag", source, name)
 
 
 def compose_program() -> list[str]:
@@ -91,7 +101,8 @@ def _make(*how: str) -> None:
 def build_image(name: str = IMAGE) -> None:
     """Build the image of ``deploy/Dockerfile``. Raises Unavailable if packages cannot be reached from a container."""
     require_base(PYTHON_BASE, "python", PYTHON_BASE)
-    words = ["docker", "build", "--file", str(DEPLOY / "Dockerfile"), "--tag", name, str(PROJECT)]
+    base = ["--build-arg", f"PYTHON={PYTHON_BASE}"]
+    words = ["docker", "build", "--file", str(DEPLOY / "Dockerfile"), *base, "--tag", name, str(PROJECT)]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode != 0:
         if not succeeds("run", "--rm", PYTHON_BASE, "sh", "-ceu", REACHES, seconds=300):
