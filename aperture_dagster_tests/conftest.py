@@ -188,6 +188,17 @@ def isolated_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aperture_dagster.settings.env_file", lambda: Path(os.devnull))
 
 
+@pytest.fixture(autouse=True)
+def no_locked_runs() -> Iterator[None]:
+    """Unlock runs that a test left unfinished, as the end of their process would.
+
+    Otherwise, once their database is gone, the lock would end the process of the tests.
+    """
+    yield
+    if module := sys.modules.get("aperture_dagster.instance.run_lock"):
+        module.unlock_all()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def prepared_http() -> Iterator[None]:
     """Read the certificates of authorities once, instead of for every client, and each path of the stand-ins."""

@@ -112,7 +112,7 @@ def run_cycle(settings: Settings, console: Terminal) -> None:
     definitions = build_definitions(settings, loggers={"console": progress.logger()})
     with progress.bar, captured_logs(progress), dg.DagsterInstance.get() as instance:
         # Runs of a demo that was killed: without a daemon nobody else ends them.
-        end_dead_runs(instance, settings)
+        end_dead_runs(instance)
         for job in jobs:
             run_one(definitions, instance, job, settings)
 

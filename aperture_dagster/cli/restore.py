@@ -75,7 +75,7 @@ def _restore(settings: Settings, path: Path, console: Terminal, *, yes: bool, ke
             settings,
             path,
             now=Clock().now(),
-            refuse_runs=lambda: refuse_runs(instance, settings),
+            refuse_runs=lambda: refuse_runs(instance),
             void=partial(void_tokens, path=path, keep_keys=keep_keys),
             report=lambda step: console.print(Text(step, "dim")),
         )
@@ -106,7 +106,7 @@ def void_tokens(connection: Connection, present: Connection | None, *, path: Pat
     return Voided(accounts, [] if keep_keys else take_over_keys(connection, present))
 
 
-def refuse_runs(instance: DagsterInstance, settings: Settings) -> None:
+def refuse_runs(instance: DagsterInstance) -> None:
     """Refuse to go on while runs of Dagster are in progress; dead ones are ended first.
 
     Raises:
@@ -116,7 +116,7 @@ def refuse_runs(instance: DagsterInstance, settings: Settings) -> None:
 
     from aperture_dagster.instance.dead_runs import STARTED, end_dead_runs
 
-    end_dead_runs(instance, settings)
+    end_dead_runs(instance)
     runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, *STARTED]))
     if runs:
         names = ", ".join(f"{run.job_name} {run.run_id[:8]}" for run in runs[:SHOWN_RUNS])

@@ -256,7 +256,7 @@ def _end_dead_runs(settings: Settings) -> None:
     from aperture_dagster.instance.dead_runs import end_dead_runs
 
     with dg.DagsterInstance.get() as instance:
-        if ended := end_dead_runs(instance, settings):
+        if ended := end_dead_runs(instance):
             echo(f"{len(ended)} run{'s were' if len(ended) > 1 else ' was'} killed, and will be started again.")
 
 

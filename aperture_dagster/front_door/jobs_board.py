@@ -175,11 +175,12 @@ class JobsBoard:
 
         Nothing tells them from others in Dagster's storage until the daemon has noticed.
         """
-        from aperture_dagster.instance.dead_runs import dead_runs
+        from aperture_dagster.instance.dead_runs import lost_runs, storage_with_locks
 
         if all(run.has_ended for run in runs):
             return set()
-        return {run.run_id for run in dead_runs(self.instance, self._settings)}
+        storage = storage_with_locks(self.instance)
+        return {run.run_id for run in lost_runs(storage)} if storage is not None else set()
 
     def _reasons_of(self, run_id: str) -> list[tuple[str, str]]:
         from aperture_dagster.instance.run_history import reasons_of

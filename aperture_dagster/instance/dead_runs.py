@@ -1,106 +1,141 @@
-"""Runs that nobody works on, as a power cut or a killed process leaves them."""
+"""Runs that nobody works on, as a power cut, a killed process or a lost network leaves them.
 
+A run of any home is judged alike, by its lock in the database (:mod:`aperture_dagster.instance.run_lock`).
+"""
+
+from __future__ import annotations
+
+import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from aperture_dagster.files import locks
-from aperture_dagster.files.private import sync_folder
-from aperture_dagster.instance.run_files import RUN_LOCKS
-from aperture_dagster.settings import Settings
+from aperture_dagster.instance.run_lock import STOP_SECONDS, TAG, held_keys, key_of, try_lock, unlock
+from aperture_dagster.instance.run_storage import LockedRunStorage
 
 if TYPE_CHECKING:
-    from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
+    from collections.abc import Sequence
+
+    from dagster_postgres import PostgresEventLogStorage
 
 
 STARTED = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 NOT_LOCKED_YET = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
 # A run is queued or launched within moments of being created, and starts within moments of being launched.
 LAUNCHED_WITHIN = timedelta(minutes=5)
-
-_locked: dict[str, int] = {}
-
-
-def lock_run(run_id: str, settings: Settings) -> None:
-    """Lock a run that this process works on, until it ends."""
-    path = _lock_file(run_id, settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = locks.acquire(path, wait=False)
-    if descriptor is not None:
-        # After a power failure, a started run without its file would count as one of another home.
-        sync_folder(path.parent)
-        _locked[run_id] = descriptor
+LOOK_SECONDS = 0.5
+LOOKS = int(1.5 * STOP_SECONDS / LOOK_SECONDS)
+"""How often a lock has to be found free, and never held: longer than a run goes on without its lock."""
+LOOKS_EMBEDDED = int(10 / LOOK_SECONDS)
+"""The same without a network: only a restart of the server takes the lock from a run, which is back in a moment."""
 
 
-def unlock_run(run_id: str, settings: Settings) -> None:
-    """Unlock a run that ended, if this process holds its lock, and remove its file."""
-    descriptor = _locked.pop(run_id, None)
-    if descriptor is not None:
-        _lock_file(run_id, settings).unlink(missing_ok=True)
-        locks.release(descriptor)
-
-
-def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
-    """End the dead runs where no daemon monitors them, and return them.
+def end_dead_runs(instance: DagsterInstance, *, now: datetime | None = None) -> list[DagsterRun]:
+    """End the dead runs where no daemon monitors them, and return them; waits for as long as that takes to know.
 
     That includes runs that were created or launched, or that somebody terminated before they had started, and in which
     nothing has happened for five minutes since.
     """
     before = (now or datetime.now(UTC)) - LAUNCHED_WITHIN
     stuck = instance.get_runs(RunsFilter(statuses=[*NOT_LOCKED_YET, DagsterRunStatus.CANCELING], updated_before=before))
-    return [run for run in [*dead_runs(instance, settings), *stuck] if end_if_dead(instance, run, settings)]
+    storage = storage_with_locks(instance)
+    dead = dead_runs(storage, _started(storage)) if storage is not None else []
+    # A run that was terminated and took a lock is judged by the lock alone.
+    stuck = [run for run in stuck if not _took_lock(run)]
+    return [run for run in [*dead, *stuck] if _end(instance, run)]
 
 
-def end_if_dead(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> bool:
+def end_if_dead(instance: DagsterInstance, run: DagsterRun) -> bool:
     """Mark a run as failed if its process is gone, and free what it held; return whether that was done.
 
-    A run that has started and has no lock file in this home belongs to another one: only its launcher knows of it.
+    A run that never took a lock is left to its launcher: it works with another storage than ours.
     """
-    is_here, is_held = _look(run.run_id, settings)
-    # Looked up after that: the run may have ended meanwhile.
-    current = instance.get_run_by_id(run.run_id)
-    if is_held or current is None or current.is_finished:
-        return False
-    if current.status == DagsterRunStatus.STARTED and not is_here:
-        return False
-    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-    instance.report_run_failed(current, "The process of this run is gone: it was killed, or the machine stopped.")
-    _lock_file(run.run_id, settings).unlink(missing_ok=True)
-    return True
+    storage = storage_with_locks(instance)
+    return storage is not None and bool(dead_runs(storage, [run])) and _end(instance, run)
 
 
-def free_dead_slots(
-    runs: "DagsterInstance | PostgresRunStorage", events: "PostgresEventLogStorage", settings: Settings
-) -> None:
-    """Free the slots in pools that belong to runs that ended or are dead."""
+def lost_runs(storage: LockedRunStorage, runs: Sequence[DagsterRun] | None = None) -> list[DagsterRun]:
+    """Return those runs that took a lock and do not hold it now, for whoever shows them; by default, of all started.
+
+    Their processes are gone, or have just lost their connection to the database.
+    """
+    started = [run for run in (_started(storage) if runs is None else runs) if _took_lock(run)]
+    if not started:
+        return []
+    with storage.connect() as connection:
+        held = held_keys(connection)
+    free = [run.run_id for run in started if key_of(run.run_id) not in held]
+    # Looked up again: a run releases its lock when it has ended.
+    return list(storage.get_runs(RunsFilter(run_ids=free, statuses=STARTED))) if free else []
+
+
+def dead_runs(storage: LockedRunStorage, runs: Sequence[DagsterRun]) -> list[DagsterRun]:
+    """Return those of some runs that are dead. If the locks of some are free, looks on until it is certain.
+
+    Counts looks rather than seconds, so that a pause of this process doesn't count as time in which it looked.
+    """
+    suspects = lost_runs(storage, runs)
+    for _ in range(LOOKS_EMBEDDED if storage.is_embedded else LOOKS):
+        if not suspects:
+            break
+        time.sleep(LOOK_SECONDS)
+        suspects = lost_runs(storage, suspects)
+    return suspects
+
+
+def free_ended_slots(runs: LockedRunStorage, events: PostgresEventLogStorage) -> None:
+    """Free the slots in pools that belong to runs that have ended."""
     holders = events.get_concurrency_run_ids()
     if not holders:
         return
     known = runs.get_runs(RunsFilter(run_ids=list(holders)))
-    unfinished = {run.run_id for run in known if not run.is_finished}
-    dead = {run.run_id for run in dead_runs(runs, settings)}
-    for run_id in holders - (unfinished - dead):
+    for run_id in holders - {run.run_id for run in known if not run.is_finished}:
         events.free_concurrency_slots_for_run(run_id)
 
 
-def dead_runs(runs: "DagsterInstance | PostgresRunStorage", settings: Settings) -> list[DagsterRun]:
-    """Return runs that have started in this home and not ended, and whose lock nobody holds."""
-    started = [run.run_id for run in runs.get_runs(RunsFilter(statuses=STARTED))]
-    suspects = [run_id for run_id in started if _look(run_id, settings) == (True, False)]
-    # Looked up again: a run may have ended since.
-    return list(runs.get_runs(RunsFilter(run_ids=suspects, statuses=STARTED))) if suspects else []
+def free_dead_slots(runs: LockedRunStorage, events: PostgresEventLogStorage) -> None:
+    """Free the slots in pools that belong to runs that have ended or are dead, for a step that waits for one."""
+    free_ended_slots(runs, events)
+    holders = events.get_concurrency_run_ids()
+    started = runs.get_runs(RunsFilter(run_ids=list(holders), statuses=STARTED)) if holders else []
+    for run in dead_runs(runs, started):
+        events.free_concurrency_slots_for_run(run.run_id)
 
 
-def _look(run_id: str, settings: Settings) -> tuple[bool, bool]:
-    """Return whether a run has a lock file in this home, and whether a process holds it.
-
-    A run makes its file before it counts as started, and a process that is killed leaves it behind.
-    """
-    path = _lock_file(run_id, settings)
-    return path.exists(), locks.is_held(path)
+def storage_with_locks(instance: DagsterInstance) -> LockedRunStorage | None:
+    """Return the storage of an instance if its runs take locks: an instance in memory, or on SQLite, has none."""
+    storage = instance.run_storage
+    return storage if isinstance(storage, LockedRunStorage) else None
 
 
-def _lock_file(run_id: str, settings: Settings) -> Path:
-    return settings.home_path / "dagster" / RUN_LOCKS / run_id
+def _started(storage: LockedRunStorage) -> Sequence[DagsterRun]:
+    return storage.get_runs(RunsFilter(statuses=STARTED))
+
+
+def _took_lock(run: DagsterRun) -> bool:
+    return run.tags.get(TAG, "").endswith(f" {run.run_id[:8]}")
+
+
+def _end(instance: DagsterInstance, run: DagsterRun) -> bool:
+    storage = storage_with_locks(instance)
+    if storage is None:
+        return False
+    # With its lock, so that a process that comes back meanwhile finds the run ended, and stops.
+    with storage.connect() as connection:
+        if not try_lock(connection, run.run_id):
+            return False
+        try:
+            current = instance.get_run_by_id(run.run_id)
+            if current is None or current.is_finished:
+                return False
+            # It has started since it was looked up, by a launcher that is slow.
+            if run.status in NOT_LOCKED_YET and current.status not in NOT_LOCKED_YET:
+                return False
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            instance.report_run_failed(
+                current, "The process of this run is gone: it was killed, or the machine stopped."
+            )
+            return True
+        finally:
+            unlock(connection, run.run_id)

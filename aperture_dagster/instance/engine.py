@@ -15,7 +15,7 @@ from aperture_dagster.postgres.errors import (
     describe_full_disk,
     is_full_disk,
 )
-from aperture_dagster.postgres.pool import replace_dead_connections
+from aperture_dagster.postgres.pool import NOTICE_LOSS, network_options, replace_dead_connections
 from aperture_dagster.settings import Settings
 
 
@@ -28,7 +28,9 @@ def shared_engine(url: str, settings: Settings) -> Engine:
     engine = _engines.get(url)
     if engine is None:
         # Never fewer connections than threads want: a thread that waits for another one's may wait forever.
-        engine = _engines[url] = create_engine(url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1)
+        engine = _engines[url] = create_engine(
+            url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, connect_args=network_options(url)
+        )
         replace_dead_connections(engine)
         event.listen(engine, "handle_error", _explain_full_disk)
         event.listen(engine, "connect", _prepare_session)
@@ -47,7 +49,7 @@ def _prepare_session(connection: Any, _: object) -> None:
         # Dagster commits two or three times for each event, and would wait for the disk each time. When the power
         # fails, its last half second is lost, but nothing that the product's database holds, and nothing that was
         # written before it: a commit there, which waits, takes all earlier ones to the disk.
-        cursor.execute("SET synchronous_commit TO off")
+        cursor.execute(f"SET synchronous_commit TO off; {NOTICE_LOSS}")
     connection.commit()
 
 

@@ -12,7 +12,6 @@ from aperture_dagster.instance.private import (
     LaunchRunContext,
     WorkerStatus,
 )
-from aperture_dagster.settings import load_settings
 
 STOPPING = "after telling it to shut down"
 """Part of the code server's answer while it waits for the end of its runs and accepts no new ones."""
@@ -39,7 +38,7 @@ class PatientRunLauncher(dg.DefaultRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Tell whether the process of a run lives, by the run's lock; a dead run has been ended."""
         instance = self._launches_for()
-        is_dead = instance is not None and end_if_dead(instance, run, load_settings())
+        is_dead = instance is not None and end_if_dead(instance, run)
         return CheckRunHealthResult(WorkerStatus.FAILED if is_dead else WorkerStatus.RUNNING)
 
     def launch_run(self, context: LaunchRunContext) -> None:

@@ -10,10 +10,8 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from aperture_dagster.files import locks
 from aperture_dagster.maintenance import Freed
 
-RUN_LOCKS = "run-locks"
 # What steps print, and values that steps pass on.
 FOLDERS_OF_RUNS = ("logs", "storage")
 LONGEST_SERVER_LOG, KEPT_OF_SERVER_LOG = 10_000_000, 1_000_000
@@ -34,12 +32,6 @@ def purge_run_files(folder: Path, kept: Collection[str], *, before: datetime) ->
                 shutil.rmtree(path, ignore_errors=True)
                 if not path.exists():
                     files, size = files + len(statuses), size + sum(status.st_size for status in statuses)
-    # A killed process leaves its lock file behind.
-    for path in _of_runs(folder / RUN_LOCKS, kept):
-        status = _status(path)
-        if status is not None and status.st_mtime < before.timestamp() and not locks.is_held(path):
-            path.unlink(missing_ok=True)
-            files += 1
     return Freed("run_files", files, size)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, inspect
 from sqlalchemy.pool import StaticPool
 
 from aperture_dagster.files.private import keep_private, prepare_home
-from aperture_dagster.instance.dead_runs import free_dead_slots
+from aperture_dagster.instance.dead_runs import free_ended_slots
 from aperture_dagster.instance.engine import opening, require_connection, shared_engine
 from aperture_dagster.instance.pools import create_missing_pools
 from aperture_dagster.instance.private import (
@@ -59,6 +59,7 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         engine = shared_engine(url, settings)
         self._runs = LockedRunStorage(url, settings, engine)
         self._events = TerseEventLogStorage(url, should_autocreate_tables=False)
+        self._events.runs = self._runs
         self._schedules = TerseScheduleStorage(url, should_autocreate_tables=False)
         with opening(settings):
             # Checked here, once: otherwise each part would check, and Dagster creates new parts for every tick of a
@@ -119,8 +120,8 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
             require_connection(url, settings)
         storage = cls(url, settings, inst_data)
         create_missing_pools(storage.event_log_storage)
-        # Without a daemon nobody else frees them, and the next run would wait for a dead one forever.
-        free_dead_slots(storage.run_storage, storage.event_log_storage, settings)
+        # Without a daemon nobody else frees them, and the next run would wait for an ended one forever.
+        free_ended_slots(storage.run_storage, storage.event_log_storage)
         return storage
 
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import threading
-from collections.abc import Callable, Sequence
-from datetime import datetime
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
-from sqlalchemy import Engine, text
+from dagster_postgres import PostgresEventLogStorage, PostgresScheduleStorage
 
-from aperture_dagster.instance.dead_runs import lock_run, unlock_run
+from aperture_dagster.instance.dead_runs import free_dead_slots
 from aperture_dagster.instance.failures import without_stack
-from aperture_dagster.instance.home import LOCATION
-from aperture_dagster.instance.private import REPOSITORY_TAG, AsksOnceForColumns, repository
-from aperture_dagster.instance.runs import is_ours, location_of
-from aperture_dagster.instance.wrong_clock import latest_believed, watch_clock, without_future
-from aperture_dagster.settings import Settings
+from aperture_dagster.instance.private import AsksOnceForColumns
+from aperture_dagster.instance.run_storage import LockedRunStorage, OnSharedEngine, remember_yes
+from aperture_dagster.instance.wrong_clock import latest_believed, without_future
 
 if TYPE_CHECKING:
-    from aperture_dagster.instance.private import DaemonHeartbeat, InstigatorState
+    from aperture_dagster.instance.private import InstigatorState
 
 ENGINE_EVENTS = (
     dg.DagsterEventType.ENGINE_EVENT,
@@ -30,84 +25,7 @@ ENGINE_EVENTS = (
     dg.DagsterEventType.RESOURCE_INIT_SUCCESS,
 )
 ABOUT_PROCESSES = ("Started process for run", "Process for run exited")
-RUN_ENDED = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
-
-
-def remember_yes(method: Callable[..., bool]) -> Callable[..., bool]:
-    """Ask once whether a table, column or index exists, instead of before every query; it does not go away."""
-
-    @functools.wraps(method)
-    def answer(self: Any, *arguments: str) -> bool:
-        question = (method.__name__, *arguments)
-        known: set[tuple[str, ...]] = self.__dict__.setdefault("known_answers", set())
-        if question not in known and method(self, *arguments):
-            known.add(question)
-        return question in known
-
-    return answer
-
-
-class OnSharedEngine:
-    """A part of Dagster's storage that keeps the engine of its instance in the webserver, too.
-
-    There Dagster gives each part an engine of its own, whose kept connection fails its next statement after the
-    database was restarted: the run that somebody launches would be created, and never queued.
-    """
-
-    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        """Keep the engine; no statement of the webserver takes long enough for a limit."""
-
-
-class LockedRunStorage(OnSharedEngine, PostgresRunStorage):
-    """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end."""
-
-    has_run_stats_index_cols = remember_yes(PostgresRunStorage.has_run_stats_index_cols)
-    has_backfill_id_column = remember_yes(PostgresRunStorage.has_backfill_id_column)
-
-    def __init__(self, postgres_url: str, settings: Settings, engine: Engine) -> None:
-        self._settings, self._shared_engine = settings, engine
-        super().__init__(postgres_url, should_autocreate_tables=False)
-
-    def dispose(self) -> None:
-        """Close the connection of this instance."""
-        self._shared_engine.dispose()
-        super().dispose()
-
-    def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
-        """Tag a run of this program with its code location, by which the UI, and the purge, find the runs of a job.
-
-        Dagster's commands do not record that of runs that they execute themselves.
-        """
-        if location_of(dagster_run) is None and is_ours(dagster_run):
-            dagster_run = dagster_run.with_tags({**dagster_run.tags, REPOSITORY_TAG: repository(LOCATION)})
-        return super().add_run(dagster_run)
-
-    def handle_run_event(self, run_id: str, event: dg.DagsterEvent, update_timestamp: datetime | None = None) -> None:
-        """Lock the run when it starts; unlock it when it has ended."""
-        if event.event_type == dg.DagsterEventType.RUN_START:
-            lock_run(run_id, self._settings)
-        super().handle_run_event(run_id, event, update_timestamp)
-        if event.event_type in RUN_ENDED:
-            self._keep_end(run_id)
-            unlock_run(run_id, self._settings)
-
-    def _keep_end(self, run_id: str) -> None:
-        """Wait until the end of a run is on the disk.
-
-        Without its lock file, a run that a crash of the server took back to "started" would count as one of another
-        home, and stay so.
-        """
-        # In one statement, since Dagster's connections commit each by itself.
-        keep = """
-            WITH waiting AS (SELECT set_config('synchronous_commit', 'on', true))
-            UPDATE runs SET update_timestamp = update_timestamp FROM waiting WHERE run_id = :run_id"""
-        with self.connect() as connection:
-            connection.execute(text(keep), {"run_id": run_id})
-
-    def add_daemon_heartbeat(self, daemon_heartbeat: DaemonHeartbeat) -> None:
-        """Record a heartbeat of this process, which is the daemon, and watch its clock from the first one on."""
-        super().add_daemon_heartbeat(daemon_heartbeat)
-        _watch_clock_once()
+LOOK_AT_POOLS_SECONDS = 60.0
 
 
 class TerseEventLogStorage(OnSharedEngine, AsksOnceForColumns, PostgresEventLogStorage):
@@ -118,6 +36,21 @@ class TerseEventLogStorage(OnSharedEngine, AsksOnceForColumns, PostgresEventLogS
     """
 
     has_table = remember_yes(PostgresEventLogStorage.has_table)
+    runs: LockedRunStorage
+    _looked_at = 0.0
+
+    def claim_concurrency_slot(
+        self, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None
+    ) -> Any:
+        """Claim a place in a pool for a step. If all are taken, those of dead runs are freed, once a minute.
+
+        Without a daemon nobody else frees them, and the step would wait for ever.
+        """
+        claim = super().claim_concurrency_slot(concurrency_key, run_id, step_key, priority)
+        if not claim.is_claimed and time.monotonic() - self._looked_at > LOOK_AT_POOLS_SECONDS:
+            free_dead_slots(self.runs, self)
+            self._looked_at = time.monotonic()
+        return claim
 
     def store_event(self, event: dg.EventLogEntry) -> None:
         """Store an event, unless it says nothing."""
@@ -126,11 +59,6 @@ class TerseEventLogStorage(OnSharedEngine, AsksOnceForColumns, PostgresEventLogS
         if event.dagster_event is not None:
             event = event._replace(dagster_event=without_stack(event.dagster_event))
         super().store_event(event)
-
-
-@functools.cache
-def _watch_clock_once() -> None:
-    threading.Thread(target=watch_clock, name="watch of the clock", daemon=True).start()
 
 
 class TerseScheduleStorage(OnSharedEngine, PostgresScheduleStorage):

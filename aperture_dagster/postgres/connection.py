@@ -20,7 +20,7 @@ from aperture_dagster.postgres.databases import server_connection
 from aperture_dagster.postgres.embedded import full_disk_explained, start_embedded_server
 from aperture_dagster.postgres.errors import DatabaseError, describe_connection_error
 from aperture_dagster.postgres.migrate import ensure_schema, forget_schema, schema_lock
-from aperture_dagster.postgres.pool import replace_dead_connections
+from aperture_dagster.postgres.pool import NOTICE_LOSS, network_options, replace_dead_connections
 from aperture_dagster.postgres.queries import define, read_rows, read_value
 from aperture_dagster.settings import Settings
 
@@ -74,7 +74,7 @@ def close_engine(url: str) -> None:
 def _new_engine(url: str, settings: Settings) -> Engine:
     # A small pool: the in-process executor works one step at a time, and home servers have few connections. A step that
     # asks a service holds its lease, stores answers, and takes from the quota at the same time.
-    engine = create_engine(url, pool_size=3, max_overflow=8, pool_recycle=300)
+    engine = create_engine(url, pool_size=3, max_overflow=8, pool_recycle=300, connect_args=network_options(url))
     replace_dead_connections(engine)
 
     @event.listens_for(engine, "do_connect")
@@ -102,7 +102,7 @@ def set_up_session(connection: Any) -> None:
     connection.execute("SET TIME ZONE 'UTC'")
     # Compiling a query takes longer than running any of ours: where statistics are missing, after a first sync, a query
     # of 20 ms took 130 ms.
-    connection.execute("SET jit = off")
+    connection.execute(f"SET jit = off; {NOTICE_LOSS}")
 
 
 def refuse_bytes(engine: Engine) -> None:

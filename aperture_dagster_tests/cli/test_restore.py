@@ -11,14 +11,13 @@ from click.testing import CliRunner, Result
 
 from aperture_dagster.cli import restore as module
 from aperture_dagster.cli.main import main
-from aperture_dagster.files import locks
 from aperture_dagster.instance import dead_runs
-from aperture_dagster.instance.dead_runs import lock_run
+from aperture_dagster.instance.run_lock import TAG, lock_run, tag_of, unlock_run
 from aperture_dagster.model import Clock
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.partitions import USERS
 from aperture_dagster.postgres.backup.create import create_backup
-from aperture_dagster.postgres.connection import product_database_url
+from aperture_dagster.postgres.connection import dagster_database_url, product_database_url
 from aperture_dagster.postgres.databases import replaced_databases
 from aperture_dagster.settings import load_settings
 from aperture_dagster_tests.conftest import PROJECT
@@ -61,7 +60,9 @@ def words(result: Result) -> str:
     return " ".join(result.output.split())
 
 
-def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_in_progress(url: str, tmp_path: Path):
+def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_in_progress(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     missing = aperture("restore nowhere.sql.gz --yes")
     assert missing.exit_code == 1 and "nowhere.sql.gz" in words(missing) and "No such file" in words(missing)
     assert aperture("restore").exit_code == 2
@@ -71,12 +72,14 @@ def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_i
     assert f"{backup.name} (0.0 MB) is to be restored on the server of APERTURE_DATABASE_URL." in words(refused)
     with dg.DagsterInstance.get() as instance:
         run = instance.create_run_for_job(sync_movies, status=dg.DagsterRunStatus.STARTED)
-        lock_run(run.run_id, load_settings())
+        lock_run(run.run_id, dagster_database_url(load_settings()), load_settings())
+        instance.add_run_tags(run.run_id, {TAG: tag_of(run.run_id)})
         busy = aperture(f"restore {backup} --yes")
         assert busy.exit_code == 1 and which(url) == "damaged"
         assert f"Runs are in progress: sync_movies {run.run_id[:8]}. Wait" in words(busy)
         # A run whose process was killed is no reason to wait.
-        locks.release(dead_runs._locked.pop(run.run_id))
+        unlock_run(run.run_id)
+        monkeypatch.setattr(dead_runs, "LOOKS", 1)
         # A name alone is looked for among the backups.
         done = aperture(f"restore {backup.name} --yes")
         assert done.exit_code == 0, done.output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import make_url
 
 from aperture_dagster.http.errors import ServiceRefused, ServiceUnavailable
-from aperture_dagster.instance import storage_parts
 from aperture_dagster.instance.failures import STOPPED, operator_errors
 from aperture_dagster.postgres.cluster import ROLE, server_url, short_path
 from aperture_dagster.postgres.connection import DAGSTER_DATABASE, close_engine, product_database_url
@@ -180,25 +179,6 @@ def test_dagsters_events_do_not_wait_for_the_disk_and_what_the_product_stores_do
         with Database(load_settings()).transaction() as connection:
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
             assert connection.exec_driver_sql("SHOW fsync").scalar() == "on"
-
-
-def test_a_run_whose_lock_file_is_gone_has_ended_also_after_the_server_was_killed(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-):
-    unlock = storage_parts.unlock_run
-
-    def unlock_and_kill(*run: Any) -> None:
-        unlock(*run)
-        kill_server(home / "postgres")
-
-    job = dg.GraphDefinition(name="done").to_job()
-    with dg.DagsterInstance.get() as instance:
-        monkeypatch.setattr(storage_parts, "unlock_run", unlock_and_kill)
-        with suppress(Exception):
-            # What it reports afterwards may meet the server while it starts again.
-            job.execute_in_process(instance=instance)
-        (run,) = instance.get_runs()
-        assert run.status == dg.DagsterRunStatus.SUCCESS
 
 
 def test_of_processes_that_start_at_once_on_a_new_database_one_creates_dagsters_tables(

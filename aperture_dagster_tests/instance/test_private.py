@@ -29,7 +29,9 @@ USED = {
         "add_run", "handle_run_event", "add_daemon_heartbeat", "has_run_stats_index_cols", "has_backfill_id_column",
         "optimize_for_webserver", "dispose", "_init_db",
     ),
-    PostgresEventLogStorage: ("store_event", "has_table", "_has_asset_key_col_on_connection", "_init_db"),
+    PostgresEventLogStorage: (
+        "store_event", "claim_concurrency_slot", "has_table", "_has_asset_key_col_on_connection", "_init_db",
+    ),
     PostgresScheduleStorage: (
         "has_built_index", "has_secondary_index_table", "has_instigators_table", "all_instigator_state",
         "get_instigator_state", "get_ticks", "get_tick_summaries", "supports_auto_materialize_asset_evaluations",

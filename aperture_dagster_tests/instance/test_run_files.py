@@ -9,7 +9,6 @@ from uuid import UUID
 
 import pytest
 
-from aperture_dagster.files import locks
 from aperture_dagster.instance import run_files
 from aperture_dagster.instance.run_files import bytes_below, purge_run_files, shorten_server_log
 from aperture_dagster.maintenance import forget_pictures
@@ -48,19 +47,6 @@ def test_only_old_files_of_runs_that_ended_are_deleted(tmp_path: Path):
     assert not old.parents[1].exists() and not passed_on.parents[1].exists()
     assert all(path.exists() for path in (young, working, appended, value_of_asset, notes, outside))
     assert purge_run_files(tmp_path, {run(3)}, before=BEFORE).rows == 0
-
-
-def test_lock_files_of_runs_that_died_are_deleted_and_locked_ones_kept(tmp_path: Path):
-    left, held, ours, fresh = (tmp_path / "run-locks" / run(number) for number in range(4))
-    for path, days in ((left, 31), (held, 31), (ours, 31), (fresh, 1)):
-        write(path, days=days)
-    descriptor = locks.acquire(held)
-    assert descriptor is not None
-    try:
-        purge_run_files(tmp_path, {ours.name}, before=BEFORE)
-    finally:
-        locks.release(descriptor)
-    assert [path.exists() for path in (left, held, ours, fresh)] == [False, True, True, True]
 
 
 def test_pictures_that_were_downloaded_long_ago_are_deleted(tmp_path: Path):

@@ -51,7 +51,8 @@ import aperture_dagster.sensors.outage
 import aperture_dagster.trakt.answers
 from aperture_dagster.catalogue.stored_users import users_of_partitions
 from aperture_dagster.defs.ratings import SYNC_JOB
-from aperture_dagster.instance.dead_runs import dead_runs, free_dead_slots, unlock_run
+from aperture_dagster.instance.dead_runs import free_dead_slots, lost_runs, storage_with_locks
+from aperture_dagster.instance.run_lock import unlock_run
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
@@ -103,6 +104,8 @@ def use_clock(clock: SimulatedTime) -> None:
         module.datetime = Simulated  # type: ignore[attr-defined]
     # Sensors look a few times a day here, instead of every minute.
     aperture_dagster.sensors.outage.OUTAGE = timedelta(hours=11)
+    # Nobody is back after a kill here.
+    aperture_dagster.instance.dead_runs.LOOKS_EMBEDDED = 2
     # Of real seconds, which these days do not have: the stand-in reads a library within one of these.
     aperture_dagster.publishing.server.polling.POLL_SECONDS = 0.05
 
@@ -147,11 +150,11 @@ class HomeDaemons(Daemons):
     def _execute(self, run: dg.DagsterRun) -> None:
         self.launched += 1
         # As the process of each run does when it opens the instance; otherwise this one would wait for a dead one.
-        free_dead_slots(self.instance.run_storage, self.instance.event_log_storage, self._settings)  # pyright: ignore
+        free_dead_slots(self.instance.run_storage, self.instance.event_log_storage)  # pyright: ignore
         if self.victim is None or self.launched != self.victim["run"]:
             super()._execute(run)
             # As the end of its own process would, also of a run that could not note its end in a dead database.
-            unlock_run(run.run_id, self._settings)
+            unlock_run(run.run_id)
             return
         after, self.victim = self.victim["after"], None
         command = [sys.executable, __file__, "--run", run.run_id, self.clock.now().isoformat()]
@@ -173,7 +176,9 @@ class HomeDaemons(Daemons):
 
     def _look_at(self, run: dg.DagsterRun, child: subprocess.Popen[str]) -> None:
         """Look for dead runs as the sensor does, while a run is at work in another process."""
-        found = [one.run_id for one in dead_runs(self.instance, self._settings)]
+        storage = storage_with_locks(self.instance)
+        assert storage is not None
+        found = [lost.run_id for lost in lost_runs(storage)]
         if run.run_id in found and child.poll() is None:
             self.mistaken.append(f"a run of {run.job_name} at work was taken for dead")
 

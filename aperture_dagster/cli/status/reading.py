@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Set
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,7 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
 
     from aperture_dagster.build import all_jobs, build_definitions
     from aperture_dagster.instance import wrong_clock
+    from aperture_dagster.instance.dead_runs import lost_runs, storage_with_locks
     from aperture_dagster.sensors import freshness_makers
     from aperture_dagster.sensors.troubles import look_at_checks, look_at_freshness
 
@@ -129,6 +131,8 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
         looked = look_at_checks(instance, checks, patience=timedelta(seconds=1), clean=clean)
         # Without a daemon nobody evaluates the policies.
         late = look_at_freshness(instance, freshness_makers(settings, jobs), settings) if up.schedules_fire else None
+        storage = storage_with_locks(instance)
+        lost = {run.run_id for run in lost_runs(storage)} if storage is not None else set()
         switched = {state.instigator_name: state.is_running for state in instance.all_instigator_state()}
 
         def next_start(job: Job) -> datetime | None:
@@ -136,7 +140,9 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
             return job.next_start(now, settings) if fires else None
 
         return {
-            "jobs": [replace(_job_state(instance, job, settings, clean), next_at=next_start(job)) for job in jobs],
+            "jobs": [
+                replace(_job_state(instance, job, settings, clean, lost), next_at=next_start(job)) for job in jobs
+            ],
             "checks": [CheckState(one.subject, bool(one.delay), one.sentence or "It failed.") for one in looked.wrong],
             "checks_passed": len(looked.well),
             "out_of_date": [one.subject for one in late.wrong] if late is not None else [],
@@ -147,7 +153,7 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
         }
 
 
-def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean: Any) -> JobState:
+def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean: Any, lost: Set[str]) -> JobState:
     import dagster as dg
 
     from aperture_dagster.instance.runs import ENDED, ended_at
@@ -156,7 +162,9 @@ def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean
     is_on = job.why_off(settings) is None
     records = instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=READ_RUNS)
     ended = next((record for record in records if record.dagster_run.status in ENDED), None)
-    is_running = any(record.dagster_run.status not in ENDED for record in records)
+    is_running = any(
+        record.dagster_run.status not in ENDED and record.dagster_run.run_id not in lost for record in records
+    )
     if ended is None:
         keys = [dg.AssetKey(asset) for asset in job.assets]
         made = [one.timestamp for key in keys if (one := instance.get_latest_materialization_event(key)) is not None]
