@@ -106,8 +106,8 @@ bases: $(DEVELOPMENT)  ## raise the image that ours begins with, and the embedde
 	@$(BIN)/python tools/bases.py
 	@$(MAKE) --no-print-directory hashes
 
-freeze-schema: $(DEVELOPMENT)  ## write the first schema as SQL, for the first release: from then on, changes are migrations
-	@$(BIN)/python tools/freeze_schema.py
+freeze: $(DEVELOPMENT)  ## write what a release promises, its schema and a household with it, for later versions to be tested
+	@$(BIN)/python tools/freeze.py
 
 next-dagster:  ## try the newest release of Dagster, whatever is pinned, and say what it breaks
 	@$(PYTHON) -m venv --clear $(NEXT)

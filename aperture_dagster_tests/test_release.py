@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster_tests.conftest import PROJECT, load_script
 
 VERSION = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
@@ -31,11 +32,16 @@ def test_everything_that_names_the_version_agrees_with_its_tag(release: ModuleTy
             release.version_of(wrong)
     shutil.copytree(PROJECT / "deploy", tmp_path / "deploy")
     shutil.copy(PROJECT / "pyproject.toml", tmp_path)
-    with pytest.raises(release.NotReady, match="make freeze-schema"):
+    with pytest.raises(release.NotReady, match="make freeze"):
         release.version_of(f"v{VERSION}", tmp_path)
     frozen = tmp_path / release.FIRST_SCHEMA.replace("*", "7")
     frozen.parent.mkdir(parents=True)
     frozen.touch()
+    with pytest.raises(release.NotReady, match=rf"releases/{HEAD_REVISION}\.sql\.gz, so nobody would test upgrades"):
+        release.version_of(f"v{VERSION}", tmp_path)
+    household = tmp_path / release.HOUSEHOLD.format(HEAD_REVISION)
+    household.parent.mkdir(parents=True)
+    household.touch()
     assert release.version_of(f"v{VERSION}", tmp_path) == VERSION
     assert release.version_of(f"v{VERSION}", tmp_path, repository="Aperture-Dagster/aperture-dagster") == VERSION
     with pytest.raises(release.NotReady, match=r"name the image of .*, and this repository is someone/fork: replace"):

@@ -26,6 +26,8 @@ from urllib.parse import quote
 from packaging.version import Version
 from setuptools import build_meta
 
+from aperture_dagster.postgres.migrate import HEAD_REVISION
+
 PROJECT = Path(__file__).resolve().parents[1]
 TAG = re.compile(r"v(\d+\.\d+\.\d+(?:rc\d+)?)")
 RUN_THE_IMAGE = ("deploy/compose.yaml", "deploy/compose.services.yaml", "deploy/nas/*")
@@ -36,7 +38,9 @@ FOR_COMPOSE = {
 }  # fmt: skip
 """Files in ``deploy/`` that an installation without a checkout needs, and what they are called in a release."""
 FIRST_SCHEMA = "aperture_dagster/schema/migrations/versions/v*_first_schema.sql"
-"""The schema of the first release, which later migrations start from; see ``freeze_schema.py``."""
+"""The schema of the first release, which later migrations start from; see ``freeze.py``."""
+HOUSEHOLD = "aperture_dagster_tests/postgres/releases/{}.sql.gz"
+"""A household with the schema of a release, from which upgrades are tested."""
 CONTENTS = """
 import json, subprocess
 from importlib.metadata import distributions
@@ -84,7 +88,9 @@ def version_of(tag: str, project: Path = PROJECT, repository: str | None = None)
                 f"{path.relative_to(project)} runs {', '.join(sorted(named)) or 'no image'} instead of {image}."
             )
     if not [*project.glob(FIRST_SCHEMA)]:
-        raise NotReady(f"There is no {FIRST_SCHEMA}, so later releases could not upgrade homes: make freeze-schema.")
+        raise NotReady(f"There is no {FIRST_SCHEMA}, so later releases could not upgrade homes: make freeze.")
+    if not (project / (household := HOUSEHOLD.format(HEAD_REVISION))).is_file():
+        raise NotReady(f"There is no {household}, so nobody would test upgrades from this release: make freeze.")
     return version
 
 

@@ -1,6 +1,6 @@
 """The first schema: what the tables of the rooms declare.
 
-The first release freezes it (``make freeze-schema``): from then on it is the SQL beside this file, which does not
+The first release freezes it (``make freeze``): from then on it is the SQL beside this file, which does not
 change, and every change of a table is a new migration. Until then a change needs none, and homes are made anew.
 """
 
