@@ -204,6 +204,7 @@ seen_elsewhere = sa.Table(
     sa.Column("media_type", sa.Text, comment="null: the file does not say it"),
     sa.Column("title", sa.Text, comment="as the file calls it"),
     sa.Column("year", sa.Integer),
+    sa.Column("episode_imdb_id", sa.Text, comment="of the episode, if the file does not name its series"),
     sa.Column("times", sa.Integer, nullable=False, comment="viewings, of a series in episodes; 0: only liked or rated"),
     sa.Column("seen_at", Moment, comment="last; null if the file does not say it"),
     sa.Column("is_liked", sa.Boolean, nullable=False),

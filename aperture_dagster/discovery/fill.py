@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -17,14 +17,17 @@ from aperture_dagster.discovery.pool import (
     DETAILS,
     FRESH_FOR,
     POOL_SOURCE,
+    SEEN_FRESH_FOR,
     admit,
     lists_read,
+    only_seen_works,
     pool_population,
     pool_summary,
     read_lists,
     write_details,
     write_list,
 )
+from aperture_dagster.discovery.seen import SEEN, SeenTitles, admit_seen
 from aperture_dagster.discovery.suitability import plan_users, today_of
 from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
 from aperture_dagster.enrichment.tmdb.client import Tmdb
@@ -37,7 +40,7 @@ from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.settings import Settings
 from aperture_dagster.trakt.recommendations import stored_recommendations
 from aperture_dagster.worklist.engine import Tally, work_through
-from aperture_dagster.worklist.fetches import DueItem
+from aperture_dagster.worklist.fetches import DueItem, forget_former
 from aperture_dagster.worklist.services import MeteredService
 from aperture_dagster.worklist.source import Source
 from aperture_dagster.worklist.work_list import Attempt, OneByOne
@@ -84,19 +87,24 @@ class Filling:
             known = read_lists(connection, now=now)
         figures = self._read_lists(client, own, known)
         chosen = chosen_titles(own, known, self.settings.discovery_minimum_votes)
+        seen = work_through(SeenTitles(service, client, self.clock), self.database, self.clock, self.log)
         with self.database.transaction() as connection:
-            added = admit(connection, chosen, now=now)
+            forget_former(connection, SEEN)
+            added = admit(connection, chosen, now=now) + admit_seen(connection)
+            only_seen = only_seen_works(connection)
         tally = Tally()
-        if chosen:
-            tally = work_through(Details(service, client, now, self.clock), self.database, self.clock, self.log)
+        if chosen or only_seen:
+            work = Details(service, client, now, self.clock, only_seen)
+            tally = work_through(work, self.database, self.clock, self.log)
         with self.database.transaction() as connection:
             # What members have seen elsewhere must be known before anything is suggested.
-            recognised = recognise_names(connection, now=now)
+            recognised = seen.ok + recognise_names(connection, now=now)
             sizes = pool_summary(connection)
         return {
             "dagster/row_count": sizes["films"] + sizes["series"],
             **sizes,
             **figures,
+            "seen_looked_up": seen.asked,
             "details_requested": tally.asked,
             "details_not_found": tally.not_found,
             "errors": tally.error,
@@ -143,10 +151,17 @@ class Details(OneByOne[Tmdb]):
 
     what = "titles outside the library"
 
-    def __init__(self, service: MeteredService[Tmdb], client: Tmdb, wanted_at: datetime, clock: Clock) -> None:
+    def __init__(
+        self,
+        service: MeteredService[Tmdb],
+        client: Tmdb,
+        wanted_at: datetime,
+        clock: Clock,
+        only_seen: Collection[int],
+    ) -> None:
         source = Source(name=POOL_SOURCE, label=TMDB.label, population=pool_population(wanted_at))
         super().__init__(source, service, client)
-        self.language, self._clock = client.language, clock
+        self.language, self._clock, self._only_seen = client.language, clock, only_seen
 
     def ask_about(self, item: DueItem) -> Attempt:
         """Ask about a title."""
@@ -159,8 +174,8 @@ class Details(OneByOne[Tmdb]):
         return write_details(connection, details, now=self._clock.now())
 
     def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
-        """Return how long details remain good."""
-        return FRESH_FOR - SLACK
+        """Return how long details remain good: those of titles that nobody is suggested matter to tastes alone."""
+        return SEEN_FRESH_FOR if attempt.item.item in self._only_seen else FRESH_FOR - SLACK
 
 
 def _as_lists(recommended: Mapping[MediaType, Sequence[ProviderIds]]) -> list[KnownList]:

@@ -17,15 +17,17 @@ from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
 from aperture_dagster.model import MEDIA_TYPES, SKEW
 from aperture_dagster.postgres.bulk import as_json, storable, upsert
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
+from aperture_dagster.taste.histories import KNOWN_ELSEWHERE
 from aperture_dagster.taste.vectors import delete_vectors
 from aperture_dagster.worklist import fetches
-from aperture_dagster.worklist.source import Population
+from aperture_dagster.worklist.source import Population, Source
 
 # The name of TMDb's list of the pool in ``fetches``.
 POOL_SOURCE = "tmdb_discovery"
 # Days after which lists and details are read again while somebody wants them, and after which a title that nobody wants
-# any more is deleted. TMDb's terms allow six months.
-FRESH_FOR, KEPT_FOR = timedelta(days=14), timedelta(days=60)
+# any more is deleted; and those for details of a title that was only seen elsewhere. TMDb's terms allow six months.
+FRESH_FOR, KEPT_FOR, SEEN_FRESH_FOR = timedelta(days=14), timedelta(days=60), timedelta(days=150)
+POOL = Source(name=POOL_SOURCE, label="TMDb")
 # Columns that are answers of TMDb.
 DETAILS = tuple(
     column.name
@@ -41,8 +43,8 @@ _OWNED = """
 
 
 def pool_population(wanted_at: datetime) -> Population:
-    """Return the titles of the pool that the run of this time wants."""
-    wanted = f"p.wanted_at = CAST('{wanted_at.isoformat()}' AS timestamptz)"
+    """Return the titles of the pool that the run of this time wants, and those that were only seen elsewhere."""
+    wanted = f"(p.wanted_at = CAST('{wanted_at.isoformat()}' AS timestamptz) OR p.wanted_at IS NULL)"
     return Population(
         kinds=MEDIA_TYPES,
         members="SELECT p.media_type AS kind, p.work_id AS item, p.wanted_at AS added_at FROM discovery_pool p "
@@ -104,6 +106,12 @@ def admit(connection: Connection, titles: Iterable[Key], *, now: datetime) -> in
     added = 0
     for media_type, numbers in wanted.items():
         statement = """
+            SELECT work_id FROM discovery_pool
+            WHERE media_type = :type AND tmdb_id = ANY(:numbers) AND wanted_at IS NULL"""
+        only_seen = execute(connection, statement, type=media_type, numbers=numbers).scalars()
+        # Their details may be older than those of titles that are suggested.
+        fetches.make_due(connection, POOL, [(media_type, work_id) for work_id in only_seen], now=now)
+        statement = """
             UPDATE discovery_pool SET wanted_at = :now WHERE media_type = :type AND tmdb_id = ANY(:numbers)
             RETURNING tmdb_id"""
         there = set(execute(connection, statement, now=now, type=media_type, numbers=numbers).scalars())
@@ -157,11 +165,15 @@ def forget(connection: Connection, works: Sequence[int]) -> int:
 def forget_old(connection: Connection, *, now: datetime) -> int:
     """Delete titles that nobody has wanted for long, and lists that were read long ago; return how many titles.
 
-    What somebody put aside for later is kept.
+    What somebody put aside for later is kept, and so is what somebody has seen elsewhere: it still counts for tastes.
     """
     execute(connection, "DELETE FROM discovery_lists WHERE read_at < :before", before=now - KEPT_FOR)
-    statement = """
-        SELECT work_id FROM discovery_pool p WHERE wanted_at < :before
+    statement = f"""
+        UPDATE discovery_pool p SET wanted_at = NULL WHERE wanted_at < :before AND work_id IN ({KNOWN_ELSEWHERE})"""
+    execute(connection, statement, before=now - KEPT_FOR)
+    statement = f"""
+        SELECT work_id FROM discovery_pool p WHERE (wanted_at IS NULL OR wanted_at < :before)
+        AND work_id NOT IN ({KNOWN_ELSEWHERE})
         AND NOT EXISTS (SELECT 1 FROM for_later l WHERE l.work_id = p.work_id)"""
     return forget(connection, list(execute(connection, statement, before=now - KEPT_FOR).scalars()))
 
@@ -242,6 +254,11 @@ def settled_ids(connection: Connection, user_ids: Sequence[str]) -> dict[str, di
     for row in execute(connection, statement, users=list(user_ids)):
         settled[row.user_id][row.media_type].add(row.tmdb_id)
     return settled
+
+
+def only_seen_works(connection: Connection) -> frozenset[int]:
+    """Return the titles of the pool that somebody has seen elsewhere, and that are suggested to nobody."""
+    return frozenset(execute(connection, "SELECT work_id FROM discovery_pool WHERE wanted_at IS NULL").scalars())
 
 
 def pool_summary(connection: Connection) -> dict[str, int]:

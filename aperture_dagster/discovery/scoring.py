@@ -30,6 +30,8 @@ from aperture_dagster.taste.ranking.recommend import RankingModel, prepare
 from aperture_dagster.taste.recommendations import ranking_configs
 from aperture_dagster.taste.vectors import read_vectors
 
+# Why a title of the pool is on no list.
+ONLY_SEEN = "only seen elsewhere"
 # After so many days on a list, a title loses score with each further day, so that others get their turn; off the list,
 # it has all of it again.
 FRESH_DAYS = 7
@@ -100,6 +102,10 @@ def score_pool(
         edges = read_pool_edges(connection)
         why_not = unsuitable(connection, settings, users, now=now, works=outside["work_id"].tolist())
         since = listed_since(connection, user_ids)
+    # What somebody has seen elsewhere counts for their taste, and is no reason to suggest it to anybody else.
+    for own in why_not.values():
+        for work_id in outside.loc[outside["only_seen"], "work_id"].tolist():
+            own.setdefault(work_id, ONLY_SEEN)
     days = {user_id: {work: (today - day).days for work, day in own.items()} for user_id, own in since.items()}
     inputs = inputs_of(library, pool, histories, now, why_not, days)
     columns = ["work_id", "media_type", "tmdb_id", "imdb_id"]

@@ -30,13 +30,13 @@ INCLUDED = ("flatrate", "free", "ads")
 
 
 def read_pool(connection: Connection) -> pd.DataFrame:
-    """Read the titles of the pool with details, in the columns of the ranking, by work id."""
+    """Read the titles of the pool with details, in the columns of the ranking, by work id; ``only_seen``: elsewhere."""
     import pandas as pd
 
     statement = """
         SELECT work_id, media_type, title, extract(year FROM release_date)::int AS year, genres, keywords, directors,
         creators, "cast", companies, networks, vote_average::float8 AS vote_average, vote_count::float8 AS vote_count,
-        popularity::float8 AS popularity, release_date, tmdb_id, imdb_id
+        popularity::float8 AS popularity, release_date, tmdb_id, imdb_id, wanted_at IS NULL AS only_seen
         FROM discovery_pool WHERE fetched_at IS NOT NULL ORDER BY work_id"""
     frame = read_frame(connection, statement)
     for name in ("vote_average", "vote_count", "popularity"):

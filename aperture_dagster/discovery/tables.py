@@ -17,7 +17,7 @@ discovery_pool = sa.Table(
     sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True, info=STAYS_WITH_WORK),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("tmdb_id", sa.BigInteger, nullable=False),
-    sa.Column("wanted_at", Moment, nullable=False, comment="when it was last suggested to anybody"),
+    sa.Column("wanted_at", Moment, comment="when it was last suggested to anybody; null: only seen elsewhere"),
     sa.Column("fetched_at", Moment, comment="when the columns below were requested; null: not yet"),
     sa.Column("imdb_id", sa.Text),
     sa.Column("tvdb_id", sa.BigInteger),
@@ -51,7 +51,7 @@ discovery_pool = sa.Table(
     sa.Column("seasons", JSONB, comment="of a series: [{season, episodes, year}]; null: not fetched since then"),
     one_of("media_type", MEDIA_TYPES),
     sa.UniqueConstraint("media_type", "tmdb_id"),
-    comment="Titles that are not in the library and were suggested to somebody, with details from TMDb.",
+    comment="Titles that are not in the library and were suggested to somebody, or seen elsewhere; details from TMDb.",
 )
 
 discovery_lists = sa.Table(

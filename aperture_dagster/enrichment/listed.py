@@ -37,6 +37,15 @@ class SuggestedTitle:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedEntry:
+    """A title that a search by name found."""
+
+    tmdb_id: int
+    names: tuple[str, ...]
+    released: date | None
+
+
+@dataclass(frozen=True, slots=True)
 class SuggestedPage:
     """A page of a list of suggestions, of one media type, and whether another page follows."""
 

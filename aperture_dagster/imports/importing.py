@@ -9,13 +9,14 @@ from itertools import islice
 from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.history.progress import lock_history
-from aperture_dagster.catalogue.history_import.matching import NamedTitle, NewTitle
+from aperture_dagster.catalogue.history_import.matching import NamedTitle, NewTitle, UnknownEpisode
 from aperture_dagster.catalogue.history_import.rows import PastRow, SkippedRow
 from aperture_dagster.catalogue.history_import.stored import (
     SeenElsewhere,
     create_import,
     delete_import,
     finish_import,
+    known_episodes,
     known_names,
     known_plays,
     known_works,
@@ -58,6 +59,7 @@ def start_plan(
         frozenset(row["work_id"] for row in titles_for_later(connection, user_id))
         | {work for stored in read_imports(connection, user_id) for work in stored.later},
         frozenset(known_names(connection, user_id)),
+        frozenset(known_episodes(connection, user_id)),
     )
     titles = read_known_titles(connection, chosen)
     return Planner(titles, known, lambda works: never_rated(connection, user_id, works), skip, now=now)
@@ -129,7 +131,7 @@ def apply_plan(
         seen.append(
             SeenElsewhere(
                 work, entry.media_type, entry.title, entry.year, entry.times, entry.seen_at, entry.is_liked,
-                *(rating or (None, None)),
+                *(rating or (None, None)), key.imdb_id if isinstance(key, UnknownEpisode) else None,
             )
         )  # fmt: skip
     write_seen(connection, user_id, seen, import_id)
@@ -183,14 +185,21 @@ def recognise_names(connection: Connection, *, now: datetime) -> int:
     for row in waiting:
         if (work := titles.named_exactly(row["title"], row["year"], row["media_type"])) is not None:
             found[row["seen_id"]] = work
+    recognise_as(connection, found, now=now)
+    return len(found)
+
+
+def recognise_as(connection: Connection, found: Mapping[int, int], *, now: datetime) -> None:
+    """Give what is kept without a work the one that it is, by the number of its row, with the rating that waited."""
+    waiting = [row for row in unrecognised(connection) if row["seen_id"] in found]
     shares = {
         stored.import_id: stored
-        for user_id in {row["user_id"] for row in waiting if row["seen_id"] in found}
+        for user_id in {row["user_id"] for row in waiting}
         for stored in read_imports(connection, user_id)
     }
     for row in waiting:
-        work = found.get(row["seen_id"])
-        if work is None or row["rating"] is None:
+        work = found[row["seen_id"]]
+        if row["rating"] is None:
             continue
         lock_history(connection, row["user_id"])
         if never_rated(connection, row["user_id"], [work]):
@@ -201,4 +210,3 @@ def recognise_names(connection: Connection, *, now: datetime) -> int:
                 stays_here=not stored.shares_ratings,
             )  # fmt: skip
     recognise(connection, found)
-    return len(found)

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from aperture_dagster.catalogue.history.plays import SAME_PLAY
-from aperture_dagster.catalogue.history_import.matching import Copy, NamedTitle, NewTitle, Titles, Unclear
+from aperture_dagster.catalogue.history_import.matching import (
+    Copy,
+    NamedTitle,
+    NewTitle,
+    Titles,
+    Unclear,
+    UnknownEpisode,
+)
 from aperture_dagster.catalogue.history_import.rows import (
     NOT_FINISHED,
     WITHOUT_DATE,
@@ -29,8 +36,8 @@ EXAMPLES = 5
 MOST_REASONS = 50
 MOST_TITLES = 30_000
 """Different titles and episodes of a file."""
-Key = int | NewTitle | NamedTitle
-"""A work, ids that no work has yet, or a name that no work has yet."""
+Key = int | NewTitle | NamedTitle | UnknownEpisode
+"""A work, ids that no work has yet, a name that no work has yet, or an episode of no known series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,7 @@ class Known:
         plays: dates of finished plays by work, or by work, season and number.
         seen, liked, wanted: works.
         names: titles that wait to be recognised.
+        episodes: ids at IMDb of episodes that were imported.
     """
 
     plays: Mapping[tuple[int, ...], Sequence[datetime]] = field(default_factory=dict)
@@ -48,6 +56,7 @@ class Known:
     liked: frozenset[int] = frozenset()
     wanted: frozenset[int] = frozenset()
     names: frozenset[NamedTitle] = frozenset()
+    episodes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +132,7 @@ class Plan:
     @property
     def figures(self) -> dict[str, int]:
         """How much would be written, by kind."""
-        named = sum(isinstance(key, NamedTitle) for key in self.elsewhere)
+        named = sum(isinstance(key, NamedTitle | UnknownEpisode) for key in self.elsewhere)
         return {
             "plays": len(self.plays),
             "elsewhere": len(self.elsewhere) - named,
@@ -295,7 +304,10 @@ class Planner:
             if subject.is_liked and key not in known.liked:
                 self._elsewhere(subject).is_liked = True
             return
-        is_known = key in known.seen if isinstance(key, int) else key in known.names
+        if isinstance(key, int):
+            is_known = key in known.seen
+        else:
+            is_known = key.imdb_id in known.episodes if isinstance(key, UnknownEpisode) else key in known.names
         if is_known:
             plan.known += len(subject.moments) + subject.undated
             if subject.is_liked and isinstance(key, int) and key not in known.liked:
@@ -313,7 +325,7 @@ class Planner:
 
     def _elsewhere(self, subject: _Subject) -> Elsewhere:
         row, key = subject.row, subject.key
-        media_type = key.media_type if isinstance(key, NewTitle | NamedTitle) else None
+        media_type = key.media_type if isinstance(key, NewTitle | NamedTitle) else row.media_type
         if isinstance(key, int) and (title := self._titles.by_work(key)) is not None:
             media_type = title.media_type
         return self.plan.elsewhere.setdefault(key, Elsewhere(media_type, row.title, row.year))

@@ -31,7 +31,8 @@ _POOL = """
     coalesce(directors || creators, '{}') AS makers, coalesce(genres, '{}') AS genres,
     coalesce(keywords, '{}') AS keywords, tagline, overview, coalesce(countries, '{}') AS countries,
     original_language AS language, NULL::int AS minutes, NULL::text AS rated, vote_average, vote_count,
-    false AS is_owned FROM discovery_pool p WHERE fetched_at IS NOT NULL AND title IS NOT NULL AND work_id > :last
+    false AS is_owned FROM discovery_pool p WHERE wanted_at IS NOT NULL AND fetched_at IS NOT NULL AND title IS NOT NULL
+    AND work_id > :last
     AND NOT EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = p.work_id) ORDER BY work_id LIMIT :n"""
 _EPISODES = """
     SELECT item_id, work_id, title FROM present_episodes ORDER BY air_date DESC NULLS LAST, item_id DESC LIMIT :n"""
@@ -39,7 +40,7 @@ _STATE = """
     SELECT concat_ws(' ', (SELECT concat(count(*), ' ', max(updated_at)) FROM present_titles),
     (SELECT concat(count(*), ' ', max(updated_at)) FROM present_episodes),
     (SELECT concat(count(*), ' ', max(updated_at)) FROM enriched_metadata),
-    (SELECT concat(count(fetched_at), ' ', max(fetched_at)) FROM discovery_pool))"""
+    (SELECT concat(count(fetched_at), ' ', count(wanted_at), ' ', max(fetched_at)) FROM discovery_pool))"""
 
 
 def read_search_titles(connection: Connection) -> Iterator[TitleRow]:

@@ -20,6 +20,7 @@ import aperture_dagster
 from aperture_dagster.postgres.bulk import upsert
 from aperture_dagster.postgres.queries import change_version, content_version, content_versions, execute
 from aperture_dagster.taste.crowd import crowd_version
+from aperture_dagster.taste.lists import seen_version
 from aperture_dagster.taste.tables import computations
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def list_inputs(
     """
     vectors = content_version(connection, "embeddings", columns=("work_id", "text_hash"), model_key=model_key)
     shared = (
-        program_hash(), settings.ignored_ratings, repr(config), model_key, vectors, crowd_version(settings),
+        program_hash(), settings.ignored_ratings, repr(config), model_key, vectors,
+        seen_version(connection, model_key), crowd_version(settings),
         _versions(connection, OF_LISTS),
     )  # fmt: skip
     return {user_id: _hash_of((*shared, sorted(works))) for user_id, works in resting.items()}

@@ -14,6 +14,10 @@ from aperture_dagster.ratings.in_force import COUNTED_RATINGS
 if TYPE_CHECKING:
     import pandas as pd
 
+# What somebody has seen in another place, or rated, whether the library has it or not.
+KNOWN_ELSEWHERE = """
+    SELECT work_id FROM seen_elsewhere WHERE work_id IS NOT NULL
+    UNION SELECT work_id FROM ratings WHERE rating IS NOT NULL"""
 # A row per user and work; see read_histories().
 HISTORIES = f"""
     WITH totals AS (

@@ -19,6 +19,7 @@ from aperture_dagster.postgres.queries import (
     read_value,
 )
 from aperture_dagster.postgres.tables import written_columns
+from aperture_dagster.taste.histories import KNOWN_ELSEWHERE
 from aperture_dagster.taste.tables import recommendations, taste_profiles, taste_weights
 from aperture_dagster.texts import ENGLISH, Texts
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 NAME_LISTS = ("genres", "directors", "creators", "cast")
 ITEM_BATCH = 2_000
-ITEMS = """
+_TITLES = """
     SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title,
     coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres,
     coalesce(e.directors, '{}') AS directors, coalesce(e.creators, '{}') AS creators,
@@ -41,15 +42,30 @@ ITEMS = """
     (SELECT count(DISTINCT (season, number)) FROM present_episodes p
       WHERE p.work_id = s.work_id AND coalesce(p.season, 1) > 0)::float8 AS episodes_total
     FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
-    LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN tmdb_metadata m USING (work_id) ORDER BY s.work_id"""
+    LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN tmdb_metadata m USING (work_id)"""
+ITEMS = f"{_TITLES} ORDER BY s.work_id"
 # The lists of names as one text, which is parsed much faster than arrays.
 _BETWEEN_LISTS = "\x1e"
 _LIST = """translate(array_to_string(array_remove("{}", ''), E'\\x1f'), E'\\x1e', '')"""
 _LISTS = ", ".join(map(_LIST.format, NAME_LISTS))
-_PACKED_ITEMS = f"""
+_PACKED_ITEMS = """
     SELECT work_id, item_id, media_type, title, year, vote_average, vote_count, popularity, collection, released,
-    official_rating, tmdb_id, imdb_id, episodes_total, concat_ws(E'\\x1e', {_LISTS}) AS lists
-    FROM ({ITEMS}) rows ORDER BY work_id"""
+    official_rating, tmdb_id, imdb_id, episodes_total, concat_ws(E'\\x1e', {lists}) AS lists
+    FROM ({items}) rows ORDER BY work_id"""
+OUTSIDE = 0
+"""``item_id`` of what the library lacks."""
+# What somebody has seen elsewhere, and the library lacks, with details.
+_SEEN = f"""
+    discovery_pool p WHERE p.fetched_at IS NOT NULL AND p.title IS NOT NULL AND p.work_id IN ({KNOWN_ELSEWHERE})
+    AND NOT EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = p.work_id)"""
+_SEEN_TITLES = f"""
+    SELECT p.work_id, {OUTSIDE}::bigint AS item_id, p.media_type, p.title,
+    extract(year FROM p.release_date)::int AS year, p.genres,
+    p.directors, p.creators, p."cast"[1:5] AS "cast", p.vote_average::float8 AS vote_average,
+    p.vote_count::float8 AS vote_count, p.popularity::float8 AS popularity, NULL::float8 AS collection,
+    (extract(year FROM p.release_date) + extract(doy FROM p.release_date) / 367)::float8 AS released,
+    NULL::text AS official_rating, p.tmdb_id, p.imdb_id, NULL::float8 AS episodes_total
+    FROM {_SEEN}"""
 TRAITS = """
     SELECT DISTINCT ON (s.work_id) s.work_id, s.media_type, coalesce(e.genres, s.genres) AS genres,
     coalesce(e.keywords, '{}') AS keywords
@@ -63,17 +79,30 @@ EDGES = f"""
     WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
       WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)),
     small AS (SELECT media_type FROM here GROUP BY media_type HAVING count(*) <= {BRIDGED}),
+    seen AS MATERIALIZED (SELECT p.work_id, p.media_type, p.tmdb_id, p.recommended_tmdb_ids AS listed FROM {_SEEN}),
+    known AS (SELECT * FROM here UNION ALL SELECT work_id, media_type, tmdb_id FROM seen),
     lists AS (
       SELECT w.work_id, w.media_type, r.tmdb_id, r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
-      CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank))
+      CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank)
+      UNION ALL SELECT s.work_id, s.media_type, r.tmdb_id, r.rank FROM seen s
+      CROSS JOIN LATERAL unnest(s.listed) WITH ORDINALITY AS r(tmdb_id, rank))
     SELECT l.work_id, l.rank,
     coalesce(k.work_id, -2 * l.tmdb_id - (l.media_type = 'series')::int) AS recommended_work_id
-    FROM lists l LEFT JOIN here k ON k.media_type = l.media_type AND k.tmdb_id = l.tmdb_id
+    FROM lists l LEFT JOIN known k ON k.media_type = l.media_type AND k.tmdb_id = l.tmdb_id
     WHERE CASE WHEN k.work_id IS NULL THEN l.media_type IN (SELECT media_type FROM small)
       ELSE k.work_id <> l.work_id END"""
 COPIES = """
     SELECT work_id, item_id, library_id, tags, path FROM present_titles
     WHERE media_type = coalesce(CAST(:media_type AS text), media_type)"""
+
+
+def seen_version(connection: Connection, model_key: str) -> str:
+    """Return a hash of what lists are made from of the titles that were seen elsewhere."""
+    statement = f"""
+        SELECT md5(string_agg(concat_ws(':', work_id, v.text_hash, listed), ',' ORDER BY work_id)) FROM (
+          SELECT p.work_id, p.recommended_tmdb_ids AS listed FROM {_SEEN}) s
+        LEFT JOIN discovery_vectors v USING (work_id) WHERE v.model_key = :key"""
+    return read_value(connection, statement, key=model_key) or ""
 
 
 def read_items(connection: Connection) -> pd.DataFrame:
@@ -91,8 +120,11 @@ def read_items(connection: Connection) -> pd.DataFrame:
     return frame
 
 
-def read_titles(connection: Connection) -> tuple[pd.DataFrame, dict[str, PackedNames]]:
-    """Read the item table without its lists of names, and these by column."""
+def read_titles(connection: Connection, *, seen: bool = False) -> tuple[pd.DataFrame, dict[str, PackedNames]]:
+    """Read the item table without its lists of names, and these by column.
+
+    ``seen``: with what somebody has seen elsewhere, whose ``item_id`` is ``OUTSIDE``.
+    """
     # pandas and numpy double the time that every `dagster` command takes to start.
     import pandas as pd
 
@@ -100,7 +132,8 @@ def read_titles(connection: Connection) -> tuple[pd.DataFrame, dict[str, PackedN
 
     # A cursor of the server: otherwise, all rows would be there twice for a while.
     with driver_cursor(connection, name="titles", binary=True) as cursor:
-        cursor.execute(_PACKED_ITEMS)
+        items = f"{_TITLES} UNION ALL {_SEEN_TITLES}" if seen else _TITLES
+        cursor.execute(_PACKED_ITEMS.format(items=items, lists=_LISTS))
         columns: dict[str, list[Any]] = {column.name: [] for column in (cursor.description or ())[:-1]}
         lists = {name: PackedNames() for name in NAME_LISTS}
         while rows := cursor.fetchmany(ITEM_BATCH):

@@ -83,7 +83,7 @@ def measure_quality(
         configs = ranking_configs(settings, read_earned(connection, settings))
     if len(asked) < len(people):
         log.info(f"Judging the lists of {len(asked):,} of {len(people):,} users, the same ones every week.")
-    _, hidden = in_sight(asked, shelves.items, copies)
+    _, hidden, _ = in_sight(asked, shelves.items, copies)
 
     def worlds_from(known: pd.DataFrame) -> dict[str, World]:
         worlds = worlds_of_server(shelves.items, shelves.library, known, added=added, hidden=hidden, as_of=as_of)

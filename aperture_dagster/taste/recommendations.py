@@ -19,7 +19,14 @@ from aperture_dagster.postgres.queries import read_rows
 from aperture_dagster.taste.crowd import read_crowd
 from aperture_dagster.taste.earned import EarnedWeights, read_earned
 from aperture_dagster.taste.histories import read_histories
-from aperture_dagster.taste.lists import read_copies, read_edges, read_titles, replace_recommendations, replace_rows
+from aperture_dagster.taste.lists import (
+    OUTSIDE,
+    read_copies,
+    read_edges,
+    read_titles,
+    replace_recommendations,
+    replace_rows,
+)
 from aperture_dagster.taste.tables import first_places, whole_lists
 from aperture_dagster.taste.vectors import read_vectors
 
@@ -39,7 +46,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shelves:
-    """The item table without its lists of names, and what was computed from it and the vectors."""
+    """The item table without its lists of names, and what was computed from it and the vectors.
+
+    What somebody has seen elsewhere is part of both, since it counts for tastes; its ``item_id`` is ``OUTSIDE``.
+    """
 
     items: pd.DataFrame
     library: Library
@@ -50,8 +60,18 @@ def read_shelves(connection: Connection, model_key: str) -> Shelves:
     # pandas and numpy double the time that every `dagster` command takes to start.
     from aperture_dagster.taste.ranking.library import library_of
 
-    items, names = read_titles(connection)
-    return Shelves(items, library_of(items, *read_vectors(connection, model_key, items["work_id"]), names))
+    items, names = read_titles(connection, seen=True)
+    vectors, mask = read_vectors(connection, model_key, items["work_id"])
+    outside = outside_of(items)
+    if outside.any():
+        works = items.loc[outside, "work_id"]
+        vectors[outside], mask[outside] = read_vectors(connection, model_key, works, "discovery_vectors")
+    return Shelves(items, library_of(items, vectors, mask, names))
+
+
+def outside_of(items: pd.DataFrame) -> NDArray[np.bool_]:
+    """Mask the titles, shape (n,), that the library lacks."""
+    return (items["item_id"] == OUTSIDE).to_numpy(dtype=bool)
 
 
 def in_sight(
@@ -59,23 +79,30 @@ def in_sight(
     items: pd.DataFrame,
     copies: Sequence[LibraryCopy],
     unwanted: Mapping[str, Collection[int]] = MappingProxyType({}),
-) -> tuple[dict[str, Mapping[int, int]], dict[Hashable, NDArray[np.bool_]]]:
-    """Return by user the works of which they may see a copy, with that copy, and a mask of the titles to leave out.
+) -> tuple[dict[str, Mapping[int, int]], dict[Hashable, NDArray[np.bool_]], dict[Hashable, NDArray[np.bool_]]]:
+    """Return by user the works of which they may see a copy, with that copy; a mask of the titles to leave out of
+    lists; and one of those that no reason names.
 
+    What the library lacks is on no list. Reasons name it to whom nothing is forbidden: the others' limits go by copies.
     ``copies`` are all copies in the library; only users whose access is limited need them. ``unwanted`` has the works
     that users have hidden, by user.
     """
-    usual: dict[int, int] = dict(zip(items["work_id"].tolist(), items["item_id"].tolist(), strict=True))
+    outside = outside_of(items)
+    usual: dict[int, int] = {
+        work: item for work, item in zip(items["work_id"].tolist(), items["item_id"].tolist(), strict=True)
+        if item != OUTSIDE
+    }  # fmt: skip
     visible: dict[str, Mapping[int, int]] = {
         user.user_id: visible_copies(copies, user.visibility, usual) if user.visibility.is_limited else usual
         for user in users
     }
-    return visible, {
-        user.user_id: _excluded(user, items, visible[user.user_id], unwanted.get(user.user_id, ())) for user in users
+    masks: dict[Hashable, NDArray[np.bool_]] = {
+        user.user_id: _hidden(user, items, visible[user.user_id], unwanted.get(user.user_id, ())) for user in users
     }
+    return visible, {user_id: mask | outside for user_id, mask in masks.items()}, masks
 
 
-def _excluded(
+def _hidden(
     user: User, items: pd.DataFrame, visible: Mapping[int, int], unwanted: Collection[int]
 ) -> NDArray[np.bool_]:
     """Mask the titles, shape (n,), of which a user may see no copy, which are beyond their parental limit, or which
@@ -90,6 +117,7 @@ def _excluded(
         # A few dozen ratings are those of all titles.
         beyond = {one for one in items["official_rating"].unique() if not within_limit(one, user.max_parental_rating)}
         mask |= np.fromiter((one in beyond for one in items["official_rating"]), dtype=bool, count=len(items))
+        mask |= outside_of(items)
     return mask
 
 
@@ -234,7 +262,7 @@ class Recommendations:
             histories = read_histories(connection, without=settings.ignored_ratings)
             copies = read_copies(connection) if any(user.visibility.is_limited for user in users) else []
             unwanted = hidden_titles(connection)
-        self._visible, excluded = in_sight(users, items, copies, unwanted)
+        self._visible, excluded, unnamed = in_sight(users, items, copies, unwanted)
         configs = ranking_configs(settings, earned)
         inputs = RankingInputs(
             items=items,
@@ -243,7 +271,7 @@ class Recommendations:
             users=[user.user_id for user in users],
             excluded=excluded,
             # What a user liked once may be hidden from them by now.
-            unnamed=excluded,
+            unnamed=unnamed,
             resting={user.user_id: works for user, works in resting},
             crowd=crowd_with(read_crowd(log, settings, items), configs["movie"].earned),
         )

@@ -33,6 +33,7 @@ class DueItem:
     """An item that is due at a source, with the number of consecutive failed attempts.
 
     For titles, ``item`` is the work, and the ids come from the last lookup at the source, the media server or TMDb.
+    ``media_type`` is set where ``kind`` does not say it.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class DueItem:
     tvdb_id: int | None = None
     failures: int = 0
     logo_path: str | None = None
+    media_type: str | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -210,6 +212,15 @@ def forget(connection: Connection, source: str, items: Sequence[int]) -> None:
     """Take items off the list of a source, by the source's name, whatever kind they are of."""
     statement = "DELETE FROM fetches WHERE source = :source AND item = ANY(:items)"
     execute(connection, statement, source=source, items=list(items))
+
+
+def forget_former(connection: Connection, source: Source) -> None:
+    """Take items off the list of a source that no longer belong to its population."""
+    execute(
+        connection,
+        f"DELETE FROM fetches f WHERE {IS_LISTED} AND NOT {source.population.has_member}",
+        **list_key(source),
+    )
 
 
 def forget_works(connection: Connection, works: Sequence[int]) -> None:

@@ -5,14 +5,19 @@ import sqlalchemy as sa
 from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.postgres.tables import NAMES_USERS, Moment, between, metadata, one_of
 
-KINDS = (*MEDIA_TYPES, "collection", "company", "network")
+KINDS = (*MEDIA_TYPES, "collection", "company", "network", "seen")
 """Of items that services are asked about."""
 
 fetches = sa.Table(
     "fetches",
     metadata,
     sa.Column("source", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True, comment="movie, series: item is a work; collection, company, network"),
+    sa.Column(
+        "kind",
+        sa.Text,
+        primary_key=True,
+        comment="movie, series: item is a work; seen: a row of seen_elsewhere",
+    ),
     sa.Column("item", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column(
         "outcome", sa.Text, nullable=False, comment="last attempt: ok, not_found, error; waiting: no attempt yet"

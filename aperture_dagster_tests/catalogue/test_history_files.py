@@ -93,11 +93,12 @@ def test_ratings_and_a_watchlist_of_imdb_are_read(tmp_path: Path):
         "tt6305578,8,2024-03-07,Dark: Lies,Lies,https://x,TV Episode,8.7,60,2017\n",
     )
     rows = read(ratings)
-    assert [(said(row), row.ids.imdb_id) for row in rows] == [
-        (("rated", "movie", "Alien", 1979, 9, "2024-03-06"), "tt0078748"),
-        (("rated", "series", "Dark", 2017, 10, "2024-03-07"), "tt5753856"),
-    ]
-    assert skipped(ratings) == ["no film or series"]
+    assert [(said(row), row.ids.imdb_id, row.episode_imdb_id) for row in rows] == [
+        (("rated", "movie", "Alien", 1979, 9, "2024-03-06"), "tt0078748", None),
+        (("rated", "series", "Dark", 2017, 10, "2024-03-07"), "tt5753856", None),
+        (("seen", "series", "Dark: Lies", None, None, "2024-03-07"), None, "tt6305578"),
+    ], "the rating of an episode is not that of its series"
+    assert not skipped(ratings)
     watchlist = written(
         tmp_path / "abc.csv",
         "Position,Const,Created,Modified,Description,Title,Title Type,IMDb Rating,Year,Your Rating,Date Rated\n"

@@ -103,6 +103,12 @@ def read_everything(served: RunningSimulator, called: set[str], *, every: int) -
                 call("title", title.media_type, title.tmdb_id)
                 call("pool_title", title.media_type, title.tmdb_id)
             call("find", title.media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
+            if title.title.strip():
+                call("search", title.media_type, title.title, title.year)
+        known = (title for title in served.state.titles.values() if title.media_type == "series" and title.imdb_id)
+        series = next(known, None)
+        episode = f"{series.imdb_id}101" if series is not None else "tt0000001101"
+        assert call("series_of_episode", episode) == (series.tmdb_id if series is not None else None)
         for number in sorted({title.collection[0] for title in titles if title.collection}):
             call("collection", number)
         for media_type in ("movie", "series"):

@@ -193,6 +193,113 @@ def test_what_the_library_gets_leaves_all_lists_and_the_pool(discovered: Any) ->
         assert run_check(home.home, "discovery_candidates", "suit_their_users").passed
 
 
+# What members have seen elsewhere
+
+GHOSTS = [
+    title(4000 + number, "ghost", title=f"Old Ghost {number}", vote_count=3, recommended_tmdb_ids=(10,))
+    for number in range(12)
+]
+ELSEWHERE = [
+    *GHOSTS,
+    title(4100, "space", title="Twin", vote_count=3, recommended_tmdb_ids=()),
+    title(4101, "space", title="Twin", vote_count=3, recommended_tmdb_ids=()),
+    title(4103, "space", title="Known By Id", vote_count=3, imdb_id="tt0004103", recommended_tmdb_ids=()),
+    title(4102, "ghost", "series", title="Ghost Stories", vote_count=3, recommended_tmdb_ids=()),
+]
+IMDB = "Const,Your Rating,Date Rated,Title,Title Type,Year\n"
+
+
+def bring(
+    home: Discovering, folder: Path, user: str, *, letterboxd: str = "", imdb: str = "", netflix: str = ""
+) -> None:
+    """Import a member's files."""
+    for name, content in (
+        ("ratings.csv", f"Date,Name,Year,Letterboxd URI,Rating\n{letterboxd}" if letterboxd else ""),
+        ("imdb.csv", f"{IMDB}{imdb}" if imdb else ""),
+        ("NetflixViewingHistory.csv", f"Title,Date\n{netflix}" if netflix else ""),
+    ):
+        if content:
+            (folder / name).write_text(content)
+            command(home, "history", "import", str(folder / name), "--user", user, "--apply")
+
+
+def test_what_a_member_has_seen_elsewhere_counts_for_their_taste_and_is_suggested_to_nobody(
+    discovered: Any, tmp_path: Path
+) -> None:
+    with discovered() as home:
+        for one in ELSEWHERE:
+            home.state.add_title(one)
+
+        def listed(user: str) -> list[str]:
+            home.learn()
+            home.home.must("generate_recommendations", users=home.home.everyone())
+            statement = """
+                SELECT n.title FROM recommendations r JOIN users u USING (user_id) JOIN work_names n USING (work_id)
+                WHERE u.name = :user AND r.media_type = 'movie' ORDER BY rank"""
+            return [row["title"] for row in home.home.rows(statement, user=user)]
+
+        def kept() -> dict[str, Any]:
+            return {row["title"]: row["works"] for row in home.home.rows(
+                "SELECT title, count(work_id) AS works FROM seen_elsewhere GROUP BY title"
+            )}  # fmt: skip
+
+        before = listed("ann")
+        assert before[0].startswith("Heist")
+        bring(
+            home, tmp_path, "ann",
+            letterboxd="".join(f"2026-05-01,{one.title},2010,x,5\n" for one in GHOSTS) + "2026-05-01,Twin,2010,x,5\n",
+            imdb="tt0004103,9,2026-05-02,Another Name,Movie,2010\ntt0504102102,7,2026-05-02,Two,TV Episode,2010\n",
+            netflix='"Ghost Stories: Season 1: One","1/13/26"\n"Twin","1/14/26"\n',
+        )  # fmt: skip
+        figures = home.discover()
+        assert figures["seen_looked_up"] == len(GHOSTS) + 5
+        unclear = {name for name, works in kept().items() if not works}
+        assert unclear == {"Twin"}, "there are two of that name"
+        assert set(kept()) - unclear >= {one.title for one in GHOSTS} | {"Two", "Ghost Stories", "Another Name"}
+        numbers = {4000 + number for number in range(12)} | {4103}
+        pool = home.home.rows("SELECT tmdb_id, media_type FROM discovery_pool WHERE wanted_at IS NULL")
+        assert {row["tmdb_id"] for row in pool} == numbers | {4102}
+        assert not {one.title for one in ELSEWHERE} & {name for user in PEOPLE for name in home.titles(user)}
+        after = listed("ann")
+        assert after[0] == "Ghost 10", "her ghosts lead to it"
+        assert not {one.title for one in ELSEWHERE} & set(after)
+        because = home.home.value(
+            "SELECT array_agg(DISTINCT n.title) FROM recommendations r JOIN users u USING (user_id) "
+            "CROSS JOIN LATERAL unnest(r.because) b JOIN work_names n ON n.work_id = b WHERE u.name = 'ann'"
+        )
+        assert {one.title for one in GHOSTS} & set(because), "reasons tell what led to it"
+        home.clock.moment += DAY
+        assert home.discover()["details_requested"] == 0 == home.discover()["seen_looked_up"]
+        for place in range(len(home.home.rows("SELECT 1 FROM history_imports"))):
+            command(home, "history", "take-back", "ann", str(place + 1))
+        home.discover()
+        assert not home.home.rows("SELECT 1 FROM discovery_pool WHERE wanted_at IS NULL")
+        assert not home.home.rows("SELECT 1 FROM fetches WHERE source = 'tmdb_seen'")
+        assert listed("ann") == before
+
+
+def test_another_member_is_suggested_what_one_has_seen_elsewhere_once_lists_lead_to_it(
+    discovered: Any, tmp_path: Path
+) -> None:
+    with discovered() as home:
+        assert "Ghost 1010" in home.titles("bob")
+        bring(home, tmp_path, "ann", letterboxd="2026-05-01,Ghost 1010,2010,x,5\n2026-05-01,Late Ghost,2010,x,5\n")
+        home.state.add_title(title(4200, "ghost", title="Late Ghost", vote_count=3, recommended_tmdb_ids=(10,)))
+        home.discover()
+        assert "Ghost 1010" in home.titles("bob") and "Ghost 1010" not in home.titles("ann")
+        assert "Late Ghost" not in home.titles("bob")
+        home.state.add_title(title(4200, "ghost", title="Late Ghost", vote_count=5000, recommended_tmdb_ids=(10,)))
+        home.clock.moment += 15 * DAY
+        home.discover()
+        assert home.details()["movie/4200"] == 2, "what is suggested has to be new"
+        assert "Late Ghost" in home.titles("bob") and "Late Ghost" not in home.titles("ann")
+        home.clock.moment += 70 * DAY
+        home.state.add_fault(FaultRule("tmdb", path_contains="discover", status=400))
+        home.discover()
+        assert "Late Ghost" not in home.titles("bob")
+        assert home.home.value("SELECT wanted_at IS NULL FROM discovery_pool WHERE tmdb_id = 4200"), "kept for ann"
+
+
 # Trakt
 
 

@@ -266,8 +266,10 @@ def flat_row(record: Mapping[str, Any], file: str, part: str, zone: ZoneInfo, re
     if source == "netflix":
         return _of_netflix(values, zone, reading)
     kind = simple_name(values.get("type") or part)
-    if kind in ("tvepisode", "videogame", "podcastseries", "podcastepisode", "musicvideo"):
+    if kind in ("videogame", "podcastseries", "podcastepisode", "musicvideo"):
         return "no film or series"
+    if kind == "tvepisode" and source == "imdb":
+        return _of_imdb_episode(values, sign_of(source, file, record), zone, reading)
     media_type: MediaType | None = "movie" if source == "letterboxd" else _KINDS.get(kind)
     status, sign = simple_name(values.get("status") or ""), sign_of(source, file, record)
     if status in _NOT_SEEN:
@@ -290,6 +292,19 @@ def flat_row(record: Mapping[str, Any], file: str, part: str, zone: ZoneInfo, re
     return PastRow(
         source, None, media_type, values.get("title"), _whole(values.get("year")), _ids(values), at, season, number,
         rating=rating, sign=sign, precision=precision,
+    )  # fmt: skip
+
+
+def _of_imdb_episode(values: Mapping[Role, str | None], sign: Sign, zone: ZoneInfo, reading: Reading) -> PastRow | str:
+    """Return what IMDb says of an episode: it was seen. Its id is the episode's, and its rating is not the series'."""
+    episode_id = _ids(values).imdb_id
+    if sign == "wanted" or episode_id is None:
+        return "no film or series"
+    day = values.get("rated_at") or values.get("watched_at")
+    at = parse_date(day, reading.dates, zone)[0] if day else None
+    return PastRow(
+        "imdb", None, "series", values.get("title"), None, ProviderIds(), at, precision="logged",
+        episode_imdb_id=episode_id,
     )  # fmt: skip
 
 

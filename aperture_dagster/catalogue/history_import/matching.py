@@ -59,7 +59,14 @@ class Unclear:
     candidates: Sequence[KnownTitle]
 
 
-Match = KnownTitle | NewTitle | NamedTitle | Unclear
+@dataclass(frozen=True, slots=True)
+class UnknownEpisode:
+    """An episode of which only its own id at IMDb is known, and not its series."""
+
+    imdb_id: str
+
+
+Match = KnownTitle | NewTitle | NamedTitle | UnknownEpisode | Unclear
 
 
 class Titles:
@@ -98,6 +105,8 @@ class Titles:
 
         ``work_of_item``: works by the server's ids of items.
         """
+        if row.episode_imdb_id is not None:
+            return UnknownEpisode(row.episode_imdb_id)
         types: Sequence[MediaType] = [row.media_type] if row.media_type is not None else MEDIA_TYPES
         for name, value in row.ids.present():
             hits = [self._by_id[key] for media_type in types if (key := (media_type, name, value)) in self._by_id]

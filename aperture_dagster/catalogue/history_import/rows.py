@@ -39,6 +39,7 @@ class PastRow:
         item_id: its id on the media server that made the file.
         episode: the episode's title, if that is all that is known of it.
         whole_title: ``title`` may be only its first part.
+        episode_imdb_id: of an episode whose series the file does not name; ``title`` is the episode's then.
     """
 
     source: Source
@@ -57,6 +58,7 @@ class PastRow:
     precision: Precision = "moment"
     episode: str | None = None
     whole_title: str | None = None
+    episode_imdb_id: str | None = None
 
     @property
     def label(self) -> str:

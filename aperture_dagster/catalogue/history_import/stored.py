@@ -27,6 +27,7 @@ class SeenElsewhere:
         work_id: None if only its name is known so far.
         times: viewings, of a series in episodes; 0: only a favourite, or a rating that waits for the title.
         rating: 1-10, while the title is not recognised.
+        episode_imdb_id: of an episode whose series is not known.
     """
 
     work_id: int | None
@@ -38,6 +39,7 @@ class SeenElsewhere:
     is_liked: bool = False
     rating: int | None = None
     rated_at: datetime | None = None
+    episode_imdb_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,17 @@ def liked_works(connection: Connection, user_id: str) -> set[int]:
 
 def known_names(connection: Connection, user_id: str) -> set[NamedTitle]:
     """Return the titles that are kept for a user by their names."""
-    statement = "SELECT title, year, media_type FROM seen_elsewhere WHERE user_id = :user AND work_id IS NULL"
+    statement = """
+        SELECT title, year, media_type FROM seen_elsewhere
+        WHERE user_id = :user AND work_id IS NULL AND episode_imdb_id IS NULL"""
     rows = execute(connection, statement, user=user_id)
     return {NamedTitle(simplify(row.title or ""), row.year, row.media_type) for row in rows}
+
+
+def known_episodes(connection: Connection, user_id: str) -> set[str]:
+    """Return the ids at IMDb of episodes that are kept for a user, whether their series is known by now or not."""
+    statement = "SELECT episode_imdb_id FROM seen_elsewhere WHERE user_id = :user AND episode_imdb_id IS NOT NULL"
+    return set(execute(connection, statement, user=user_id).scalars())
 
 
 def create_import(
@@ -166,12 +176,11 @@ def write_plays(connection: Connection, user_id: str, plays: Sequence[Mapping[st
 
 def write_seen(connection: Connection, user_id: str, seen: Sequence[SeenElsewhere], import_id: int) -> None:
     """Write what a user has seen elsewhere."""
-    statement = """
-        INSERT INTO seen_elsewhere (user_id, import_id, work_id, media_type, title, year, times, seen_at, is_liked,
-          rating, rated_at)
-        SELECT :user, :import, work_id, media_type, title, year, times, seen_at, is_liked, rating, rated_at
-        FROM jsonb_populate_recordset(NULL::seen_elsewhere, CAST(:rows AS jsonb))"""
     names = SeenElsewhere.__slots__
+    columns = ", ".join(names)
+    statement = f"""
+        INSERT INTO seen_elsewhere (user_id, import_id, {columns})
+        SELECT :user, :import, {columns} FROM jsonb_populate_recordset(NULL::seen_elsewhere, CAST(:rows AS jsonb))"""
     rows = [{name: getattr(entry, name) for name in names} for entry in seen]
     if rows:
         execute(connection, statement, user=user_id, rows=json.dumps(rows, default=str), **{"import": import_id})
@@ -193,8 +202,8 @@ def delete_import(connection: Connection, user_id: str, import_id: int) -> bool:
 def unrecognised(connection: Connection) -> list[dict[str, Any]]:
     """Return what is kept by its name only, of all users."""
     statement = """
-        SELECT seen_id, user_id, import_id, media_type, title, year, rating, rated_at FROM seen_elsewhere
-        WHERE work_id IS NULL ORDER BY seen_id"""
+        SELECT seen_id, user_id, import_id, media_type, title, year, episode_imdb_id, rating, rated_at
+        FROM seen_elsewhere WHERE work_id IS NULL ORDER BY seen_id"""
     return read_rows(connection, statement)
 
 

@@ -179,6 +179,8 @@ def _taste_page(database: Database, user: User) -> dict[str, Any]:
 
 
 SHOWN = 5
+# Titles that somebody has seen elsewhere are part of it. It is declared after what it is made from.
+POOL = dg.AssetKey("discovery_pool")
 # New votes and what others watched move a list only a little, so they can wait for the night. A new title reaches the
 # lists through its vector, a play or rating through the taste.
 AT_NIGHT = dg.AssetSelection.assets(
@@ -190,10 +192,13 @@ AT_NIGHT = dg.AssetSelection.assets(
     group_name="taste",
     deps=[
         users, movies, series, episodes, watch_history, trakt_ratings, *TMDB_METADATA, enriched_metadata, embeddings,
-        taste_profiles,
+        taste_profiles, POOL,
     ],
     kinds={"numpy", "postgres"},
-    automation_condition=on_upstream_change(ignoring=AT_NIGHT, first=False),
+    # Without TMDb, there is no pool.
+    automation_condition=on_upstream_change(
+        ignoring=AT_NIGHT, additional=dg.AssetSelection.assets(POOL), first=False
+    ),
     code_version=program_hash(),
     metadata={"dagster/table_name": "recommendations"},
 )  # fmt: skip

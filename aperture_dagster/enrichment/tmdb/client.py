@@ -12,9 +12,15 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Literal
 
-from aperture_dagster.enrichment.listed import DiscoverFilters, ListedTitle, ListPage, SuggestedPage
-from aperture_dagster.enrichment.tmdb.suggestions import POOL_APPENDED, discover_params, parse_entries, parse_pool_title
-from aperture_dagster.enrichment.tmdb.titles import ids_of, parse_title, text_of
+from aperture_dagster.enrichment.listed import DiscoverFilters, ListedTitle, ListPage, NamedEntry, SuggestedPage
+from aperture_dagster.enrichment.tmdb.suggestions import (
+    POOL_APPENDED,
+    discover_params,
+    parse_entries,
+    parse_named,
+    parse_pool_title,
+)
+from aperture_dagster.enrichment.tmdb.titles import ids_of, parse_title, positive_of, text_of
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import BadAnswer, NotFound, ServiceRefused
 from aperture_dagster.http.messages import Answer, expect, objects
@@ -25,6 +31,8 @@ PATHS: dict[MediaType, str] = {"movie": "/movie", "series": "/tv"}
 ListName = Literal["popular", "trending", "top_rated"]
 # TMDb refuses pages beyond this one.
 LAST_PAGE = 500
+# A name with more pages of results than this is too usual to tell a title by it.
+SEARCHED_PAGES = 3
 APPENDED: dict[MediaType, str] = {
     "movie": "keywords,credits,external_ids,recommendations,similar,videos",
     "series": "keywords,aggregate_credits,external_ids,recommendations,similar,videos",
@@ -97,6 +105,36 @@ class Tmdb(ServiceClient):
             if found := ids_of(expect(results, list, "TMDb's find: results")):
                 return found[0]
         return None
+
+    def series_of_episode(self, imdb_id: str) -> int | None:
+        """Return the TMDb id of the series of an episode, by the episode's id at IMDb; None if it is unknown."""
+        answer = self.transport.get_json(f"/find/{imdb_id}", {"external_source": "imdb_id"})
+        episodes = objects(expect(answer, dict, "TMDb's find").get("tv_episode_results"))
+        return next((show for episode in episodes if (show := positive_of(episode.get("show_id"))) is not None), None)
+
+    def search(self, media_type: MediaType, name: str, year: int | None) -> list[NamedEntry] | None:
+        """Return all titles that TMDb finds for a name and, if it is known, the year; None if they are too many.
+
+        Names are in English, in the original and, if that is another one, in the client's language.
+
+        Raises:
+            BadAnswer: the answer is not a page of a list.
+            ServiceUnavailable, ServiceRefused: see :class:`Transport`.
+        """
+        path = f"/search{PATHS[media_type]}"
+        when = "primary_release_year" if media_type == "movie" else "first_air_date_year"
+        found: list[NamedEntry] = []
+        for language in dict.fromkeys((MAIN_LANGUAGE, self.language)):
+            for page in range(1, SEARCHED_PAGES + 1):
+                params = {"query": name, "include_adult": "false", "language": language, "page": page}
+                given = {when: year} if year is not None else {}
+                answer = expect(self.transport.get_json(path, params | given), dict, f"TMDb's {path}")
+                found += parse_named(expect(answer.get("results"), list, f"TMDb's {path}: results"), media_type)
+                if expect(answer.get("total_pages"), int, f"TMDb's {path}: total_pages") <= page:
+                    break
+            else:
+                return None
+        return found
 
     def collection(self, collection_id: int) -> dict[str, Any]:
         """Request the columns of ``tmdb_collections``, films in order of release; raises as :meth:`title`."""

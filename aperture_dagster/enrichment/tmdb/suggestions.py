@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from aperture_dagster.enrichment.listed import DiscoverFilters, SuggestedTitle
+from aperture_dagster.enrichment.listed import DiscoverFilters, NamedEntry, SuggestedTitle
 from aperture_dagster.enrichment.tmdb.titles import (
     LEADING_CAST,
     day_of,
@@ -76,6 +76,21 @@ def parse_entries(results: Sequence[Any], media_type: MediaType) -> list[Suggest
         )
         entries.setdefault(tmdb_id, entry)
     return list(entries.values())
+
+
+def parse_named(results: Sequence[Any], media_type: MediaType) -> list[NamedEntry]:
+    """Parse the results of a search by name; unreadable ones are left out."""
+    names = ("title", "original_title") if media_type == "movie" else ("name", "original_name")
+    released = "release_date" if media_type == "movie" else "first_air_date"
+    return [
+        NamedEntry(
+            tmdb_id,
+            tuple(text for name in names if (text := text_of(result.get(name))) is not None),
+            day_of(result.get(released)),
+        )
+        for result in objects(results)
+        if (tmdb_id := positive_of(result.get("id"))) is not None
+    ]
 
 
 def parse_pool_title(answer: Any, media_type: MediaType) -> dict[str, Any]:

@@ -135,6 +135,7 @@ _FIRST_SEGMENTS = {
     "find", "genre", "guest_session", "keyword", "list", "movie", "network", "person", "review", "search", "trending",
     "tv", "watch",
 }  # fmt: skip
+_SEARCHED = ("query", "language", "page", "include_adult")
 _LEAST_VOTES = 200
 # Share of titles whose overview and tagline exist only in English.
 _UNTRANSLATED_SHARE = 0.3
@@ -168,6 +169,8 @@ class TmdbService(StandIn):
         details, part = ("append_to_response", "include_video_language", "language"), ("language", "page")
         operations = (
             ("/configuration", self._configuration, ()),
+            ("/search/movie", self._search, (*_SEARCHED, "primary_release_year")),
+            ("/search/tv", self._search, (*_SEARCHED, "first_air_date_year")),
             ("/discover/movie", self._discover, parameters("movie")),
             ("/discover/tv", self._discover, parameters("series")),
             ("/movie/popular", self._popular, part),
@@ -272,6 +275,7 @@ class TmdbService(StandIn):
         if source not in ("imdb_id", "tvdb_id"):
             raise Unmodelled(f"external_source={source}")
         found: WorldTitle | None = None
+        episode = self._episodes_by_imdb().get(external_id) if source == "imdb_id" else None
         if source == "imdb_id":
             found = self._titles.by_imdb.get(external_id)
         elif external_id.isdecimal():
@@ -281,7 +285,34 @@ class TmdbService(StandIn):
         }
         if found is not None:
             results["movie_results" if found.media_type == "movie" else "tv_results"] = [payloads.list_item(found)]
+        if episode is not None:
+            results["tv_episode_results"] = [payloads.found_episode(*episode)]
         return JSONResponse(results)
+
+    def _episodes_by_imdb(self) -> dict[str, tuple[WorldTitle, int, int]]:
+        """Return the episodes of all series by their ids at IMDb, which begin with that of the series here."""
+        return {
+            f"{title.imdb_id}{season}{number:02}": (title, season, number)
+            for title in self._titles.popular("series")
+            if title.imdb_id is not None
+            for season, count in enumerate(title.episodes_per_season, start=1)
+            for number in range(1, count + 1)
+        }
+
+    def _search(self, request: Request) -> Response:
+        """Answer with the titles whose name holds all words of the query, the most popular first."""
+        words = (request.query.get("query") or "").casefold().split()
+        if not words:
+            return error_response(422, 5)
+        year = request.query.get("primary_release_year") or request.query.get("first_air_date_year") or ""
+        found = [
+            title
+            for title in self._titles.popular(_media_type(request))
+            if all(word in title.title.casefold() for word in words)
+            and (title.release_date or "").startswith(year)
+            and (not title.adult or request.query.get("include_adult") == "true")
+        ]
+        return self._page_of(request, found, entry=payloads.found_by_name)
 
     def _collection(self, request: Request, tmdb_id: str) -> Response:
         parts = self._titles.collections.get(int(tmdb_id), []) if tmdb_id.isdecimal() else []

@@ -65,6 +65,11 @@ def discovered(title: WorldTitle) -> dict[str, Any]:
     return item
 
 
+def found_by_name(title: WorldTitle) -> dict[str, Any]:
+    """Return a title as an entry of ``/search``."""
+    return list_item(title, with_media_type=False)
+
+
 def result_page(
     titles: Sequence[WorldTitle],
     page: int = 1,
@@ -231,6 +236,11 @@ def _episode(title: WorldTitle, season: int, number: int) -> dict[str, Any]:
         "show_id": title.tmdb_id,
         "still_path": None,
     }
+
+
+def found_episode(title: WorldTitle, season: int, number: int) -> dict[str, Any]:
+    """Return an episode as ``/find`` has it."""
+    return _episode(title, season, number) | {"media_type": "tv_episode", "episode_type": "standard"}
 
 
 def _next_episode(title: WorldTitle, today: date) -> dict[str, Any]:
