@@ -21,7 +21,7 @@ Scope = Literal["all", "users", "day", "newcomers", "viewers"]
 # How long a nightly job may take, including retries, before it counts as late.
 NIGHTLY_GRACE_HOURS = 3
 # What is published, by the asset that writes it to the media server.
-PUBLISHED = ("recommendation_libraries", "shows_you_watch_libraries", "top_picks_libraries")
+PUBLISHED = ("recommendation_libraries", "shows_you_watch_libraries", "top_picks_libraries", "for_later_playlists")
 # A job runs at least this often, whatever ``skip_if`` returns.
 FULL_RUN_EVERY = timedelta(hours=23)
 

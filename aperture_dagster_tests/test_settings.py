@@ -445,7 +445,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
             ({"recommendations": "Picks - {type}"}, "expected {username} in the name for recommendations"),
             ({"top_picks": "Top Picks"}, "expected {type} in the name for top_picks"),
             ({"top_picks": "{type} {rank}"}, "no other placeholders"),
-            ({"picks": "Picks"}, "expected names for recommendations, top_picks, shows_you_watch, not for picks"),
+            ({"picks": "Picks"}, "top_picks, shows_you_watch, for_later, not for picks"),
         )
     ),
 ]  # fmt: skip

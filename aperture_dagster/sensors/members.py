@@ -17,6 +17,7 @@ from aperture_dagster.jobs import Job
 from aperture_dagster.members.said import said_hashes
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
+from aperture_dagster.publishing.server.publication import is_on
 from aperture_dagster.sensors.following import FollowingRuns
 from aperture_dagster.settings import Settings
 
@@ -68,7 +69,7 @@ def build_members_sensor(
         with database.transaction() as connection:
             trouble = read_trouble(connection)
             members = who_takes_part(settings, read_users(connection))
-            said = said_hashes(connection)
+            said = said_hashes(connection, with_for_later=is_on(settings, "for_later", "playlist"))
         if trouble is not None:
             # The run reads histories, too, and would fail. What was said is still there afterwards.
             return dg.SkipReason(f"Lists follow when the media server can be used again: {trouble.sentence}")

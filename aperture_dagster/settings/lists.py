@@ -269,10 +269,11 @@ DEFAULT_NAMES = {
     "recommendations": "{username}'s AI Picks - {type}",
     "top_picks": "Top Picks - {type}",
     "shows_you_watch": "Shows You Watch - {username}",
+    "for_later": "For Later - {username}",
 }
 PublishedAs = Literal[
     "recommendation_libraries", "recommendation_playlists", "top_picks_libraries", "top_picks_collections",
-    "top_picks_playlists", "shows_you_watch_libraries",
+    "top_picks_playlists", "shows_you_watch_libraries", "for_later_playlists",
 ]  # fmt: skip
 
 
@@ -300,10 +301,11 @@ class PublishingSettings(SettingsGroup):
     publish_reasons: Literal["tagline", "overview", "off"] = "tagline"
     """Where the page of a recommended title says why: in place of its tagline, above its overview, or nowhere."""
     publish_lists: Annotated[tuple[PublishedAs, ...], NoDecode, BeforeValidator(split_names)] = (
-        "recommendation_libraries", "top_picks_libraries", "shows_you_watch_libraries",
+        "recommendation_libraries", "top_picks_libraries", "shows_you_watch_libraries", "for_later_playlists",
     )  # fmt: skip
     """What is published, of recommendation_libraries, recommendation_playlists, top_picks_libraries,
-    top_picks_collections, top_picks_playlists (one for each user) and shows_you_watch_libraries.
+    top_picks_collections, top_picks_playlists (one for each user), shows_you_watch_libraries, and for_later_playlists
+    (what members put aside, for each of them).
     """
     publish_names: Annotated[Texts, AfterValidator(_check_names)] = DEFAULT_NAMES
     """Names of libraries, collections and playlists, as a JSON object of those that are not the default:

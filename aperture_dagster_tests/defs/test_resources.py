@@ -25,7 +25,7 @@ from aperture_dagster.enrichment.sources import SOURCES
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database
-from aperture_dagster.publishing.server.publication import STEMS
+from aperture_dagster.publishing.server.publication import LIBRARY_KINDS, STEMS
 from aperture_dagster.settings import Settings, load_settings, secret_names
 from aperture_dagster.taste.configured_embedder import Embedders
 from aperture_dagster_tests.conftest import PROJECT
@@ -169,14 +169,15 @@ NOT_WAITED_FOR = {
     ("media_server_libraries", "media_servers"): "it waits for the server to read, and must keep nobody waiting",
     **{
         (f"{stem}_libraries", "media_servers"): "one at a time by a lock that is let go while the server reads"
-        for stem in STEMS.values()
+        for stem in (STEMS[kind] for kind in LIBRARY_KINDS)
     },
+    ("for_later_playlists", "media_servers"): "the same lock, and a playlist takes seconds",
     ("trakt_ratings", "media_servers"): "ratings are few, and each is a request of its own",
     ("discovery_pool", "embedder"): "TMDb is asked for longer",
     ("ai_pricing", "embedder"): "one request for the list of its models",
     **{
         (f"{stem}_libraries", "tmdb_images"): "few titles lack a picture on the server, and each is one request"
-        for stem in STEMS.values()
+        for stem in (STEMS[kind] for kind in LIBRARY_KINDS)
     },
 }
 

@@ -149,7 +149,7 @@ def two(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         for one in (1, 2)
     ]
     world = World("a home", [*films, show], users=users, plays=plays)
-    also = ("recommendation_playlists", "shows_you_watch_libraries")
+    also = ("recommendation_playlists", "shows_you_watch_libraries", "for_later_playlists")
     with publishing(household, world, tmp_path, also=also, **TRAKT) as place:
         settings = place.home.settings
         place.use(settings.model_copy(update={"trakt_url": place.simulator.trakt_url}))

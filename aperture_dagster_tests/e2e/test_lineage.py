@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from aperture_dagster.jobs import PUBLISHED
 from aperture_dagster.schema import VIEWS, metadata
 from aperture_dagster.settings import load_settings
 from aperture_dagster.trakt.accounts import TraktAccounts
@@ -22,7 +23,7 @@ from aperture_dagster_tests.e2e.publishing import Publishing, publishing
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household
 
-LIBRARIES = frozenset({"recommendation_libraries", "top_picks_libraries", "shows_you_watch_libraries"})
+LIBRARIES = frozenset(PUBLISHED)
 LIBRARY = frozenset({"movies", "series"})
 # The assets that fill each table. To declare one of them is enough, since some read films alone, or series.
 FILLED_BY: dict[str, frozenset[str]] = {
@@ -116,7 +117,7 @@ def test_every_table_is_filled_by_an_asset_or_is_none_of_theirs():
 def test_an_asset_declares_every_asset_whose_tables_it_reads(household: Callable[..., Any], tmp_path: Path):
     undeclared: defaultdict[str, set[str]] = defaultdict(set)
     read_anything = set()
-    also = ("top_picks_libraries", "shows_you_watch_libraries")
+    also = ("top_picks_libraries", "shows_you_watch_libraries", "for_later_playlists")
     with publishing(household, small_world(), tmp_path, also=also) as place:
         home = connect_everything(place)
         home.cycle()

@@ -127,7 +127,8 @@ NOT_WRITTEN = {"publish": True, "timezone": "UTC", "quiet_hours": QUIET_NOW}
 @pytest.mark.parametrize("viewers", [NOT_WRITTEN], indirect=True)
 def test_in_quiet_hours_a_list_follows_a_play_and_is_published_afterwards(viewers: Viewers):
     viewers.look()
-    for assets in (set(LISTS), {*LISTS, "recommendation_libraries", "shows_you_watch_libraries"}):
+    published = {"recommendation_libraries", "shows_you_watch_libraries", "for_later_playlists"}
+    for assets in (set(LISTS), {*LISTS, *published}):
         viewers.watch(ADA)
         (asked,) = viewers.look().run_requests
         assert {key.to_user_string() for key in asked.asset_selection} == assets

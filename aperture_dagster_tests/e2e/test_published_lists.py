@@ -155,6 +155,6 @@ def test_while_another_run_publishes_for_hours_a_run_ends_without_a_failure_and_
         watched(publication, "gather")
         watched(ListPublisher, "publish")
         place.must_publish()
-        assert refused == ["gather", "publish"]
+        assert sorted(refused) == ["gather", "publish", "publish"], "recommendations, and what was put aside"
         place.publish_top_picks()
         assert {ANNAS, "Top Picks - Movies"} <= set(place.views("anna"))

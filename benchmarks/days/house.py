@@ -45,7 +45,7 @@ NIGHT_ENDS = 9
 SETTINGS = {
     "EMBEDDER": "openai", "EMBEDDER_MODEL": "demo-embedding", "PUBLISH": "true",
     "PUBLISH_LISTS": "recommendation_libraries,recommendation_playlists,top_picks_libraries,top_picks_collections,"
-    "top_picks_playlists,shows_you_watch_libraries",
+    "top_picks_playlists,shows_you_watch_libraries,for_later_playlists",
     "REQUESTS_PER_WEEK": "100", "DISCOVERY_MINIMUM_VOTES": "20", "RATINGS_TO_SERVER": "true",
     "TIMEZONE": TIMEZONE,
     # So that records of the past fill up within a third of a quarter.

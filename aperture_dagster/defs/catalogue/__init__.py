@@ -135,6 +135,7 @@ JOBS = (
             "recommendations",
             "recommendation_libraries",
             "shows_you_watch_libraries",
+            "for_later_playlists",
         ),
         scope="viewers",
         why="Lists follow a play, and what members say on their pages, within minutes.",

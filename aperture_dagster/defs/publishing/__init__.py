@@ -14,7 +14,7 @@ from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.defs.catalogue import movies, series, users
 from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.enrichment import studio_logos
-from aperture_dagster.defs.publishing.libraries import library_assets, media_server_libraries_asset
+from aperture_dagster.defs.publishing.libraries import for_later_asset, library_assets, media_server_libraries_asset
 from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.pools import MEDIA_SERVER
@@ -24,7 +24,7 @@ from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import content_version
 from aperture_dagster.publishing.manifest import listed_users, unfinished_libraries
 from aperture_dagster.publishing.server.outcomes import why_unread
-from aperture_dagster.publishing.server.publication import KINDS, STEMS, Kind, Publication
+from aperture_dagster.publishing.server.publication import LIBRARY_KINDS, STEMS, Kind, Publication
 from aperture_dagster.publishing.server.studio_pictures import show_pictures
 from aperture_dagster.settings import Settings
 
@@ -159,7 +159,7 @@ def are_shown_completely(kind: Kind) -> dg.AssetChecksDefinition:
     return check
 
 
-CHECKS = tuple(are_shown_completely(kind) for kind in KINDS)
+CHECKS = tuple(are_shown_completely(kind) for kind in LIBRARY_KINDS)
 
 
 def publishing_is_off(settings: Settings) -> str | None:
@@ -170,8 +170,8 @@ def publishing_is_off(settings: Settings) -> str | None:
 JOBS = (
     Job(
         "sync_libraries",
-        "Publish each user's recommendations on the media server, if that is turned on.",
-        ("recommendation_libraries",),
+        "Publish each user's recommendations on the media server, and what they put aside, if that is turned on.",
+        ("recommendation_libraries", "for_later_playlists"),
         cron="0 5 * * *",
         why="After lists have been renewed, so that the day begins with them.",
         scope="users",
@@ -201,7 +201,8 @@ JOBS = (
 def group(settings: Settings) -> Group:
     """The group; what follows from changes does so only while publishing is on."""
     published = [
-        _out_of_quiet_hours(one, settings) for one in (studio_pictures, library_access, *library_assets(settings))
+        _out_of_quiet_hours(one, settings)
+        for one in (studio_pictures, library_access, *library_assets(settings), for_later_asset(settings))
     ]
     return Group(
         assets=(*published, media_server_libraries_asset(published)),

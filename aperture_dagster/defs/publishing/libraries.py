@@ -34,6 +34,7 @@ from aperture_dagster.publishing.server.publication import (
     Kind,
     Publication,
     PublishingResult,
+    is_on,
     is_published,
     why_not_published,
 )
@@ -235,50 +236,91 @@ def user_libraries_asset(
         tmdb_images: dg.ResourceParam[MeteredService[TmdbImages]],
         clock: dg.ResourceParam[Clock],
     ) -> Iterator[dg.MaterializeResult]:
-        # All users are published together; the first one's turn reports the requests.
-        requests: list[int] = []
-        published = None
-        with operator_errors(context, settings):
-            reason = why_not_published(settings)
-            if reason is not None:
-                context.log.info(reason)
-            else:
-                with database.transaction() as connection:
-                    asked = [
-                        partition.user_id
-                        for partition in users_of_partitions(connection, context.partition_keys).values()
-                    ]
-                with media_servers.open_writer() as writer:
-                    publication = Publication(settings, database, writer, clock, context.log, tmdb_images=tmdb_images)
-                    published = publish_unless_busy(context, publication, kind, only_users=asked)
-                if published is None:
-                    yield output_without_events()
-                    return
-                requests.append(published.requests)
-                of_users = [outcome for outcome in published.outcomes if outcome.owner in asked and not outcome.retired]
-                if of_users and all(isinstance(one.error, ScanTooLong) for one in of_users):
-                    # One sentence for everybody.
-                    raise failure(of_users, settings)
-
-        def serve(user: User) -> UserOutcome:
-            if published is None or not is_published(settings, kind):
-                return UserOutcome("off", {"skipped": reason or "skipped: switched off in the settings"})
-            outcomes = [
-                outcome for outcome in published.outcomes if outcome.owner == user.user_id and not outcome.retired
-            ]
-            error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
-            if error is not None:
-                raise error
-            return UserOutcome(
-                version=version_of(database, outcomes),
-                metadata=page_of(context, settings, database, clock, outcomes),
-                rows_written=sum(outcome.rows_written for outcome in outcomes),
-                requests=requests.pop() if requests else 0,
-            )
-
-        yield from for_each_user(context, settings, database, serve)
+        yield from publish_for_users(context, settings, database, media_servers, clock, kind, tmdb_images=tmdb_images)
 
     return libraries
+
+
+def for_later_asset(settings: Settings) -> dg.AssetsDefinition:
+    """Make the asset that publishes what members put aside."""
+    # Arrivals and departures of titles can wait for the night.
+    at_night = [users, movies, series, episodes, enriched_metadata]
+    condition = on_upstream_change(ignoring=dg.AssetSelection.assets(*at_night))
+
+    @user_asset(
+        group_name="publishing",
+        deps=[watch_history, *at_night],
+        kinds=KINDS,
+        automation_condition=condition if is_on(settings, "for_later", "playlist") else None,
+        metadata={"dagster/table_name": "published_lists"},
+    )
+    def for_later_playlists(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        database: dg.ResourceParam[Database],
+        media_servers: dg.ResourceParam[MediaServers],
+        clock: dg.ResourceParam[Clock],
+    ) -> Iterator[dg.MaterializeResult]:
+        """What each user put aside for later, as one playlist per user on the media server, which only that user sees.
+
+        It holds what is in the library and not watched since, the latest first. Changes on the user's page reach it
+        within minutes; titles that arrive or leave, in the night. Only with `APERTURE_PUBLISH`.
+        """
+        yield from publish_for_users(context, settings, database, media_servers, clock, "for_later")
+
+    return for_later_playlists
+
+
+def publish_for_users(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    database: Database,
+    media_servers: MediaServers,
+    clock: Clock,
+    kind: Kind,
+    *,
+    tmdb_images: MeteredService[TmdbImages] | None = None,
+) -> Iterator[dg.MaterializeResult]:
+    """Publish the lists of one kind of the users of a run, and record each user."""
+    # All users are published together; the first one's turn reports the requests.
+    requests: list[int] = []
+    published = None
+    with operator_errors(context, settings):
+        reason = why_not_published(settings)
+        if reason is not None:
+            context.log.info(reason)
+        else:
+            with database.transaction() as connection:
+                asked = [
+                    partition.user_id for partition in users_of_partitions(connection, context.partition_keys).values()
+                ]
+            with media_servers.open_writer() as writer:
+                publication = Publication(settings, database, writer, clock, context.log, tmdb_images=tmdb_images)
+                published = publish_unless_busy(context, publication, kind, only_users=asked)
+            if published is None:
+                yield output_without_events()
+                return
+            requests.append(published.requests)
+            of_users = [outcome for outcome in published.outcomes if outcome.owner in asked and not outcome.retired]
+            if of_users and all(isinstance(one.error, ScanTooLong) for one in of_users):
+                # One sentence for everybody.
+                raise failure(of_users, settings)
+
+    def serve(user: User) -> UserOutcome:
+        if published is None or not is_published(settings, kind):
+            return UserOutcome("off", {"skipped": reason or "skipped: switched off in the settings"})
+        outcomes = [outcome for outcome in published.outcomes if outcome.owner == user.user_id and not outcome.retired]
+        error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
+        if error is not None:
+            raise error
+        return UserOutcome(
+            version=version_of(database, outcomes),
+            metadata=page_of(context, settings, database, clock, outcomes),
+            rows_written=sum(outcome.rows_written for outcome in outcomes),
+            requests=requests.pop() if requests else 0,
+        )
+
+    yield from for_each_user(context, settings, database, serve)
 
 
 def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:

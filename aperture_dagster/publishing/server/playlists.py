@@ -24,7 +24,11 @@ ListKind = Literal["collection", "playlist"]
 
 @dataclass(frozen=True, slots=True)
 class DesiredList:
-    """A collection or playlist as it should be. ``items`` are server ids of originals in rank order."""
+    """A collection or playlist as it should be.
+
+    ``items`` are server ids of originals in rank order. Without any, the list is deleted, or keeps only what others
+    added to it.
+    """
 
     list_key: str
     kind: ListKind
@@ -90,7 +94,10 @@ class ListPublisher:
                 outcomes.append(outcome)
             for one in wanted:
                 before = placed.get((one.list_key, one.kind, one.user_id))
-                outcomes.append(self._guarded(one, lambda one=one, before=before: self._sync(one, before)))
+                if one.items:
+                    outcomes.append(self._guarded(one, lambda one=one, before=before: self._sync(one, before)))
+                elif before is not None:
+                    outcomes.append(self._guarded(one, lambda one=one, before=before: self._empty(one, before)))
         return outcomes
 
     def _guarded(self, one: DesiredList, act: Callable[[], PublishingOutcome]) -> PublishingOutcome:
@@ -120,6 +127,16 @@ class ListPublisher:
         if left_out:
             why = "its owner may not see" if one.kind == "playlist" else "the media server no longer has"
             outcome.skipped = (f"{outcome.label}: {counted(left_out, 'titles')} that {why}",)
+        return outcome
+
+    def _empty(self, one: DesiredList, before: PlacedList) -> PublishingOutcome:
+        """Take our titles off a list, and delete it unless others added something to it."""
+        shown = self._find(one, before)
+        current = self._items(one, shown.list_id) if shown is not None else []
+        if shown is not None and _theirs(one, current, before):
+            return self._change(one, before, shown, current)
+        outcome = self._retire(before, one)
+        outcome.retired = True
         return outcome
 
     def _change(

@@ -31,6 +31,7 @@ from aperture_dagster.publishing.manifest import Manifest, note_shown
 from aperture_dagster.publishing.placed import PlacedEntry, PlacedLibrary, PlacedList
 from aperture_dagster.publishing.server.access import Viewers
 from aperture_dagster.publishing.server.access_plan import AccessRules
+from aperture_dagster.publishing.server.for_later import playlist_for_later
 from aperture_dagster.publishing.server.libraries import Build, LibraryPublisher, PublishingHome, Want, Wanted
 from aperture_dagster.publishing.server.outcomes import PublishingError, PublishingOutcome
 from aperture_dagster.publishing.server.places import Places
@@ -48,12 +49,15 @@ if TYPE_CHECKING:
     from aperture_dagster.settings import Settings
     from aperture_dagster.worklist.services import MeteredService
 
-Kind = Literal["recommendations", "top_picks", "shows_you_watch"]
+Kind = Literal["recommendations", "top_picks", "shows_you_watch", "for_later"]
 # What lists of a kind are called in the setting, and in names of assets.
 STEMS: dict[Kind, str] = {
     "recommendations": "recommendation", "top_picks": "top_picks", "shows_you_watch": "shows_you_watch",
+    "for_later": "for_later",
 }  # fmt: skip
 KINDS = tuple(STEMS)
+# Kinds whose lists can be libraries. What members put aside is a playlist only.
+LIBRARY_KINDS: tuple[Kind, ...] = ("recommendations", "top_picks", "shows_you_watch")
 FORMS: dict[Literal["library", "collection", "playlist"], str] = {
     "library": "libraries", "collection": "collections", "playlist": "playlists",
 }  # fmt: skip
@@ -110,7 +114,7 @@ def why_own_lists_are_not_published(settings: Settings) -> str | None:
     """Return why no list of a single user is published; None if such lists are."""
     if not settings.publish or settings.publish_as == "rows":
         return "skipped: nothing is placed on the server"
-    of_users = any(is_published(settings, kind) for kind in ("recommendations", "shows_you_watch"))
+    of_users = any(is_published(settings, kind) for kind in KINDS if kind != "top_picks")
     return None if of_users else "skipped: switched off in the settings"
 
 
@@ -199,6 +203,7 @@ class Publication(PublishingHome):
             publisher, want = self._publisher(run), self._want(kinds, only_users, run)
             publisher.place(want)
             lists, stale = self._lists(want.specs, want.gathered, kinds, grouped=preflight.hides_members)
+            lists += self._lists_for_later(kinds, only_users)
             outcomes = ListPublisher(run, self._names).publish(lists, retired=stale)
         return self._wait(run, publisher, want, outcomes, seconds=seconds)
 
@@ -242,11 +247,15 @@ class Publication(PublishingHome):
         def read(want: _Want, keys: Collection[str] | None) -> Wanted:
             if keys is None and only_unread:
                 keys = self.manifest.unread()
-            specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
+            specs = [spec for kind in LIBRARY_KINDS if kind in kinds for spec in self._specs(kind, only_users)]
             specs = [spec for spec in specs if keys is None or spec.list_key in keys]
             access = {user.user_id: user.visibility for user in self.users}
             now = self._clock.now().astimezone(ZoneInfo(self._settings.schedule_timezone))
-            gathered = gather(specs, access, self._database, self._server, now, playing=self._server.reader.playing())
+            # What members put aside needs none of this.
+            playing = self._server.reader.playing() if specs else ()
+            gathered = (
+                gather(specs, access, self._database, self._server, now, playing=playing) if specs else Gathered()
+            )
             want.specs, want.gathered = specs, gathered
             records, how = self.manifest.libraries(), self._form(Places(self._server, run.roots))
             wanted = {
@@ -357,7 +366,7 @@ class Publication(PublishingHome):
         for user in self._owners:
             if only_users is not None and user.user_id not in only_users:
                 continue
-            name_of_user = self._choice(user).list_name or user.name
+            name_of_user = self._name_of(user)
             key, own = f"{kind}/{user.user_id}", frozenset({user.user_id})
             if kind == "shows_you_watch":
                 name = template.format(username=name_of_user, type=series)
@@ -366,6 +375,10 @@ class Publication(PublishingHome):
             for media_type, label in TYPE_NAMES.items():
                 name = template.format(username=name_of_user, type=f"TV {label}" if media_type == "series" else label)
                 yield ListSpec(f"{key}/{media_type}", name, media_type, user.user_id, own)
+
+    def _name_of(self, user: User) -> str:
+        """What stands for a user in the names of their lists."""
+        return self._choice(user).list_name or user.name
 
     def _choice(self, user: User) -> Choices:
         return self._choices.get(user.user_id, Choices())
@@ -424,6 +437,18 @@ class Publication(PublishingHome):
             if kind in kinds and (left or not is_on(self._settings, kind, placed.kind)):
                 stale.append(placed)
         return wanted, stale
+
+    def _lists_for_later(self, kinds: Collection[Kind], only_users: Collection[str] | None) -> list[DesiredList]:
+        """The playlists of what members put aside, empty ones included: an empty one is taken off the server."""
+        if "for_later" not in kinds or not is_on(self._settings, "for_later", "playlist"):
+            return []
+        template = self._settings.publish_names["for_later"]
+        owners = [user for user in self._owners if only_users is None or user.user_id in only_users]
+        with self._database.transaction() as connection:
+            return [
+                playlist_for_later(connection, user, template.format(username=self._name_of(user), type=""))
+                for user in owners
+            ]
 
     def _suitable(self, titles: Sequence[ListedTitle], owner: str) -> list[ListedTitle]:
         """The titles within the parental limit of a playlist's owner; a collection has no owner."""
