@@ -30,7 +30,7 @@ export DAGSTER_HOME := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up up-demo test lint format settings nas screenshots bench bench-full nightly quarter \
+.PHONY: help install demo up up-demo test lint format settings nas site screenshots bench bench-full nightly quarter \
   test-wheel test-containers arm64 hashes bases next-dagster release release-image install-size size clean
 
 help:  ## list these targets
@@ -67,6 +67,9 @@ settings: $(DEVELOPMENT)  ## write docs/settings.md
 
 nas: $(DEVELOPMENT)  ## write the templates in deploy/nas from deploy/compose.yaml
 	@$(BIN)/python tools/nas.py
+
+site: $(DEVELOPMENT)  ## build the documentation as a site, and fail on any broken link
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the demo
 	@$(BIN)/python docs/screenshots.py
@@ -129,7 +132,7 @@ size: $(DEVELOPMENT)  ## count the lines of code of each room
 	@$(BIN)/python tools/size.py
 
 clean:  ## remove .venv, the results of the demo, and caches
-	rm -rf $(VENV) $(NEXT) .aperture/demo .pytest_cache .ruff_cache .hypothesis build dist .logs_queue logs *.egg-info
+	rm -rf $(VENV) $(NEXT) .aperture/demo .pytest_cache .ruff_cache .hypothesis build dist site .logs_queue logs *.egg-info
 
 $(PRODUCT): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
