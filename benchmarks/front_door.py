@@ -66,7 +66,34 @@ LISTS = f"""
     FROM users CROSS JOIN (SELECT work_id FROM works WHERE media_type = 'series' LIMIT 20) s;
     UPDATE enriched_metadata SET popularity = work_id % 97, vote_average = 7, vote_count = 900, imdb_rating = 7.5,
       "cast" = ARRAY(SELECT md5((work_id * n % 900)::text) FROM generate_series(1, 10) n),
-      directors = ARRAY[md5((work_id % 400)::text)];
+      directors = ARRAY[md5((work_id % 400)::text)];"""
+WHOLE = """
+    UPDATE enriched_metadata SET runtime_minutes = 80 + work_id % 60, year = 1960 + work_id % 66,
+      official_rating = (ARRAY['G', 'PG', 'PG-13', 'R'])[1 + work_id % 4], genres = (ARRAY['{Drama}', '{Comedy,Family}',
+      '{Science Fiction,Action}', '{Horror,Thriller}', '{Crime,Drama,Mystery}'])[1 + work_id % 5]::text[];
+    INSERT INTO whole_lists (user_id, media_type, works, scores)
+    SELECT user_id, media_type, array_agg(work_id ORDER BY place),
+      array_agg((1 - place / 20000.0)::real ORDER BY place)
+    FROM (SELECT user_id, media_type, work_id, row_number() OVER (PARTITION BY user_id, media_type
+      ORDER BY md5(user_id || work_id)) AS place FROM users CROSS JOIN works) w GROUP BY user_id, media_type;
+    UPDATE member_choices SET together = true;
+    INSERT INTO works (media_type, tmdb_id) SELECT 'movie', 1000000 + n FROM generate_series(1, 2000) n;
+    INSERT INTO discovery_pool (work_id, media_type, tmdb_id, wanted_at, fetched_at, title, overview, status,
+      release_date, genres, keywords, "cast", directors, creators, original_language, vote_average, vote_count,
+      popularity, poster_path, runtime_minutes, is_adult, certifications, releases, providers)
+    SELECT work_id, media_type, tmdb_id, now(), now(), 'Film ' || md5(work_id::text),
+      repeat(md5(work_id::text) || ' ', 9), 'Released', '2001-02-03', '{Drama}', '{}', '{A,B}', '{C}', '{}', 'en', 7, 5000, 3, '/p.jpg', 100, false,
+      '{"US": ["PG"]}', '{"US": {"digital": "2001-05-06"}}', '{"US": {"flatrate": ["Netflix", "Mubi"]}}'
+    FROM works WHERE tmdb_id > 1000000;
+    INSERT INTO discovery_candidates (user_id, media_type, rank, work_id, score, components, because, listed_since)
+    SELECT user_id, 'movie', place, work_id, 0.5, '{"similarity": 1}', ARRAY[1 + work_id % 900], '2026-05-01'
+    FROM (SELECT user_id, work_id, row_number() OVER (PARTITION BY user_id ORDER BY md5(user_id || work_id)) AS place
+      FROM users CROSS JOIN works WHERE tmdb_id > 1000000) w WHERE place <= 50;
+    INSERT INTO for_later (user_id, work_id, title, was_missing, added_at)
+    SELECT user_id, work_id, 'A film', false, now() FROM users CROSS JOIN works WHERE work_id BETWEEN 3000 AND 3039;
+    INSERT INTO dismissals (user_id, work_id, media_type, title, dismissed_at)
+    SELECT user_id, work_id, media_type, 'A film', now() FROM users CROSS JOIN works
+    WHERE work_id BETWEEN 4000 AND 4039;
     ANALYZE"""
 
 
@@ -97,7 +124,7 @@ def fill_home(home: Path, films: int) -> str:
 
     with Database(load_settings(home=home)).transaction() as connection:
         fill(connection, films, EPISODES, USERS)
-        for statement in LISTS.split(";"):
+        for statement in f"{LISTS}{WHOLE}".split(";"):
             connection.exec_driver_sql(statement.replace("%", "%%"))
         fill_vectors(connection)
         key = add_key(connection, "benchmark", None)

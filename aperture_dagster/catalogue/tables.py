@@ -96,6 +96,7 @@ episodes = sa.Table(
     sa.CheckConstraint("server_item_id IS NOT NULL OR removed_at IS NOT NULL", name="has_server_id"),
     sa.Index("ix_episodes_series_item_id", "series_item_id", "season", "number"),
     sa.Index("ix_episodes_work_id", "work_id"),
+    sa.Index("ix_episodes_first_seen_at", "first_seen_at"),
     comment="One row per episode item on the media server; removed_at is its tombstone. Never deleted.",
 )
 

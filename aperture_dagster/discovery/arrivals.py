@@ -21,16 +21,22 @@ def read_arrivals(connection: Connection, user_id: str, *, now: datetime) -> lis
     """
     statement = """
         WITH came AS (
-          SELECT work_id, min(first_seen_at) AS arrived_at FROM titles GROUP BY work_id
-          HAVING min(first_seen_at) >= :since AND bool_or(removed_at IS NULL)),
+          SELECT work_id, min(first_seen_at) AS arrived_at FROM titles WHERE work_id IN (
+            SELECT work_id FROM for_later WHERE user_id = :user AND was_missing
+            UNION SELECT work_id FROM seerr_requests WHERE user_id = :user)
+          GROUP BY work_id HAVING min(first_seen_at) >= :since AND bool_or(removed_at IS NULL)),
+        -- Few series: what came on the first day, with everything else, is no news.
+        recent AS MATERIALIZED (
+          SELECT DISTINCT work_id FROM present_episodes WHERE first_seen_at >= greatest(CAST(:since AS timestamptz),
+            (SELECT min(first_seen_at) FROM episodes) + interval '1 day')),
         waited AS (
           SELECT c.work_id, 'later' AS why, NULL::int AS season, c.arrived_at FROM came c
             JOIN for_later l USING (work_id) WHERE l.user_id = :user AND l.was_missing
           UNION ALL SELECT c.work_id, 'requested', NULL, c.arrived_at FROM came c JOIN seerr_requests r USING (work_id)
             WHERE r.user_id = :user AND r.requested_at < c.arrived_at),
         watched AS (
-          SELECT w.work_id, max(e.season) AS season FROM watch_state w JOIN episodes e USING (item_id)
-          WHERE w.user_id = :user AND w.is_episode AND w.played AND e.season > 0
+          SELECT w.work_id, max(e.season) AS season FROM recent JOIN watch_state w USING (work_id)
+          JOIN episodes e USING (item_id) WHERE w.user_id = :user AND w.is_episode AND w.played AND e.season > 0
           GROUP BY w.work_id HAVING max(w.last_played_at) >= :watched_since),
         seasons AS (
           SELECT e.work_id, e.season, min(e.first_seen_at) AS arrived_at FROM present_episodes e

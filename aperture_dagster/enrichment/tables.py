@@ -181,6 +181,8 @@ enriched_metadata = sa.Table(
     sa.Column("sources", JSONB, nullable=False, comment="column -> source of its value"),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),
+    # Of all people of a title together, as `read_shared` asks for them.
+    sa.Index("ix_enriched_metadata_people", sa.text('("cast" || directors || creators)'), postgresql_using="gin"),
     info={"derived": True},
     comment="Merged metadata of a work, with a defined precedence of sources per column, and the source of each value.",
 )

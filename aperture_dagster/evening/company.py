@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 
 from sqlalchemy import Connection
 
@@ -132,8 +133,8 @@ def picks_for(
         picks: list[Pick] = []
         titles: dict[int, VisibleTitle] = {}
         ranked = ranked_together(people, seen_by_some=company.seen_by_some)
-        for start in range(0, len(ranked), CHUNK):
-            allowed, visible = allowed_for(connection, company, ranked[start : start + CHUNK])
+        while chunk := list(islice(ranked, CHUNK)):
+            allowed, visible = allowed_for(connection, company, chunk)
             picks += allowed
             titles |= visible
             if len(picks) >= most:

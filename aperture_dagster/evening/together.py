@@ -6,12 +6,17 @@ hid or rated low, is out. Of the others, the sum counts of how far each is above
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aperture_dagster.catalogue.parental import within_limit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 VETO_SHARE = 0.25
 """Share of a whole list, at its end, that its person is taken to dislike."""
@@ -50,60 +55,58 @@ class Pick:
     suits: Mapping[str, Level] = field(default_factory=dict)
 
 
-def normalised(scores: Mapping[int, float]) -> dict[int, float]:
+def normalised(scores: Floats) -> Floats:
     """Return by how many standard deviations each score is above the average."""
-    if not scores:
-        return {}
-    mean = math.fsum(scores.values()) / len(scores)
-    spread = math.sqrt(math.fsum((score - mean) ** 2 for score in scores.values()) / len(scores))
-    if spread == 0:
-        return dict.fromkeys(scores, 0.0)
-    return {work: min(FARTHEST, max(-FARTHEST, (score - mean) / spread)) for work, score in scores.items()}
+    import numpy as np
 
-
-def disliked(scores: Mapping[int, float]) -> frozenset[int]:
-    """Return the titles at the end of a whole list; none if it is too short to say."""
-    if len(scores) < LEAST_JUDGED:
-        return frozenset()
-    last = sorted(scores, key=lambda work: (scores[work], work))[: int(VETO_SHARE * len(scores))]
-    return frozenset(last)
+    if not len(scores) or scores.min() == scores.max():
+        return np.zeros(len(scores))
+    return np.clip((scores - scores.mean()) / scores.std(), -FARTHEST, FARTHEST)
 
 
 def level_of(score: float) -> Level:
-    """Return how a title of such a score suits somebody."""
+    """Return how a title of such a score suits somebody; not a number: they have no score for it."""
     if score >= VERY_WELL:
         return "very well"
     return "well" if score >= WELL else "all right"
 
 
-def ranked_together(people: Sequence[Person], *, seen_by_some: bool = False) -> list[Pick]:
-    """Return the titles for all, best first.
+def ranked_together(people: Sequence[Person], *, seen_by_some: bool = False) -> Iterator[Pick]:
+    """Yield the titles for all, best first.
 
     Without ``seen_by_some``, nobody has seen them; with it, fewer than half have. A title that is on the whole list of
     some, but neither on that of another nor seen by them, is out: it is none that this one could get.
     """
-    judges = [(person, normalised(person.scores), disliked(person.scores)) for person in people]
-    works = {work for person in people for work in person.scores}
-    picks: list[Pick] = []
-    for work in works:
-        levels: dict[str, Level] = {}
-        total, seen_by = 0.0, 0
-        for person, scores, last in judges:
-            if work in person.barred or work in last:
-                break
-            if work in person.seen:
-                seen_by += 1
-                levels[person.name] = "all right"
-                continue
-            if work not in scores and scores:
-                break
-            score = scores.get(work, 0.0)
-            total += score
-            levels[person.name] = level_of(score) if scores else "all right"
-        else:
-            if 2 * seen_by < len(people) if seen_by_some else not seen_by:
-                picks.append(Pick(work, round(total, 5), levels))
-    return sorted(picks, key=lambda pick: (-pick.score, pick.work_id))
+    import numpy as np
+
+    def ids(given: Collection[int]) -> NDArray[np.int64]:
+        return np.fromiter(given, dtype=np.int64, count=len(given))
+
+    works = np.unique(np.concatenate([ids(person.scores) for person in people]))
+    total, seen_by, is_out = np.zeros(len(works)), np.zeros(len(works), dtype=int), np.zeros(len(works), dtype=bool)
+    # Not a number: they have no say.
+    judged: list[tuple[str, Floats]] = []
+    for person in people:
+        own = ids(person.scores)
+        given = np.fromiter(person.scores.values(), dtype=float, count=len(own))
+        places, scores = np.searchsorted(works, own), np.full(len(works), np.nan)
+        scores[places] = normalised(given)
+        if len(own) >= LEAST_JUDGED:
+            is_out[places[np.lexsort((own, given))[: int(VETO_SHARE * len(own))]]] = True
+        has_seen = np.isin(works, ids(person.seen))
+        is_out |= np.isin(works, ids(person.barred))
+        if len(own):
+            is_out |= np.isnan(scores) & ~has_seen
+        scores[has_seen] = np.nan
+        total += np.nan_to_num(scores)
+        seen_by += has_seen
+        judged.append((person.name, scores))
+    fits = ~is_out & ((2 * seen_by < len(people)) if seen_by_some else (seen_by == 0))
+    total = np.round(total, 5)
+    for place in np.lexsort((works, -total)):
+        if fits[place]:
+            levels = {name: level_of(float(scores[place])) for name, scores in judged}
+            yield Pick(int(works[place]), float(total[place]), levels)
 
 
 def for_all(

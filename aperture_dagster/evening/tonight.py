@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,10 +13,11 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.evening.wishes import Wishes, parse_wishes
+from aperture_dagster.members.choices import genres_to_choose
 from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
 from aperture_dagster.settings import Settings
-from aperture_dagster.shelves import LABELS, Page, Shelf, cards_of, for_you
-from aperture_dagster.taste.whole_lists import facts_of, fitting_works, library_genres
+from aperture_dagster.shelves import LABELS, Page, Row, Shelf, cards_of, for_you, recommended
+from aperture_dagster.taste.whole_lists import facts_of, fitting_works
 from aperture_dagster.texts import Texts, marked
 
 SHOWN = 48
@@ -45,22 +47,27 @@ def tonight(
 
     Titles that are on the list *For you* have their reasons here, too.
     """
-    genres = library_genres(connection)
+    genres = genres_to_choose(connection)
     wishes, year = parse_wishes(asked, genres), today_of(now, settings).year
     first, last = wishes.years(year)
-    rows = fitting_works(
-        connection, viewer.user_id, longest=wishes.minutes, media_types=wishes.media_types, genres=wishes.genres,
-        first_year=first, last_year=last,
+    fitting = partial(
+        fitting_works, connection, viewer.user_id, longest=wishes.minutes, genres=wishes.genres, first_year=first,
+        last_year=last,
     )  # fmt: skip
-    usual = for_you(connection, viewer, settings, now, _)
+    # What they may like to watch again they have seen.
+    usual = (
+        Page("", "", recommended(connection, viewer, settings, now, _))
+        if wishes.unseen
+        else for_you(connection, viewer, settings, now, _)
+    )
     reasons = {card.work: card.lines for card in usual.listed()}
     shelves: list[Shelf] = []
-    for media_type, label in LABELS.items():
-        own = [row for row in rows if row["media_type"] == media_type]
-        own, visible = first_in_sight(connection, viewer, own)
+    for media_type in wishes.media_types:
+        read = partial(fitting, media_type=media_type)
+        own, visible = first_in_sight(connection, viewer, read, longest=wishes.minutes)
         if own:
             cards = cards_of(own, visible, lambda row: [*reasons.get(row["work_id"], ()), *facts_line(row, _)])
-            shelves.append(Shelf(label, cards))
+            shelves.append(Shelf(LABELS[media_type], cards))
     if not wishes.unseen:
         shelves += _again(connection, usual, wishes, year, _)
     nothing = _("Nothing of your list fits. Ask for less: another length, or more genres.")
@@ -69,17 +76,26 @@ def tonight(
 
 
 def first_in_sight(
-    connection: Connection, viewer: User, rows: Sequence[Mapping[str, Any]]
-) -> tuple[list[Mapping[str, Any]], dict[int, VisibleTitle]]:
-    """Return the first rows whose works a member may see now, and these works, however many come before them."""
-    shown: list[Mapping[str, Any]] = []
+    connection: Connection, viewer: User, read: Callable[..., Sequence[Row]], *, longest: int | None = None
+) -> tuple[list[Row], dict[int, VisibleTitle]]:
+    """Return the first rows whose works a member may see now, and these works, however many come before them.
+
+    ``read`` returns the first ``most`` rows, or all of them. Series get the length of :func:`facts_of`. ``longest``:
+    without what is longer, or of a length that nobody knows.
+    """
+    shown: list[Row] = []
     visible: dict[int, VisibleTitle] = {}
-    for start in range(0, len(rows), CHUNK):
-        chunk = rows[start : start + CHUNK]
-        visible |= titles_in_sight(connection, viewer, [row["work_id"] for row in chunk])
-        shown += [row for row in chunk if row["work_id"] in visible]
-        if len(shown) >= SHOWN:
-            break
+    rows = read(most=CHUNK)
+    is_all, start = len(rows) < CHUNK, 0
+    while len(shown) < SHOWN and start < len(rows):
+        visible |= titles_in_sight(connection, viewer, [row["work_id"] for row in rows[start : start + CHUNK]])
+        chunk = [row for row in rows[start : start + CHUNK] if row["work_id"] in visible]
+        facts = facts_of(connection, [row["work_id"] for row in chunk if row["media_type"] == "series"])
+        timed = [{**row, "minutes": facts.get(row["work_id"], row)["minutes"]} for row in chunk]
+        shown += [row for row in timed if longest is None or (row["minutes"] and row["minutes"] <= longest)]
+        start += CHUNK
+        if not is_all and len(shown) < SHOWN:
+            rows, is_all = read(most=None), True
     return shown[:SHOWN], visible
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.texts import marked
 
 EPISODE = 60
@@ -33,8 +34,8 @@ class Wishes:
 
     @property
     def media_types(self) -> Sequence[str]:
-        """The media types of titles; empty: all. A film is no episode, however short."""
-        return ("series",) if self.minutes == EPISODE else ()
+        """The media types of titles. A film is no episode, however short."""
+        return ("series",) if self.minutes == EPISODE else MEDIA_TYPES
 
     def years(self, this_year: int) -> tuple[int | None, int | None]:
         """Return the first and the last year of titles; None: no limit."""
@@ -48,7 +49,7 @@ class Wishes:
         first, last = self.years(now)
         return (
             (self.minutes is None or (minutes is not None and minutes <= self.minutes))
-            and (not self.media_types or media_type in self.media_types)
+            and media_type in self.media_types
             and (not self.genres or bool(set(self.genres) & set(genres)))
             and (first is None or (year is not None and year >= first))
             and (last is None or (year is not None and year <= last))

@@ -26,7 +26,7 @@ from aperture_dagster.members.digests import digest_of
 from aperture_dagster.members.keys import find_key
 from aperture_dagster.model import MediaType
 from aperture_dagster.settings import Settings
-from aperture_dagster.shelves import Card, Page, Row, for_you, next_episode, shows, suggestions, top_picks
+from aperture_dagster.shelves import Card, Page, Row, next_episode, recommended, shows, suggestions, top_picks
 from aperture_dagster.taste.lists import reason_of
 from aperture_dagster.texts import ENGLISH, Texts
 
@@ -69,8 +69,15 @@ class Problem(BaseModel):
 
 
 Read = Callable[[Connection, User, Settings, datetime, Texts], Page]
+
+
+def _recommendations(connection: Connection, user: User, settings: Settings, now: datetime, _: Texts) -> Page:
+    """Return the list *For you* without what else is on its page."""
+    return Page("", "", recommended(connection, user, settings, now, _))
+
+
 LISTS: dict[str, tuple[str, Read, Callable[[Row], str | None]]] = {
-    "recommendations": ("Films and series in the library that suit a user.", for_you, reason_of),
+    "recommendations": ("Films and series in the library that suit a user.", _recommendations, reason_of),
     "shows": ("Series that a user watches, with the next episode.", shows, next_episode),
     "top-picks": ("What is popular in the household.", top_picks, lambda row: None),
     "suggestions": ("Titles outside the library that suit a user.", suggestions, why_suggested),

@@ -85,11 +85,12 @@ def is_taken(connection: Connection, name: str, user_id: str) -> bool:
     return name.casefold() in names | {other.name.casefold() for other in others}
 
 
-def genres_to_choose(connection: Connection, chosen: Collection[str]) -> list[str]:
+def genres_to_choose(connection: Connection, chosen: Collection[str] = ()) -> list[str]:
     """Return the genres of the library's titles and those ``chosen`` before that it has lost, by name."""
+    # Many titles have the same genres together.
     statement = """
-        SELECT DISTINCT unnest(coalesce(e.genres, t.genres))
-        FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id)"""
+        SELECT DISTINCT unnest(genres) FROM (SELECT DISTINCT coalesce(e.genres, t.genres) AS genres
+          FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id)) g"""
     return sorted({*execute(connection, statement).scalars(), *chosen})
 
 

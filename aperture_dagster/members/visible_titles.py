@@ -36,6 +36,8 @@ def titles_in_sight(
 
     ``with_hidden``: also those that they have hidden.
     """
+    if not works:
+        return {}
     statement = """
         SELECT t.work_id, t.media_type, t.item_id, t.library_id, t.tags, t.path, t.server_item_id, t.picture_tag,
         coalesce(e.title, t.title) AS title, coalesce(e.year, t.year) AS year, e.official_rating AS merged_rating,

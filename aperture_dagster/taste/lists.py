@@ -351,8 +351,9 @@ def liked_genres(connection: Connection, user_ids: Sequence[str]) -> dict[str, d
     statement = """
         SELECT w.user_id, genre, (sum(w.weight) / max(a.weight))::float8 AS share
         FROM taste_weights w JOIN work_copies c USING (work_id) LEFT JOIN enriched_metadata e USING (work_id)
-        JOIN (SELECT user_id, sum(weight) AS weight FROM taste_weights WHERE weight > 0 GROUP BY user_id) a
-          USING (user_id) CROSS JOIN LATERAL unnest(coalesce(nullif(e.genres, '{}'), c.genres)) AS genre
+        JOIN (SELECT user_id, sum(weight) AS weight FROM taste_weights WHERE weight > 0 AND user_id = ANY(:users)
+          GROUP BY user_id) a USING (user_id)
+        CROSS JOIN LATERAL unnest(coalesce(nullif(e.genres, '{}'), c.genres)) AS genre
         WHERE w.weight > 0 AND w.user_id = ANY(:users)
         GROUP BY w.user_id, genre ORDER BY w.user_id, share DESC, genre"""
     shares: dict[str, dict[str, float]] = {user_id: {} for user_id in user_ids}

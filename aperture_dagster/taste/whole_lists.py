@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.model import MEDIA_TYPES
+from aperture_dagster.postgres.bulk import DOUBLE, INTEGER, read_packed
 from aperture_dagster.postgres.queries import array_of, execute, read_rows
 from aperture_dagster.ratings.in_force import ratings_in_force
 
@@ -22,62 +25,62 @@ RANKED = """
       SELECT 1 FROM whole_lists w WHERE (w.user_id, w.media_type) = (r.user_id, r.media_type))"""
 # As for lists, a film that was begun once and left is not seen.
 SEEN = """
-    SELECT DISTINCT user_id, work_id FROM watch_state WHERE user_id = ANY(CAST(:users AS text[]))
-    AND (played OR play_count > CASE WHEN position_share > 0 AND NOT is_episode THEN 1 ELSE 0 END)
-    UNION SELECT user_id, work_id FROM watched_together WHERE user_id = ANY(CAST(:users AS text[]))
-    UNION SELECT user_id, work_id FROM plays
-    WHERE imported_from IS NOT NULL AND user_id = ANY(CAST(:users AS text[]))
-    UNION SELECT user_id, work_id FROM seen_elsewhere
-    WHERE work_id IS NOT NULL AND times > 0 AND user_id = ANY(CAST(:users AS text[]))"""
-# How long a film is, or most episodes of a series.
-LENGTHS = """
-    SELECT work_id, percentile_disc(0.5) WITHIN GROUP (ORDER BY runtime_minutes) AS minutes FROM present_episodes
-    WHERE runtime_minutes > 0 AND coalesce(season, 1) > 0 GROUP BY work_id"""
-FACTS = f"""
-    SELECT DISTINCT ON (t.work_id) t.work_id, t.media_type, coalesce(e.year, t.year) AS year,
-    coalesce(e.genres, t.genres) AS genres,
-    nullif(coalesce(l.minutes, e.runtime_minutes, t.runtime_minutes), 0) AS minutes,
-    coalesce(e.official_rating, t.official_rating) AS official_rating
-    FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN ({LENGTHS}) l USING (work_id)
-    ORDER BY t.work_id, t.item_id"""
+    SELECT user_id, work_id FROM watch_state
+    WHERE played OR play_count > CASE WHEN position_share > 0 AND NOT is_episode THEN 1 ELSE 0 END
+    UNION ALL SELECT user_id, work_id FROM watched_together
+    UNION ALL SELECT user_id, work_id FROM plays WHERE imported_from IS NOT NULL
+    UNION ALL SELECT user_id, work_id FROM seen_elsewhere WHERE work_id IS NOT NULL AND times > 0"""
+# As sources say it; the length of a series is often that of its first episode, see `facts_of`.
+FACTS = """
+    SELECT t.work_id, t.media_type, coalesce(e.year, t.year) AS year, coalesce(e.genres, t.genres) AS genres,
+    nullif(coalesce(e.runtime_minutes, t.runtime_minutes), 0) AS minutes,
+    coalesce(e.official_rating, t.official_rating) AS official_rating, t.item_id
+    FROM present_titles t LEFT JOIN enriched_metadata e USING (work_id)"""
 
 
 def fitting_works(
     connection: Connection,
     user_id: str,
     *,
+    media_type: str,
     longest: int | None = None,
-    media_types: Sequence[str] = (),
     genres: Sequence[str] = (),
     first_year: int | None = None,
     last_year: int | None = None,
+    most: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the works of a user's whole list that fit, best first within each media type, with what is known of them.
+    """Return the works of a user's whole list that fit, best first, with what is known of them.
 
     A title whose length or year is unknown fits no limit of these. ``genres``: it has one of them at least.
+    ``longest`` limits films alone: lengths of series come from all of their episodes, which takes too long for a whole
+    list, so ask :func:`facts_of` for the few that are shown. ``most``: the first so many.
     """
+    # Nothing is looked up of titles that come after these. Without OFFSET, the planner would read all that was seen.
     statement = f"""
-        WITH facts AS MATERIALIZED ({FACTS}), ranked AS ({RANKED}), seen AS ({SEEN})
-        SELECT f.work_id, f.media_type, f.year, f.genres, f.minutes, r.place
-        FROM ranked r JOIN facts f USING (work_id) LEFT JOIN seen s USING (user_id, work_id)
-        WHERE s.work_id IS NULL
-        AND (CAST(:longest AS int) IS NULL OR f.minutes <= :longest)
+        SELECT r.work_id, r.media_type, f.year, f.genres, f.minutes, r.place
+        FROM (SELECT * FROM ({RANKED}) w WHERE w.media_type = :type ORDER BY place OFFSET 0) r
+        CROSS JOIN LATERAL (SELECT * FROM ({FACTS}) known WHERE known.work_id = r.work_id ORDER BY item_id LIMIT 1) f
+        WHERE (CAST(:longest AS int) IS NULL OR r.media_type = 'series' OR f.minutes <= :longest)
         AND (CAST(:first AS int) IS NULL OR f.year >= :first) AND (CAST(:last AS int) IS NULL OR f.year <= :last)
         AND (CAST(:genres AS text[]) = '{{}}' OR f.genres && CAST(:genres AS text[]))
-        AND (CAST(:types AS text[]) = '{{}}' OR f.media_type = ANY(CAST(:types AS text[])))
-        ORDER BY f.media_type, r.place"""
+        AND NOT EXISTS (SELECT 1 FROM ({SEEN}) s WHERE s.user_id = r.user_id AND s.work_id = r.work_id OFFSET 0)
+        ORDER BY r.place LIMIT :most"""
     return read_rows(
-        connection, statement, users=[user_id], longest=longest, genres=list(genres),
-        types=list(media_types), first=first_year, last=last_year,
+        connection, statement, users=[user_id], type=media_type, longest=longest, genres=list(genres),
+        first=first_year, last=last_year, most=most,
     )  # fmt: skip
 
 
 def scores_of(connection: Connection, user_ids: Sequence[str]) -> dict[tuple[str, str], dict[int, float]]:
     """Return by user and media type the scores of the works on their whole list."""
+    # Packed: ten thousand titles each, for which rows as objects would take longer than all else.
+    ranked, columns = RANKED.replace(":users", "%(users)s"), {"work_id": INTEGER, "score": DOUBLE}
+    query = f"SELECT work_id, score::float8 AS score FROM ({ranked}) r WHERE media_type = %(type)s"
     found: dict[tuple[str, str], dict[int, float]] = {}
-    statement = f"SELECT user_id, media_type, work_id, score::float8 FROM ({RANKED}) r"
-    for user_id, media_type, work, score in execute(connection, statement, users=list(user_ids)):
-        found.setdefault((user_id, media_type), {})[work] = score
+    for user_id, media_type in product(user_ids, MEDIA_TYPES):
+        for block in read_packed(connection, query, columns, {"users": [user_id], "type": media_type}):
+            scores = zip(block["work_id"].tolist(), block["score"].tolist(), strict=True)
+            found.setdefault((user_id, media_type), {}).update(scores)
     return found
 
 
@@ -86,7 +89,8 @@ def unwanted_works(
 ) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]]]:
     """Return by user the works that they have seen, and those that they hid or rated low."""
     seen: dict[str, set[int]] = {user_id: set() for user_id in user_ids}
-    for user_id, work in execute(connection, SEEN, users=list(user_ids)):
+    statement = f"SELECT DISTINCT user_id, work_id FROM ({SEEN}) s WHERE user_id = ANY(CAST(:users AS text[]))"
+    for user_id, work in execute(connection, statement, users=list(user_ids)).all():
         seen[user_id].add(work)
     barred: dict[str, set[int]] = {}
     for user_id in user_ids:
@@ -100,12 +104,19 @@ def unwanted_works(
 
 
 def facts_of(connection: Connection, works: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return what is known of works in the library: ``year``, ``genres``, ``minutes``, ``official_rating``."""
-    statement = f"SELECT * FROM ({FACTS}) f WHERE work_id = ANY(CAST(:works AS bigint[]))"
-    return {row["work_id"]: row for row in read_rows(connection, statement, works=array_of(works))}
+    """Return what is known of works in the library: ``year``, ``genres``, ``minutes``, ``official_rating``.
 
-
-def library_genres(connection: Connection) -> list[str]:
-    """Return the genres of the titles in the library, by name."""
-    statement = f"SELECT DISTINCT unnest(genres) FROM ({FACTS}) f"
-    return sorted(execute(connection, statement).scalars())
+    A series is as long as most of its episodes, specials left aside.
+    """
+    if not works:
+        return {}
+    of_works = "WHERE work_id = ANY(CAST(:works AS bigint[]))"
+    statement = f"SELECT DISTINCT ON (work_id) * FROM ({FACTS}) f {of_works} ORDER BY work_id, item_id"
+    found = {row["work_id"]: row for row in read_rows(connection, statement, works=array_of(works))}
+    statement = f"""
+        SELECT work_id, percentile_disc(0.5) WITHIN GROUP (ORDER BY runtime_minutes) AS minutes FROM present_episodes
+        {of_works} AND runtime_minutes > 0 AND coalesce(season, 1) > 0 GROUP BY work_id"""
+    series = [work for work, row in found.items() if row["media_type"] == "series"]
+    for work, minutes in execute(connection, statement, works=array_of(series)).all() if series else ():
+        found[work]["minutes"] = minutes
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+import numpy as np
 import pytest
 
 from aperture_dagster.evening.together import LEAST_JUDGED, Person, for_all, normalised, ranked_together
@@ -70,7 +71,7 @@ def test_what_few_have_seen_is_there_if_asked_for():
 def test_who_has_no_taste_yet_stops_nobody_but_what_they_hid():
     new = Person("Kim", {}, barred={1})
     assert works([person("Anna", best=(1, 2)), new])[:1] == [2]
-    assert ranked_together([new]) == []
+    assert list(ranked_together([new])) == []
 
 
 def test_whom_a_title_suits_says_nothing_of_what_they_have_seen():
@@ -81,6 +82,6 @@ def test_whom_a_title_suits_says_nothing_of_what_they_have_seen():
     assert first.suits["Cora"] == "all right", "as for somebody who has not seen it"
 
 
-@pytest.mark.parametrize("scores", [{}, {1: 2.0}, {1: 2.0, 2: 2.0}])
-def test_equal_scores_are_average(scores: dict[int, float]):
-    assert normalised(scores) == dict.fromkeys(scores, 0.0)
+@pytest.mark.parametrize("scores", [[], [2.0], [0.1, 0.1, 0.1]])
+def test_equal_scores_are_average(scores: list[float]):
+    assert normalised(np.array(scores)).tolist() == [0.0] * len(scores)

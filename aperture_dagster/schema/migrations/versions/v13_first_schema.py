@@ -10,7 +10,7 @@ from alembic import op
 
 from aperture_dagster.schema import metadata
 
-revision = "v12"
+revision = "v13"
 down_revision = None
 branch_labels = None
 depends_on = None
