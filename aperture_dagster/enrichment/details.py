@@ -36,7 +36,8 @@ def read_shared(connection: Connection, work_id: int, names: Collection[str]) ->
     """Return the other titles with any of these people: ``work_id`` and ``names``, the most popular first."""
     statement = """
         SELECT work_id, "cast" || directors || creators AS names FROM enriched_metadata
-        WHERE work_id <> :work AND ("cast" || directors || creators) && CAST(:names AS text[])
+        WHERE work_id <> :work AND ("cast" && CAST(:names AS text[]) OR directors && CAST(:names AS text[])
+          OR creators && CAST(:names AS text[]))
         ORDER BY popularity DESC NULLS LAST, work_id LIMIT :most"""
     return read_rows(connection, statement, work=work_id, names=list(names), most=MOST_SHARED) if names else []
 

@@ -181,8 +181,11 @@ enriched_metadata = sa.Table(
     sa.Column("sources", JSONB, nullable=False, comment="column -> source of its value"),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),
-    # Of all people of a title together, as `read_shared` asks for them.
-    sa.Index("ix_enriched_metadata_people", sa.text('("cast" || directors || creators)'), postgresql_using="gin"),
+    # What else somebody made, as `read_shared` asks.
+    *(
+        sa.Index(f"ix_enriched_metadata_{name}", name, postgresql_using="gin")
+        for name in ("cast", "directors", "creators")
+    ),
     info={"derived": True},
     comment="Merged metadata of a work, with a defined precedence of sources per column, and the source of each value.",
 )

@@ -105,7 +105,7 @@ def ranked_together(people: Sequence[Person], *, seen_by_some: bool = False) -> 
     total = np.round(total, 5)
     for place in np.lexsort((works, -total)):
         if fits[place]:
-            levels = {name: level_of(float(scores[place])) for name, scores in judged}
+            levels: dict[str, Level] = {name: level_of(float(scores[place])) for name, scores in judged}
             yield Pick(int(works[place]), float(total[place]), levels)
 
 

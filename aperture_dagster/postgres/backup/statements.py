@@ -41,7 +41,7 @@ _ALLOWED = tuple(
 _ROWS = re.compile(rf"COPY {_NAME} \([^()]*\) FROM stdin")
 # What may stand before a parenthesis: words of SQL, types with a length, and the functions of our tables and views.
 _WORDS = """
-    all and any as btree by case check default distinct else except exists filter from having identity in intersect
+    all and any as btree by case check default distinct else except exists filter from gin having identity in intersect
     is join key lateral not numeric on or over partition select set then union unique using values varying when where
     with"""
 _FUNCTIONS = """
