@@ -76,13 +76,13 @@ WHOLE = """
       array_agg((1 - place / 20000.0)::real ORDER BY place)
     FROM (SELECT user_id, media_type, work_id, row_number() OVER (PARTITION BY user_id, media_type
       ORDER BY md5(user_id || work_id)) AS place FROM users CROSS JOIN works) w GROUP BY user_id, media_type;
-    UPDATE member_choices SET together = true;
     INSERT INTO works (media_type, tmdb_id) SELECT 'movie', 1000000 + n FROM generate_series(1, 2000) n;
     INSERT INTO discovery_pool (work_id, media_type, tmdb_id, wanted_at, fetched_at, title, overview, status,
       release_date, genres, keywords, "cast", directors, creators, original_language, vote_average, vote_count,
       popularity, poster_path, runtime_minutes, is_adult, certifications, releases, providers)
     SELECT work_id, media_type, tmdb_id, now(), now(), 'Film ' || md5(work_id::text),
-      repeat(md5(work_id::text) || ' ', 9), 'Released', '2001-02-03', '{Drama}', '{}', '{A,B}', '{C}', '{}', 'en', 7, 5000, 3, '/p.jpg', 100, false,
+      repeat(md5(work_id::text) || ' ', 9),
+      'Released', '2001-02-03', '{Drama}', '{}', '{A,B}', '{C}', '{}', 'en', 7, 5000, 3, '/p.jpg', 100, false,
       '{"US": ["PG"]}', '{"US": {"digital": "2001-05-06"}}', '{"US": {"flatrate": ["Netflix", "Mubi"]}}'
     FROM works WHERE tmdb_id > 1000000;
     INSERT INTO discovery_candidates (user_id, media_type, rank, work_id, score, components, because, listed_since)
