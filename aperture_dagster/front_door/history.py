@@ -6,7 +6,6 @@ import hashlib
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +30,14 @@ from aperture_dagster.catalogue.people import User
 from aperture_dagster.discovery.suitability import today_of
 from aperture_dagster.front_door import sign_in
 from aperture_dagster.front_door.house import LONG_FORM, House, Visit, read_form
-from aperture_dagster.front_door.secrets import FOLDER
 from aperture_dagster.imports.importing import OF_OTHERS, apply_plan, plan_import, take_back
 from aperture_dagster.imports.plan import Plan
+from aperture_dagster.imports.uploads import delete_uploads, owner_of, uploads_folder
 from aperture_dagster.members.visible_titles import titles_in_sight
 from aperture_dagster.texts import Texts, marked
 
 PATH = "/history"
 LIMITS = Limits(records=100_000, unpacked=64_000_000, seconds=30)
-KEPT_SECONDS = 3_600.0
 """How long a file waits for its member to decide."""
 MOST_QUESTIONS = 40
 """Fewer than the fields that a form may have."""
@@ -119,7 +117,7 @@ def show(visit: Visit) -> Response:
     house, _ = visit.house, visit.texts
     if visit.visitor is None:
         return visit.back(house.prefix + sign_in.address(house.prefix + PATH))
-    _throw_away(_folder(visit))
+    delete_uploads(visit.settings.home_path)
     with house.database.connection() as connection:
         stored = read_imports(connection, visit.member.user_id)
     imports = [
@@ -346,29 +344,14 @@ def _as_fields(reading: Reading) -> list[tuple[str, str]]:
 # Files that wait
 
 
-def _folder(visit: Visit) -> Path:
-    return visit.settings.home_path / FOLDER / "imports"
-
-
-def _owner(visit: Visit) -> str:
-    return hashlib.sha256(visit.member.user_id.encode()).hexdigest()[:32]
-
-
-def _throw_away(folder: Path, owner: str | None = None) -> None:
-    """Delete the files that nobody decided about within an hour, and all of an owner."""
-    for other in folder.iterdir() if folder.is_dir() else ():
-        is_old = time.time() - other.stat().st_mtime > KEPT_SECONDS
-        if is_old or (owner is not None and other.name.startswith(owner)):
-            shutil.rmtree(other, ignore_errors=True)
-
-
 def _store(visit: Visit, file: UploadFile) -> Upload:
     """Keep a file, in place of the member's last one, and throw away what nobody decided about."""
-    folder, owner = _folder(visit), _owner(visit)
+    home, user_id = visit.settings.home_path, visit.member.user_id
+    folder = uploads_folder(home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _throw_away(folder, owner)
+    delete_uploads(home, user_id)
     token = secrets.token_hex(16)
-    own = folder / f"{owner}.{token}"
+    own = folder / f"{owner_of(user_id)}.{token}"
     own.mkdir(mode=0o700)
     # The programs' own names say what a file is; nothing else of a name is kept.
     given = re.sub(r"[^A-Za-z0-9._-]+", "_", (file.filename or "").replace("\\", "/").rpartition("/")[2])
@@ -383,6 +366,6 @@ def _stored(visit: Visit) -> Upload | None:
     token = visit.form.get("token", "")
     if re.fullmatch(r"[0-9a-f]{32}", token) is None:
         raise HTTPException(400)
-    own = _folder(visit) / f"{_owner(visit)}.{token}"
+    own = uploads_folder(visit.settings.home_path) / f"{owner_of(visit.member.user_id)}.{token}"
     path = next(iter(own.iterdir()), None) if own.is_dir() else None
     return Upload(token, path) if path is not None else None

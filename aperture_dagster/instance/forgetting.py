@@ -27,6 +27,7 @@ from aperture_dagster.catalogue.server_users import ids_on_server
 from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.imports.uploads import delete_uploads
 from aperture_dagster.instance.redact import redact_records
 from aperture_dagster.instance.redact_files import redact_files
 from aperture_dagster.instance.runs import UNFINISHED, partitions_of_run
@@ -239,6 +240,7 @@ class Forgetting:
         """Take the names out of what is left, and then the note away."""
         records, runs = redact_records(self._instance, person)
         files = redact_files(self._settings.home_path, person, gone=runs)
+        files += delete_uploads(self._settings.home_path, person.user_id)
         write_note(self._settings.home_path, self._unfinished(without=person.user_id))
         return Forgotten(records=records, files=files)
 

@@ -16,7 +16,6 @@ from aperture_dagster.http.errors import (
     Redirected,
     RequestRejected,
     ServiceError,
-    ServiceRefused,
 )
 from aperture_dagster.http.home_network import Route
 from aperture_dagster.http.messages import Answer, Request, as_object, expect, objects
@@ -41,6 +40,10 @@ SECONDS = 10.0
 
 class WrongAccount(Exception):
     """The server does not accept this name and password, or code."""
+
+
+class UnlikeJellyfin(Exception):
+    """The server is Emby: whose a token is, it says in another way, and the clients that would ask do not use it."""
 
 
 class NoAdministrator(Exception):
@@ -168,11 +171,11 @@ class ServerAccounts(ServiceClient):
 
         Raises:
             WrongAccount: the server does not accept it, or its user is disabled.
-            ServiceRefused: the server is Emby, whose clients have no use for this.
+            UnlikeJellyfin: the server is Emby.
             ServiceError: it does not answer, or not as expected.
         """
         if self._is_emby:
-            raise ServiceRefused("Emby's tokens cannot be checked")
+            raise UnlikeJellyfin
         self.transport.hide(token)
         try:
             # For an API key, which is nobody's, the answer is 400; for what is neither key nor token, 401.

@@ -19,6 +19,7 @@ from sqlalchemy import make_url
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.stored_users import read_users
 from aperture_dagster.http.errors import ServiceError
+from aperture_dagster.imports.uploads import owner_of, uploads_folder
 from aperture_dagster.instance import forgetting
 from aperture_dagster.maintenance.forgetting import NOTE, user_columns
 from aperture_dagster.partitions import PARTITION_TAG
@@ -121,6 +122,13 @@ class Two:
             done = subprocess.run([embedded_tool("pg_dump"), whole], capture_output=True, text=True, check=True)
             texts.append(done.stdout)
         return "\n".join(texts)
+
+    def upload(self, user_id: str) -> Path:
+        """Leave a file in the home that a user has uploaded, and not decided about."""
+        path = uploads_folder(self.home.settings.home_path) / f"{owner_of(user_id)}.{'0' * 32}" / "ratings.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text("Const\n")
+        return path
 
     def traces(self, *names: str) -> list[str]:
         """Where any of these texts is: in databases, in files of the home and in what is published."""
@@ -267,6 +275,7 @@ def test_nothing_of_who_left_is_left_and_nothing_of_the_other_is_missing(
         assert f"{LEAVES} the Second's AI Picks - Movies" in shown.output and "5 plays" in shown.output
         assert home.rows_of(gone) == before
 
+        uploads = {user: home.upload(user) for user in (gone, other)}
         kept = home.rows_of(other)
         libraries, files = home.place.libraries(), home.place.files()
         own = {name for name in libraries if LEAVES in name}
@@ -284,6 +293,7 @@ def test_nothing_of_who_left_is_left_and_nothing_of_the_other_is_missing(
         assert BACKUP in done.output and "After a restore of one of them, run this again" in done.output
         assert home.traces(*names) == []
         assert f"No user is called {LEAVES!r}" in home.command("forget", LEAVES).output
+        assert not uploads[gone].parent.exists() and uploads[other].exists(), "a file that waits to be imported"
 
         # The other has all that they had, and goes on.
         assert home.rows_of(other) == kept

@@ -145,6 +145,29 @@ def test_a_client_draws_a_row_from_the_full_format(household: Household):
     ]
 
 
+def test_a_reason_names_what_was_seen_elsewhere_and_based_on_has_titles_of_the_library_alone(household: Household):
+    household.home.recommend("Anna", 2)
+    shelf, anna = household.home.shelf, household.door.simulator.state.user_named("Anna").id
+    work = shelf.value("INSERT INTO works (media_type, tmdb_id) VALUES ('movie', 9001) RETURNING work_id")
+    shelf.do(
+        "INSERT INTO discovery_pool (work_id, media_type, tmdb_id, fetched_at, title) "
+        "VALUES (:work, 'movie', 9001, now(), 'Stalker')",
+        work=work,
+    )
+    shelf.do(
+        "UPDATE recommendations SET because = ARRAY[CAST(:work AS bigint)] WHERE user_id = :user", work=work, user=anna
+    )
+    (entry,) = household.entries("Anna")
+    assert (entry["reason"], entry["basedOn"]) == ("Because you liked Stalker", [])
+
+
+def test_clients_of_emby_are_told_that_these_lists_are_for_jellyfin(open_household: Callable[..., Any]):
+    with open_household(server="emby") as household:
+        for path in (RECOMMENDATIONS, PROMOTED, "/api/watchlists/1", "/api/search"):
+            answer = household.ask("some-token", path)
+            assert answer.status_code == 501 and "made for Jellyfin" in answer.json()["message"]
+
+
 def test_what_would_turn_the_page_of_a_client_white_is_in_no_answer(household: Household):
     """Measured with Pelagica: each of these, if it is missing or of another type, empties the whole home page."""
     household.home.recommend("Anna", 1, 2, 3)

@@ -33,7 +33,7 @@ from aperture_dagster.front_door.clients.questions import (
     ForSearch,
     Malformed,
 )
-from aperture_dagster.front_door.clients.tokens import ServerSilent, Tokens, token_in
+from aperture_dagster.front_door.clients.tokens import NotJellyfin, ServerSilent, Tokens, token_in
 from aperture_dagster.front_door.house import House, Visit
 from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.front_door.throttle import RATES
@@ -49,6 +49,7 @@ MESSAGES = {
     404: "There is nothing at this address.",
     405: "Only GET is answered here.",
     500: "Something went wrong here; the log says what.",
+    501: "The media server is Emby. Clients that ask for these lists are made for Jellyfin.",
 }
 
 
@@ -105,6 +106,13 @@ class Clients:
             raise HTTPException(400, str(error)) from None
         now = house.clock.now()
         with house.database.connection() as connection:
+            # What an answer is made from, apart from the database. Whoever asks was let in just now.
+            host = visit.request.headers.get("host", "")
+            key = (visit.request.url.path, question, frozenset(given.items()), owner, str(visit.texts.locale), host)
+            state = f"{today_of(now, house.settings)} {state_of_database(connection)}"
+            made_in, content = self._kept.get(key, ("", b""))
+            if made_in == state:
+                return Response(content, media_type="application/json")
             identity = server_identity(connection)
             if identity is None:
                 raise NothingYet("The media server was not read yet.")
@@ -117,20 +125,15 @@ class Clients:
             if means is None and needs_server:
                 raise HTTPException(400, f"Name the media server: one of {', '.join(questions.WAYS)}.")
             user = _served(connection, owner, question.target)
-            state = f"{today_of(now, house.settings)} {state_of_database(connection)}"
-            # What it is made from, apart from the database. Whoever asks was let in just now.
-            key = (visit.request.url.path, question, owner, user and user.user_id, str(visit.texts.locale))
-            made_in, content = self._kept.get(key, ("", b""))
-            if made_in != state:
-                takes_part = user is not None and user.user_id in {one.user_id for one in house.takes_part(connection)}
-                asked = Asked(connection, visit, identity, owner, user, takes_part, question, now)
-                content = json.dumps(make(asked), allow_nan=False, separators=(",", ":")).encode()
-                # Other threads change this meanwhile. What the media server finds, our database does not show.
-                self._kept.pop(key, None)
-                if make is not _search:
-                    self._kept[key] = (state, content)
-                for oldest in list(self._kept)[:-KEPT_ANSWERS]:
-                    self._kept.pop(oldest, None)
+            takes_part = user is not None and user.user_id in {one.user_id for one in house.takes_part(connection)}
+            asked = Asked(connection, visit, identity, owner, user, takes_part, question, now)
+            content = json.dumps(make(asked), allow_nan=False, separators=(",", ":")).encode()
+            # Other threads change this meanwhile. What the media server finds, our database does not show.
+            self._kept.pop(key, None)
+            if make is not _search:
+                self._kept[key] = (state, content)
+            for oldest in list(self._kept)[:-KEPT_ANSWERS]:
+                self._kept.pop(oldest, None)
         return Response(content, media_type="application/json")
 
     def _owner(self, visit: Visit) -> TokenOwner:
@@ -144,6 +147,8 @@ class Clients:
             raise HTTPException(401, UNAUTHORIZED)
         try:
             checked, is_new = self._tokens.check(token)
+        except NotJellyfin:
+            raise HTTPException(501, MESSAGES[501]) from None
         except ServerSilent:
             silent = "The media server does not say whose this token is. Try again in a few seconds."
             raise HTTPException(503, silent, {"retry-after": "10"}) from None

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from aperture_dagster.catalogue.servers import open_accounts
 from aperture_dagster.http.errors import ServiceError
-from aperture_dagster.media_server.accounts import TokenOwner, WrongAccount
+from aperture_dagster.media_server.accounts import TokenOwner, UnlikeJellyfin, WrongAccount
 from aperture_dagster.members.digests import digest_of
 from aperture_dagster.model import Clock
 from aperture_dagster.settings import Settings
@@ -29,6 +29,10 @@ _USABLE = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 class ServerSilent(Exception):
     """The media server does not say whose a token is."""
+
+
+class NotJellyfin(Exception):
+    """The media server is another one, whose tokens cannot be checked."""
 
 
 def token_in(headers: Mapping[str, str]) -> str | None:
@@ -75,6 +79,7 @@ class Tokens:
         """Return what the server says of a token, and whether it was asked for this; may take seconds.
 
         Raises:
+            NotJellyfin: it is Emby.
             ServerSilent: it does not answer.
         """
         digest = digest_of(token)
@@ -97,6 +102,8 @@ class Tokens:
                 owner = server.whose(token)
         except WrongAccount:
             owner = None
+        except UnlikeJellyfin:
+            raise NotJellyfin from None
         except ServiceError as error:
             if since is None:
                 _LOG.warning("it cannot be looked up whose the token of a client is: %s", error)
