@@ -90,9 +90,16 @@ def test_pages_name_the_image_and_the_repository_as_they_will_be():
 
 def test_a_release_has_dated_notes_of_its_own(release: ModuleType, tmp_path: Path):
     log = tmp_path / "CHANGELOG.md"
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
     log.write_text("# Changelog\n\n## [0.2.0] – 2027-01-02\n\nNew.\n\n## [0.1.0] – 2026-12-01\n\nFirst.\n")
     assert release.notes_of("0.2.0", tmp_path) == "New.\n"
     assert release.notes_of("0.1.0", tmp_path) == "First.\n"
+    log.write_text("# Changelog\n\n## [0.1.0] – 2026-12-01\n\n[Rows](docs/clients.md#x), [web](https://x.example)\n")
+    address = "https://github.com/aperture-dagster/aperture-dagster/blob/v0.1.0/docs/clients.md#x"
+    assert release.notes_of("0.1.0", tmp_path) == f"[Rows]({address}), [web](https://x.example)\n"
+    log.write_text("# Changelog\n\n## [0.1.0] – 2026-12-01\n\n### Added\n\n- All.\n\n### Fixed\n\n- Some of it.\n")
+    with pytest.raises(release.NotReady, match=r"0\.1\.0 is the first version"):
+        release.notes_of("0.1.0", tmp_path)
     log.write_text("# Changelog\n\n## [Unreleased] – 0.1.0\n\nFirst.\n")
     with pytest.raises(release.NotReady, match=r"no section `## \[0\.1\.0\] – YYYY-MM-DD`"):
         release.notes_of("0.1.0", tmp_path)

@@ -95,13 +95,21 @@ def version_of(tag: str, project: Path = PROJECT, repository: str | None = None)
 
 
 def notes_of(version: str, project: Path = PROJECT) -> str:
-    """Return what the changelog says of a version, which must have a date. Raises NotReady."""
+    """Return what the changelog says of a version, with links to its files. It must have a date. Raises NotReady."""
     text = (project / "CHANGELOG.md").read_text(encoding="utf-8")
     pattern = rf"^## \[{re.escape(version)}\] \u2013 \d{{4}}-\d\d-\d\d\n(.*?)(?=^## \[|\Z)"
     match = re.search(pattern, text, re.M | re.S)
     if match is None or not match[1].strip():
         raise NotReady(f"CHANGELOG.md has no section `## [{version}] \u2013 YYYY-MM-DD`, or nothing in it.")
-    return match[1].strip() + "\n"
+    is_first = not re.search(r"^## \[", text[match.end() :], re.M)
+    if is_first and re.search(r"^### (?!Added$)", match[1], re.M):
+        raise NotReady(
+            f"{version} is the first version, and CHANGELOG.md says what it changes since one that nobody has."
+        )
+    # On the page of a release, relative links would lead nowhere.
+    url = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+    text = re.sub(r"\]\((?!https?:|#)([^)]+)\)", rf"]({url}/blob/v{version}/\1)", match[1])
+    return text.strip() + "\n"
 
 
 def image_tags(version: str, released: Collection[str]) -> list[str]:
