@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from aperture_dagster.catalogue.people import User
 from aperture_dagster.catalogue.seasons import read_seasons
 from aperture_dagster.discovery.suggestions import pool_details, suggested_among
-from aperture_dagster.enrichment.details import read_details, read_shared, works_of_tmdb
+from aperture_dagster.enrichment.details import read_collection, read_details, read_shared, works_of_tmdb
 from aperture_dagster.enrichment.trailers import trailer_in
 from aperture_dagster.members.visible_titles import VisibleTitle, titles_in_sight
 from aperture_dagster.settings import Settings
@@ -26,7 +26,7 @@ from aperture_dagster.texts import Texts, marked
 
 CAST, LEADERS, PEOPLE = 15, 3, 6
 """Names in the cast; directors or creators; and people whose other titles are shown."""
-NEAREST, ALIKE, OF_PERSON, OUTSIDE = (40, 400), 12, 8, 6
+NEAREST, ALIKE, OF_COLLECTION, OF_PERSON, OUTSIDE = (40, 400), 12, 24, 8, 6
 """Titles that are looked at at first, and by members who may see few of these; and that are on the page."""
 LONGEST_MINUTES = 24 * 60
 LONGEST_TEXT = 5_000
@@ -113,12 +113,18 @@ def title_page(
     near = alike.nearest(connection, work, NEAREST[-1]) or works_of_tmdb(connection, media_type, listed)
     near = [each for each in near if each != work]
     liked, shared = list(card.row.get("liked") or ()), _by_person(people, read_shared(connection, work, people))
-    others = {*near[: NEAREST[0]], *liked, *(each for works in shared.values() for each in works)}
+    collection = read_collection(connection, work)
+    others = {*near[: NEAREST[0]], *liked, *collection, *(each for works in shared.values() for each in works)}
     visible = titles_in_sight(connection, viewer, others)
     like_this = _cards(near[: NEAREST[0]], visible, media_type)
     if len(like_this) < ALIKE:
         like_this = _cards(near, visible | titles_in_sight(connection, viewer, near[NEAREST[0] :]), media_type)
-    strips = [(_("You liked"), _cards(liked, visible)), (_("Like this"), like_this[:ALIKE])]
+    of_collection = _("More of the collection “%(name)s”", name=text_in(row.get("collection_name")))
+    strips = [
+        (of_collection, _cards(collection, visible)[:OF_COLLECTION]),
+        (_("You liked"), _cards(liked, visible)),
+        (_("Like this"), like_this[:ALIKE]),
+    ]
     if suggested_among(connection, viewer.user_id, media_type, listed):
         asked = suggestions(connection, viewer, settings, now, _)
         known = {place: number for number, place in enumerate(listed)}

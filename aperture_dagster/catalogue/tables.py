@@ -46,7 +46,6 @@ titles = sa.Table(
     sa.Column("library_id", sa.Text, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("original_title", sa.Text),
-    sa.Column("sort_title", sa.Text),
     sa.Column("year", sa.Integer),
     sa.Column("premiere_date", sa.Date),
     sa.Column("overview", sa.Text),

@@ -153,9 +153,6 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
         with operator_errors(context, settings), service.open(waiting=log_waiting(context, source)) as client:
             work = source.titles(source, service, client)
             tally = work_through(work, database, clock, context.log)
-            if source.also is not None and tally.resumes_at is None:
-                also = work_through(source.also(service, client), database, clock, context.log)
-                tally.rows, tally.resumes_at = tally.rows + also.rows, also.resumes_at
             metadata = source_metadata(database, source, tally, requests=client.requests, quota=service.quota)
             if work.unit_size is not None:
                 metadata["batch_size"] = work.unit_size

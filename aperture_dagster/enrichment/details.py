@@ -42,6 +42,14 @@ def read_shared(connection: Connection, work_id: int, names: Collection[str]) ->
     return read_rows(connection, statement, work=work_id, names=list(names), most=MOST_SHARED) if names else []
 
 
+def read_collection(connection: Connection, work_id: int) -> list[int]:
+    """Return the other works of the library in a film's collection, in the order in which they were released."""
+    statement = """
+        SELECT o.work_id FROM tmdb_metadata m JOIN tmdb_metadata o USING (collection_id)
+        WHERE m.work_id = :work AND o.work_id <> :work ORDER BY o.release_date NULLS LAST, o.work_id LIMIT :most"""
+    return [row["work_id"] for row in read_rows(connection, statement, work=work_id, most=MOST_SHARED)]
+
+
 def works_of_tmdb(connection: Connection, media_type: str, tmdb_ids: Collection[int]) -> list[int]:
     """Return the works of the library with these ids on TMDb, in their order."""
     statement = """

@@ -1,4 +1,4 @@
-"""What the services of facts are asked about: the titles of the library, their collections, and studios."""
+"""What the services of facts are asked about: the titles of the library, and studios."""
 
 from __future__ import annotations
 
@@ -20,15 +20,6 @@ TITLES = Population(
         "imdb_or_tmdb": "w.imdb_id IS NOT NULL OR w.tmdb_id IS NOT NULL",
     },
     is_askable="EXISTS (SELECT 1 FROM work_ids w WHERE w.work_id = f.item AND ({askable}))",
-)
-COLLECTIONS = Population(
-    kinds=("collection",),
-    members="SELECT 'collection' AS kind, m.collection_id AS item, min(t.added_at) AS added_at FROM tmdb_metadata m "
-    "JOIN present_titles t ON t.work_id = m.work_id "
-    "WHERE m.collection_id IS NOT NULL AND {askable} GROUP BY 2",
-    has_member="EXISTS (SELECT 1 FROM tmdb_metadata m JOIN present_titles t USING (work_id) "
-    "WHERE m.collection_id = f.item)",
-    name="SELECT max(collection_name) AS name, NULL::int AS year FROM tmdb_metadata WHERE collection_id = f.item",
 )
 STUDIOS = Population(
     kinds=("company", "network"),

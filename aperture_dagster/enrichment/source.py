@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from aperture_dagster.enrichment.answers import write_answers
 from aperture_dagster.enrichment.merge import Gives
 from aperture_dagster.enrichment.populations import TITLES
-from aperture_dagster.worklist.services import Client, MeteredService, Service
+from aperture_dagster.worklist.services import Client, Service
 from aperture_dagster.worklist.source import Population
 from aperture_dagster.worklist.work_list import Attempt, OneByOne, WorkList
 
@@ -27,7 +27,6 @@ class TitleSource(Service[Client]):
         description: of the asset: what it holds, one row of what, how it is fetched.
         gives: the columns of the merged view that it has values for.
         titles: asks about the titles that are due.
-        also: asks about other things that follow from the answers, after the titles.
         cron: when it is asked. Sources that are asked at the same times share a job.
     """
 
@@ -37,7 +36,6 @@ class TitleSource(Service[Client]):
     gives: tuple[Gives, ...]
     population: Population = TITLES
     titles: type[Titles[Client]]
-    also: Callable[[MeteredService[Client], Client], WorkList[Client]] | None = None
     cron: str = EVERY_SIX_HOURS
 
     @property

@@ -171,21 +171,14 @@ def forget_past_picks(connection: Connection, *, before: datetime) -> Freed:
     )
 
 
-def forget_old_tmdb(connection: Connection, *, before: datetime) -> list[Freed]:
+def forget_old_tmdb(connection: Connection, *, before: datetime) -> Freed:
     """Delete what TMDb has not confirmed since ``before``: of titles that left the library, or if its key is gone."""
-    found: list[Freed] = []
-    for table, key, kinds in (
-        ("tmdb_metadata", "work_id", ["movie", "series"]),
-        ("tmdb_collections", "collection_id", ["collection"]),
-    ):
-        expired = f"""
-            SELECT {key} FROM {table} t WHERE {key} > :after AND updated_at < :before AND NOT EXISTS (
-              SELECT 1 FROM fetches f WHERE f.source LIKE 'tmdb%' AND f.kind = ANY(:kinds) AND f.item = t.{key}
-              AND f.fetched_at >= :before) ORDER BY {key}"""
-        found.append(
-            delete_in_batches(connection, table, tables=(table,), expired=expired, key=key, before=before, kinds=kinds)
-        )
-    return found
+    expired = """
+        SELECT work_id FROM tmdb_metadata t WHERE work_id > :after AND updated_at < :before AND NOT EXISTS (
+          SELECT 1 FROM fetches f WHERE f.source LIKE 'tmdb%' AND f.kind IN ('movie', 'series') AND f.item = t.work_id
+          AND f.fetched_at >= :before) ORDER BY work_id"""
+    table = "tmdb_metadata"
+    return delete_in_batches(connection, table, tables=(table,), expired=expired, key="work_id", before=before)
 
 
 def forget_pictures(home: Path, *, before: datetime) -> Freed:
@@ -208,6 +201,6 @@ def tidy_database(database: Database, now: datetime) -> list[Freed]:
         freed.append(forget_quota(connection, before=now - KEEP_QUOTA))
         freed.append(forget_sessions(connection, before=now - LIFE))
         freed.append(forget_past_picks(connection, before=now - KEEP_PAST_PICKS))
-        freed.extend(forget_old_tmdb(connection, before=now - KEEP_TMDB))
+        freed.append(forget_old_tmdb(connection, before=now - KEEP_TMDB))
         vacuum(connection, freed)
     return freed

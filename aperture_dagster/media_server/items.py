@@ -79,7 +79,6 @@ def parse_title(item: dict[str, Any]) -> ServerTitle:
         server_item_id=parse_id(item.get("Id")),
         title=require_text(item, "Name"),
         original_title=parse_text(item, "OriginalTitle"),
-        sort_title=parse_text(item, "SortName"),
         year=parse_integer(item, "ProductionYear"),
         premiere_date=day_of(item, "PremiereDate"),
         overview=parse_text(item, "Overview"),

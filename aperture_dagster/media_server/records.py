@@ -80,7 +80,6 @@ class ServerTitle(NamedTuple):
     server_item_id: str
     title: str
     original_title: str | None = None
-    sort_title: str | None = None
     year: int | None = None
     premiere_date: date | None = None
     overview: str | None = None

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from aperture_dagster.model import MEDIA_TYPES
 from aperture_dagster.postgres.tables import NAMES_USERS, Moment, between, metadata, one_of
 
-KINDS = (*MEDIA_TYPES, "collection", "company", "network", "seen")
+KINDS = (*MEDIA_TYPES, "company", "network", "seen")
 """Of items that services are asked about."""
 
 fetches = sa.Table(
@@ -16,7 +16,7 @@ fetches = sa.Table(
         "kind",
         sa.Text,
         primary_key=True,
-        comment="movie, series: item is a work; seen: a row of seen_elsewhere",
+        comment="movie, series: item is a work; company, network; seen: a row of seen_elsewhere",
     ),
     sa.Column("item", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column(

@@ -109,8 +109,6 @@ def read_everything(served: RunningSimulator, called: set[str], *, every: int) -
         series = next(known, None)
         episode = f"{series.imdb_id}101" if series is not None else "tt0000001101"
         assert call("series_of_episode", episode) == (series.tmdb_id if series is not None else None)
-        for number in sorted({title.collection[0] for title in titles if title.collection}):
-            call("collection", number)
         for media_type in ("movie", "series"):
             for name in ("popular", "top_rated", "trending"):
                 call("listed", media_type, name, 2)

@@ -22,19 +22,19 @@ DAILY = 12
 # Requests: one per title or per batch, and none for what is known already
 
 
-def test_tmdb_gets_one_request_per_title_collection_and_unknown_id(library):
+def test_tmdb_gets_one_request_per_title_and_unknown_id(library):
     known = [*titles(1, 3), *titles(4, 6, collection=(99, "Saga"))]
     nameless = title(7)
     show = title(8, media_type="series", tvdb_id=808, imdb_id=None)
     shelved = [*known, replace(nameless, tmdb_id=None), replace(show, tmdb_id=None)]
     with library([*known, nameless, show], shelved=shelved) as here:
         here.ask("tmdb")
-        details = {f"movie/{number}" for number in range(1, 8)} | {"tv/8", "collection/99"}
+        details = {f"movie/{number}" for number in range(1, 8)} | {"tv/8"}
         finds = {f"find/{imdb(7)}", "find/808"}
         assert here.state.asked("tmdb") == Counter({one: 1 for one in details | finds})
         assert here.count("tmdb") == {"ok": 8}
         here.ask("tmdb")
-        assert here.state.asked("tmdb").total() == 11
+        assert here.state.asked("tmdb").total() == 10
         here.move(days=31)
         here.ask("tmdb")
         assert here.state.asked("tmdb") == Counter({one: 2 for one in details} | {one: 1 for one in finds})

@@ -33,7 +33,7 @@ FILLED_BY: dict[str, frozenset[str]] = {
     **dict.fromkeys(("watch_state", "plays", "history_syncs"), frozenset({"watch_history"})),
     **dict.fromkeys(("ratings", "rating_changes", "rating_removals"), frozenset({"watch_history", "trakt_ratings"})),
     "trakt_ratings": frozenset({"trakt_ratings"}),
-    **dict.fromkeys(("tmdb_metadata", "tmdb_collections"), frozenset({"tmdb_metadata"})),
+    "tmdb_metadata": frozenset({"tmdb_metadata"}),
     "omdb_ratings": frozenset({"omdb_ratings"}),
     "mdblist_scores": frozenset({"mdblist_scores"}),
     "enriched_metadata": frozenset({"enriched_metadata"}),

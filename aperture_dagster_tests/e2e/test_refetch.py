@@ -109,12 +109,12 @@ def test_a_name_that_no_title_has_is_refused_and_nothing_is_asked(library: Any, 
 
 
 def test_all_titles_of_one_source_are_asked_about_again_once(library: Any):
-    with library([*titles(1, 3), title(4, collection=(99, "Saga"))]) as here:
+    with library(titles(1, 4)) as here:
         for source in ("tmdb", "omdb"):
             here.ask(source)
         here.state.reset_counters()
         assert here.ask("tmdb", refetch=["all"])["fetched"] == 4
-        assert asked(here, "tmdb") == {"movie/1", "movie/2", "movie/3", "movie/4", "collection/99"}
+        assert asked(here, "tmdb") == {"movie/1", "movie/2", "movie/3", "movie/4"}
         assert here.home.must("enrich_metadata") and asked(here, "tmdb") == asked(here, "omdb") == set()
         assert here.ask("omdb", refetch=["ALL"])["fetched"] == 4
 
@@ -166,7 +166,7 @@ def test_a_refetch_that_is_killed_goes_on_where_it_was(library: Any):
 
 
 def test_a_changed_language_is_noticed_there_and_back(library: Any):
-    with library([*titles(1, MANY - 1, overview=TEXT), title(MANY, collection=(99, "Saga"), overview=TEXT)]) as here:
+    with library(titles(1, MANY, overview=TEXT)) as here:
         for source in ("tmdb", "omdb"):
             here.ask(source)
         here.state.reset_counters()
@@ -184,7 +184,7 @@ def test_a_changed_language_is_noticed_there_and_back(library: Any):
         assert why_skipped(here) is not None
         here.use(tmdb_language="de-DE")
         here.ask("tmdb")
-        assert len(here.state.asked("tmdb")) == MANY + 1, "the collection, too"
+        assert len(here.state.asked("tmdb")) == MANY
         here.state.reset_counters()
         assert languages(here) == {"de": MANY}
         here.home.must("enrich_metadata")

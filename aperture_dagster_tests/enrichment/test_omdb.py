@@ -54,7 +54,7 @@ def test_a_film_takes_one_request_and_its_texts_are_parsed(scripted: Scripted):
         film = client.title("tt1375666")
         assert client.requests == 1
     assert film == dict(
-        imdb_id="tt1375666", imdb_rating=8.8, imdb_votes=2_300_000,
+        imdb_rating=8.8, imdb_votes=2_300_000,
         rotten_tomatoes=87, metacritic=74, awards="Won 4 Oscars. 159 wins & 220 nominations total", award_wins=159,
         award_nominations=220, oscars_won=4, rated="PG-13",
     )  # fmt: skip
@@ -70,7 +70,7 @@ def test_unusable_values_are_none_and_never_zero(unknown: Any):
         spoiled |= dict.fromkeys(texts, "N/A")
     assert parse_title(spoiled, "tt1375666") == parse_title(LEAST, "tt1375666")
     bare = parse_title(LEAST, "tt1375666")
-    assert {name for name, value in bare.items() if value is not None} == {"imdb_id"}
+    assert not [value for value in bare.values() if value is not None]
 
 
 def test_a_score_missing_in_one_field_is_taken_from_the_other():
@@ -111,7 +111,7 @@ def test_an_answer_about_another_title_is_rejected(scripted: Scripted, answer: A
 def test_arbitrary_answers_are_parsed_or_rejected(answer: Any, fields: dict[str, Any]):
     with pytest.raises(BadAnswer):
         parse_title(answer, "tt1375666")
-    assert parse_title(FILM | fields | LEAST, "tt1375666")["imdb_id"] == "tt1375666"
+    assert parse_title(FILM | fields | LEAST, "tt1375666").keys() == parse_title(FILM, "tt1375666").keys()
 
 
 NO: dict[str, Trouble] = {

@@ -46,7 +46,7 @@ def test_the_view_merges_all_works_from_every_source_in_batches_of_any_size_and_
     shelf.films(*films, film(50, tmdb_id=1, title="Copy"))
     with shelf.open() as connection:
         write_answers(connection, "tmdb", [tmdb_row(shelf, 1, keywords={"keywords": [{"name": "Heist"}]})])
-        critics = row_of(omdb_ratings, shelf, 1, imdb_id="tt1", rotten_tomatoes=87, imdb_rating=8.5, awards="1 win.")
+        critics = row_of(omdb_ratings, shelf, 1, rotten_tomatoes=87, imdb_rating=8.5, awards="1 win.")
         write_answers(connection, "omdb", [critics])
         scores = row_of(mdblist_scores, shelf, 1, keywords=["heist", "vault"], rotten_tomatoes=80, letterboxd=4.1)
         write_answers(connection, "mdblist", [scores])
@@ -105,7 +105,7 @@ def test_only_works_whose_sources_changed_are_merged(shelf: Shelf, merged: list[
     assert merged == []
     with shelf.open() as connection:
         write_answers(connection, "tmdb", [tmdb_row(shelf, 2)])
-        write_answers(connection, "omdb", [row_of(omdb_ratings, shelf, 3, imdb_id="tt3")])
+        write_answers(connection, "omdb", [row_of(omdb_ratings, shelf, 3)])
         write_answers(connection, "mdblist", [row_of(mdblist_scores, shelf, 4, score=5)])
     shelf.films(*(film(n) for n in range(1, 5)), film(5, overview="New."), film(50, tmdb_id=1, title="Copy"))
     assert merge_of(shelf)[1] == 4

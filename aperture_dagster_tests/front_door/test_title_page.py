@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from aperture_dagster.enrichment.answers import write_answers
+from aperture_dagster.enrichment.tmdb.titles import parse_title
 from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House
@@ -77,6 +80,27 @@ def test_the_page_says_what_is_known_of_a_title_and_why_it_is_on_the_list(home: 
         assert said in page, said
     assert "More with Al Pacino" not in page
     assert visit(f"/titles/{heat}?as=Ben", headers={"accept-language": "de"}).text.count("7,9 von 10") == 1
+
+
+def test_the_rest_of_a_collection_is_on_the_page_in_order_of_release(home: Home, visit: Callable[..., Any]):
+    for number, year in ((1, 2001), (2, 1995), (3, 1999), (4, 1990)):
+        work = merge(home, number, f"Part {number}")
+        home.shelf.do("UPDATE enriched_metadata SET collection_name = 'Saga & Co' WHERE work_id = :work", work=work)
+        saga = {"id": 9 if number < 4 else None}
+        answer = {"id": work, "title": "x", "release_date": f"{year}-01-01", "belongs_to_collection": saga}
+        film = parse_title(answer, "movie")
+        with home.shelf.open() as connection:
+            write_answers(connection, "tmdb", [{"work_id": work, **film}])
+    first, second, third, alone = (home.shelf.item(f"film-{number}")["work_id"] for number in (2, 3, 1, 4))
+
+    def rest(work: int) -> list[int]:
+        strip = visit(f"/titles/{work}?as=Ben").text.partition("More of the collection “Saga &amp; Co”</h2>")[2]
+        links = re.findall(r'<h3><a href="/titles/(\d+)', strip.partition("</section>")[0])
+        return [int(link) for link in links]
+
+    assert rest(first) == [second, third] and rest(third) == [first, second] and rest(alone) == []
+    home.shelf.do("UPDATE titles SET removed_at = now() WHERE work_id = :work", work=second)
+    assert rest(first) == [third]
 
 
 def test_others_on_the_page_are_only_what_the_member_may_see(home: Home, visit: Callable[..., Any]):

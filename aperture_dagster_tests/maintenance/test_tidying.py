@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from aperture_dagster.enrichment.answers import write_answers, write_collections
+from aperture_dagster.enrichment.answers import write_answers
 from aperture_dagster.enrichment.enriched import write_enriched
 from aperture_dagster.enrichment.sources import merge_plan
 from aperture_dagster.enrichment.tmdb.titles import parse_title
@@ -160,21 +160,16 @@ def test_what_tmdb_has_not_confirmed_for_half_a_year_is_deleted(shelf: Shelf):
     with shelf.open() as connection:
         answers = [{"work_id": work} | parse_title({"id": work, "title": "x"}, "movie") for work in works]
         write_answers(connection, "tmdb", answers)
-        collection = {"name": "c", "overview": None, "poster_path": None, "backdrop_path": None, "part_tmdb_ids": []}
-        write_collections(connection, [collection | {"collection_id": number} for number in (7, 8)])
     shelf.do(f"UPDATE tmdb_metadata SET updated_at = updated_at - interval '300 days' WHERE work_id <> {works[2]}")
-    shelf.do("UPDATE tmdb_collections SET updated_at = updated_at - interval '300 days'")
-    for source, kind, item in (("tmdb", "movie", works[0]), ("tmdb_collections", "collection", 7)):
-        shelf.do(
-            "INSERT INTO fetches (source, kind, item, outcome, attempts, fetched_at, due_at) "
-            f"VALUES ('{source}', '{kind}', {item}, 'ok', 0, now() - interval '5 days', now()) "
-            "ON CONFLICT (source, kind, item) DO UPDATE SET fetched_at = EXCLUDED.fetched_at"
-        )
+    shelf.do(
+        "INSERT INTO fetches (source, kind, item, outcome, attempts, fetched_at, due_at) "
+        f"VALUES ('tmdb', 'movie', {works[0]}, 'ok', 0, now() - interval '5 days', now()) "
+        "ON CONFLICT (source, kind, item) DO UPDATE SET fetched_at = EXCLUDED.fetched_at"
+    )
     with shelf.open() as connection:
         freed = forget_old_tmdb(connection, before=datetime.now(UTC) - timedelta(days=180))
-    assert [(one.part, one.rows) for one in freed] == [("tmdb_metadata", 1), ("tmdb_collections", 1)]
+    assert (freed.part, freed.rows) == ("tmdb_metadata", 1)
     assert [row["work_id"] for row in shelf.rows("SELECT work_id FROM tmdb_metadata ORDER BY 1")] == [
         works[0],
         works[2],
     ]
-    assert shelf.value("SELECT collection_id FROM tmdb_collections") == 7

@@ -11,7 +11,7 @@ from aperture_dagster.enrichment.answers import write_answers
 from aperture_dagster.enrichment.mdblist.source import MDBLIST
 from aperture_dagster.enrichment.omdb.source import OMDB
 from aperture_dagster.enrichment.tmdb.logos import TMDB_IMAGES
-from aperture_dagster.enrichment.tmdb.source import TMDB, TMDB_COLLECTIONS
+from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.worklist.due import Outcome, due_after, ttl_for
 from aperture_dagster.worklist.fetches import (
     ask_again,
@@ -217,22 +217,6 @@ def test_what_is_forgotten_leaves_the_lists_of_other_sources_alone(shelf: Shelf)
         forget(connection, TMDB.name, [shelf.item("film-1")["work_id"]])
         after = [len(due_items(connection, source, now=NOW, limit=5)) for source in sources]
     assert (before, after) == ([2, 2], [1, 2])
-
-
-def test_a_collection_is_due_once_and_removed_with_its_last_film(shelf: Shelf):
-    shelf.films(film(1), film(2), film(3))
-    saga = {"id": 9, "name": "Saga"}
-    with shelf.open() as connection:
-        write_answers(connection, "tmdb", [tmdb_row(shelf, n, belongs_to_collection=saga) for n in (1, 2)])
-        assert enrol(connection, TMDB_COLLECTIONS, now=NOW) == 1
-        (item,) = due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5)
-        assert (item.kind, item.item) == ("collection", 9)
-        assert count_due(connection, TMDB_COLLECTIONS, now=NOW) == 1
-        # Collections and titles have numbers of their own on one list.
-        assert count_due(connection, TMDB, now=NOW) == 0
-    shelf.films(film(3), rules=ACCEPTED)
-    with shelf.open() as connection:
-        assert due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5) == []
 
 
 # When a title is asked for again

@@ -128,7 +128,6 @@ def parse_title(answer: Any, imdb_id: str) -> dict[str, Any]:
     of_hundred = out_of(ratings.get("metacritic"), 100)
     rating = number(answer.get("imdbRating"), most=10)
     return {
-        "imdb_id": imdb_id,
         "imdb_rating": rating if rating is not None else out_of(ratings.get("internet movie database"), 10),
         "imdb_votes": count(answer.get("imdbVotes")),
         "rotten_tomatoes": percent(ratings.get("rotten tomatoes")),

@@ -136,19 +136,6 @@ class Tmdb(ServiceClient):
                 return None
         return found
 
-    def collection(self, collection_id: int) -> dict[str, Any]:
-        """Request the columns of ``tmdb_collections``, films in order of release; raises as :meth:`title`."""
-        answer = self._get("/collection", collection_id)
-        # Unreleased parts have "" for a date, which would sort first.
-        parts = [part for part in objects(answer.get("parts")) if isinstance(part.get("id"), int)]
-        parts.sort(key=lambda part: (str(part.get("release_date") or "9999"), part["id"]))
-        return {
-            "collection_id": collection_id,
-            "name": text_of(answer.get("name")) or "",
-            **{name: text_of(answer.get(name)) for name in ("overview", "poster_path", "backdrop_path")},
-            "part_tmdb_ids": [part["id"] for part in parts],
-        }
-
     def listed(self, media_type: MediaType, name: ListName, page: int = 1) -> ListPage:
         """Request a page (from 1 on, 20 titles each) of one of TMDb's own lists; trending covers the week.
 

@@ -1,4 +1,4 @@
-"""TMDb as a source: facts, people, keywords, votes and collections of titles."""
+"""TMDb as a source: facts, people, keywords and votes of titles."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
-
-from aperture_dagster.enrichment.answers import write_collections
 from aperture_dagster.enrichment.merge import Gives, gives
-from aperture_dagster.enrichment.populations import COLLECTIONS
 from aperture_dagster.enrichment.source import Titles, TitleSource
 from aperture_dagster.enrichment.tmdb.client import Tmdb
 from aperture_dagster.http.errors import NotFound
 from aperture_dagster.worklist.due import ttl_for
 from aperture_dagster.worklist.fetches import DueItem
 from aperture_dagster.worklist.services import MeteredService
-from aperture_dagster.worklist.source import Source
-from aperture_dagster.worklist.work_list import Attempt, OneByOne, outcome_of
+from aperture_dagster.worklist.work_list import Attempt, outcome_of
 
 TTL = timedelta(days=30)
 # Votes and episodes of a title younger than a year still change.
@@ -40,28 +35,6 @@ class TmdbTitles(Titles[Tmdb]):
     def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
         """Return how long an answer remains good."""
         return ttl_for(attempt.answer["release_date"], attempt.item.year, now=now, ttl=TTL, young_ttl=YOUNG_TTL)
-
-
-class TmdbCollections(OneByOne[Tmdb]):
-    """Asks TMDb about the collections that titles belong to."""
-
-    what = "collections"
-
-    def __init__(self, service: MeteredService[Tmdb], client: Tmdb) -> None:
-        super().__init__(TMDB_COLLECTIONS, service, client)
-        self.language = client.language
-
-    def ask_about(self, item: DueItem) -> Attempt:
-        """Ask about a collection."""
-        return Attempt(item, "ok", answer=self.client.collection(item.item))
-
-    def store(self, connection: Connection, attempts: Sequence[Attempt]) -> int:
-        """Write collections; return how many rows changed."""
-        return write_collections(connection, [attempt.answer for attempt in attempts]).written
-
-    def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
-        """Return how long an answer remains good."""
-        return TTL
 
 
 def _ask_title(client: Tmdb, title: DueItem) -> Attempt:
@@ -112,9 +85,9 @@ TMDB: TitleSource[Tmdb] = TitleSource(
     table="tmdb_metadata",
     about="The Movie Database: facts, people, keywords, votes of titles.",
     description="""\
-TMDb's facts about each title in the library, one row per work, and about the collections that they belong to.
+TMDb's facts about each title in the library, one row per work.
 
-One request per title and collection, only for those that are due: never asked first, then the most overdue. Each answer
+One request per title, only for those that are due: never asked first, then the most overdue. Each answer
 is stored as it comes, so a run that is stopped is continued by the next. Skipped without a TMDb key.""",
     gives=(
         # Descriptions come from TMDb first. Its votes are never replaced by IMDb's: those are ten times as many, and a
@@ -131,7 +104,4 @@ is stored as it comes, so a run that is stopped is continued by the next. Skippe
         Gives("keywords", rank=10, joined=True),
     ),
     titles=TmdbTitles,
-    also=TmdbCollections,
 )
-# Collections have a kind of their own on TMDb's list.
-TMDB_COLLECTIONS = Source(name=TMDB.name, label=TMDB.label, population=COLLECTIONS)

@@ -32,7 +32,7 @@ WAYS_TO_STREAM = ("flatrate", "free", "ads", "rent", "buy")
 _SAME = (
     "tmdb_id", "imdb_id", "tvdb_id", "title", "original_title", "overview", "tagline", "status", "release_date",
     "genres", "keywords", "directors", "creators", "countries", "original_language", "vote_average",
-    "vote_count", "popularity", "poster_path", "backdrop_path", "runtime_minutes", "recommended_tmdb_ids",
+    "vote_count", "popularity", "poster_path", "runtime_minutes", "recommended_tmdb_ids",
     "trailers",
 )  # fmt: skip
 
@@ -105,6 +105,7 @@ def parse_pool_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
         "cast": [member["name"] for member in title["cast"]][:LEADING_CAST],
         "companies": [one["name"] for one in title["companies"]],
         "networks": [one["name"] for one in title["networks"]],
+        "backdrop_path": text_of(answer.get("backdrop_path")),
         "is_adult": answer.get("adult") is True,
         "certifications": _certifications(answer, is_movie=is_movie),
         "releases": _releases(answer) if is_movie else None,

@@ -27,8 +27,6 @@ LARGEST = 1e15
 JOBS = {
     "directors": {"Director"},
     "writers": {"Writer", "Screenplay", "Story", "Novel", "Author"},
-    "composers": {"Original Music Composer", "Music"},
-    "cinematographers": {"Director of Photography", "Cinematography"},
 }
 
 
@@ -50,7 +48,7 @@ def parse_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
     listed = ("belongs_to_collection", "recommendations", "similar")
     collection, recommendations, similar = (as_object(answer.get(name)) for name in listed)
     crew, vote_count = objects(credits.get("crew")), positive_of(answer.get("vote_count"))
-    texts = ("overview", "tagline", "status", "original_language", "poster_path", "backdrop_path")
+    texts = ("overview", "tagline", "status", "original_language", "poster_path")
     return {
         "tmdb_id": tmdb_id,
         "imdb_id": text_of(answer.get("imdb_id")) or text_of(external.get("imdb_id")),
@@ -68,14 +66,12 @@ def parse_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
         "companies": _studios(answer.get("production_companies")),
         "networks": _studios(answer.get("networks")),
         "countries": texts_of(answer.get("production_countries"), "iso_3166_1"),
-        "languages": texts_of(answer.get("spoken_languages"), "iso_639_1"),
         # Without votes, the average is 0 and means nothing.
         "vote_average": number_of(answer.get("vote_average")) if vote_count else None,
         "vote_count": vote_count,
         "popularity": number_of(answer.get("popularity")),
         "collection_id": positive_of(collection.get("id")),
         "collection_name": text_of(collection.get("name")),
-        "last_episode": _episode(answer.get("last_episode_to_air")),
         "next_episode": _episode(answer.get("next_episode_to_air")),
         "recommended_tmdb_ids": ids_of(recommendations.get("results")),
         "similar_tmdb_ids": ids_of(similar.get("results")),

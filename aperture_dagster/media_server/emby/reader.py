@@ -43,7 +43,7 @@ class EmbyReader(MediaServerReader):
 
     product = "Emby"
     title_fields = (
-        "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,ProductionYear,"
+        "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,Path,ProductionYear,"
         "PremiereDate,CommunityRating,CriticRating,OfficialRating,Status"
     )
     episode_fields = "Path,PremiereDate"

@@ -53,8 +53,7 @@ class JellyfinReader(MediaServerReader):
 
     product = "Jellyfin"
     title_fields = (
-        "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,MediaSourceCount,"
-        "CustomRating"
+        "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,Path,MediaSourceCount,CustomRating"
     )
     episode_fields = "Path,MediaSourceCount"
     log_query: ClassVar = {"HasUserId": "true"}

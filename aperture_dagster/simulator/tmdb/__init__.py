@@ -128,7 +128,7 @@ _MESSAGES = {
     43: "Couldn't connect to the backend server.",
     5: "Invalid parameters: Your request parameters are incorrect.",
 }
-_ABOUT_ONE = ("/movie/", "/tv/", "/collection/", "/find/")
+_ABOUT_ONE = ("/movie/", "/tv/", "/find/")
 _CODE_OF_STATUS = {401: 7, 404: 34, 429: 25, 500: 11, 502: 43, 503: 9, 504: 24}
 _FIRST_SEGMENTS = {
     "account", "authentication", "certification", "collection", "company", "configuration", "credit", "discover",
@@ -182,7 +182,6 @@ class TmdbService(StandIn):
             ("/movie/{tmdb_id}", self._details, details),
             ("/tv/{tmdb_id}", self._details, details),
             ("/find/{external_id}", self._find, ("external_source",)),
-            ("/collection/{tmdb_id}", self._collection, ("language",)),
         )
         super().__init__(state, [Operation("GET", path, handler, names) for path, handler, names in operations])
 
@@ -313,19 +312,6 @@ class TmdbService(StandIn):
             and (not title.adult or request.query.get("include_adult") == "true")
         ]
         return self._page_of(request, found, entry=payloads.found_by_name)
-
-    def _collection(self, request: Request, tmdb_id: str) -> Response:
-        parts = self._titles.collections.get(int(tmdb_id), []) if tmdb_id.isdecimal() else []
-        if not parts:
-            return error_response(404, 34)
-        stub = payloads.collection_stub(parts[0]) or {}
-        content = stub | {
-            "original_name": stub.get("name"),
-            "original_language": parts[0].language or "en",
-            "overview": "",
-            "parts": [payloads.collection_part(title) for title in parts],
-        }
-        return JSONResponse(content, headers=_CACHED)
 
     def _configuration(self, request: Request) -> Response:
         # The stand-in has its own image host, at the address of this request.

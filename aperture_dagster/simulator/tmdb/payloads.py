@@ -127,13 +127,7 @@ def _common(title: WorldTitle) -> dict[str, Any]:
     }
 
 
-def collection_part(title: WorldTitle) -> dict[str, Any]:
-    """Return a film as an entry of its collection, with the field names that series have elsewhere."""
-    item = list_item(title)
-    return item | {"name": item.pop("title"), "original_name": item.pop("original_title")}
-
-
-def collection_stub(title: WorldTitle) -> dict[str, Any] | None:
+def _collection_stub(title: WorldTitle) -> dict[str, Any] | None:
     """Return the short form of a film's collection, if it has one."""
     if title.collection is None:
         return None
@@ -145,7 +139,7 @@ def collection_stub(title: WorldTitle) -> dict[str, Any] | None:
 def movie(title: WorldTitle) -> dict[str, Any]:
     """Return details of a film. Unknown values: runtime 0, dates and texts ``""``, imdb_id null."""
     return _common(title) | {
-        "belongs_to_collection": collection_stub(title),
+        "belongs_to_collection": _collection_stub(title),
         "budget": 0,
         "imdb_id": title.imdb_id or None,
         "original_title": title.original_title or title.title,

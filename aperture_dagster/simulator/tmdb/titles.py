@@ -100,7 +100,6 @@ class TitleIndex:
         self.series: dict[int, WorldTitle] = {}
         self.by_imdb: dict[str, WorldTitle] = {}
         self.by_tvdb: dict[int, WorldTitle] = {}
-        self.collections: dict[int, list[WorldTitle]] = {}
         for title in titles:
             if title.tmdb_id is None:
                 continue
@@ -109,8 +108,6 @@ class TitleIndex:
                 self.by_imdb.setdefault(title.imdb_id, title)
             if title.tvdb_id is not None and title.media_type == "series":
                 self.by_tvdb.setdefault(title.tvdb_id, title)
-            if title.collection is not None:
-                self.collections.setdefault(title.collection[0], []).append(title)
         self._by_keyword: dict[str, dict[str, list[int]]] = {}
         self._popular: dict[str, list[WorldTitle]] = {}
 
