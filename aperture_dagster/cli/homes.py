@@ -179,6 +179,8 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None,
         lists.mkdir(parents=True, exist_ok=True)
         os.environ[PREFIX + "PUBLISH_ROOT"] = str(lists)
         os.environ[PREFIX + "PATH_MAP"] = json.dumps({str(lists): VOLUME})
+    # It would launch the runs of the demo elsewhere.
+    os.environ.pop("DAGSTER_HOME", None)
     settings = load_settings()
     use_dagster_home(settings, create=create)
     return settings

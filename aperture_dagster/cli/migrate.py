@@ -36,13 +36,19 @@ def migrate() -> None:
 
 
 def migrate_databases(settings: Settings) -> None:
-    """Open both databases, creating and migrating what is missing.
+    """Open both databases, creating and migrating what is missing, and mark the home as theirs.
 
     Raises:
+        FileError: the home cannot be written.
         DatabaseError: one of them cannot be reached or migrated, or its schema is of a newer version.
     """
     import dagster as dg
 
+    from aperture_dagster.instance.dead_runs import storage_with_locks
+    from aperture_dagster.instance.home_marker import mark_home
+
     with Database(settings).transaction(), dg.DagsterInstance.get() as instance:
         if upgrade_instance(instance):
             echo("Dagster's own database was migrated.")
+        if (storage := storage_with_locks(instance)) is not None:
+            mark_home(storage, settings)

@@ -18,7 +18,7 @@ from aperture_dagster.model.errors import OperatorError
 LOG_OF_PLAYS = "log-of-plays.json"
 HOME_ENTRIES = (
     "dagster", "logos", "models", "crowd", "postgres", "backups", "failures.log", LOG_OF_PLAYS, "demo", "demo-emby",
-    ".env", ".env.lock", "front-door",
+    ".env", ".env.lock", ".aperture-home", "front-door",
 )  # fmt: skip
 _SECRET = re.compile(rb"[A-Za-z0-9_-]{32,}")
 _LOG = logging.getLogger(__name__)

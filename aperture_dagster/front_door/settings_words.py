@@ -39,6 +39,7 @@ LABELS: Mapping[str, str] = {
     "home": marked("Folder for everything"),
     "database_url": marked("Other database"),
     "secret_key": marked("Key that encrypts tokens"),
+    "session_key": marked("Key that signs sessions"),
     "ui_host": marked("Address to listen on"),
     "ui_port": marked("Port"),
     "ui_allowed_hosts": marked("Further names of these pages"),
@@ -139,6 +140,7 @@ EFFECTS: Mapping[str, str] = {
         "Connections with Trakt and addresses for letters that were encrypted with the old key are lost; "
         "members enter them again."
     ),
+    "session_key": marked("Everybody has to sign in again, and rows on home screens need their new address."),
     "timezone": marked("All jobs then start by the clock of this time zone."),
     "schedules": marked("Jobs then start at these times."),
     "schedules_enabled": marked("This is for schedules that nobody has switched in Dagster's UI."),

@@ -8,6 +8,7 @@ import dagster as dg
 from aperture_dagster.instance.private import with_run
 from aperture_dagster.model.errors import MissingPrerequisite
 from aperture_dagster.partitions import PARTITION_TAGS, range_tags
+from aperture_dagster.settings import load_settings
 
 
 class _ForEverybody(dg.Executor):
@@ -33,10 +34,26 @@ class _ForEverybody(dg.Executor):
         """Execute the steps of a run.
 
         Raises:
-            MissingPrerequisite: the run is for all users, and there are none.
+            MissingPrerequisite: the run is for all users, and there are none; or it doesn't reach the home.
         """
+        _require_home(plan_context.dagster_run, plan_context.instance)
         run = _completed(plan_context.dagster_run, plan_context.job.get_definition(), plan_context.instance)
         yield from self._steps.execute(with_run(plan_context, run), execution_plan)
+
+
+def _require_home(run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+    # Not loaded with the definitions, which need no database.
+    from aperture_dagster.instance.dead_runs import storage_with_locks
+    from aperture_dagster.instance.home_marker import require_home
+
+    storage = storage_with_locks(instance)
+    if storage is None:
+        return
+    try:
+        require_home(storage, load_settings())
+    except MissingPrerequisite:
+        instance.add_run_tags(run.run_id, {"dagster/max_retries": "0"})
+        raise
 
 
 def _completed(run: dg.DagsterRun, job: dg.JobDefinition, instance: dg.DagsterInstance) -> dg.DagsterRun:

@@ -109,6 +109,11 @@ class HomeSettings(SettingsGroup):
     one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`, and keep it: with another key, users
     connect with Trakt and enter their addresses again.
     """
+    session_key: Secret = None
+    """Key from which the web server derives what it signs cookies with, and what is in the addresses of home rows, if
+    it has no lasting folder as its home; at least 32 characters, made like the one above. Default: secrets that are
+    made in the home. With another key, everybody signs in again.
+    """
 
 
 class UiSettings(SettingsGroup):
