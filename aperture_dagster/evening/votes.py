@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,12 +15,9 @@ from aperture_dagster.evening.company import Company, allowed_for
 from aperture_dagster.evening.together import Pick
 from aperture_dagster.members.digests import digest_of
 from aperture_dagster.members.visible_titles import VisibleTitle
-from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows
+from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows, read_value
 
 LIFE = timedelta(hours=6)
-KEPT = timedelta(days=1)
-CODE_BYTES = 12
-"""96 bits, which nobody guesses within hours."""
 MOST_PLACES = 20
 MOST_TITLES = 20
 
@@ -39,6 +35,17 @@ class Evening:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenEvening:
+    """An evening that a member is at, from which the code of its link can be made again."""
+
+    evening_id: int
+    host: str
+    host_name: str
+    digest: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How far a vote is: the first title that all like, those that most like, and what a voter has not judged yet."""
 
@@ -48,19 +55,29 @@ class Standing:
 
 
 def open_evening(
-    connection: Connection, host: User, company: Company, works: Sequence[int], places: int, *, now: datetime
+    connection: Connection,
+    host: User,
+    company: Company,
+    works: Sequence[int],
+    places: int,
+    *,
+    now: datetime,
+    code_of: Callable[[int, datetime], str],
 ) -> str:
-    """Open an evening, and return the code of its link; another one of the same host ends."""
-    code = secrets.token_urlsafe(CODE_BYTES)
-    statement = "DELETE FROM evenings WHERE user_id = :user OR ends_at < :long_ago"
-    execute(connection, statement, user=host.user_id, long_ago=now - KEPT)
+    """Open an evening, and return the code of its link; another one of the same host ends.
+
+    ``code_of`` makes the code from the id of the evening and the moment at which it was opened.
+    """
+    execute(connection, "DELETE FROM evenings WHERE user_id = :user", user=host.user_id)
+    evening = read_value(connection, "SELECT nextval(pg_get_serial_sequence('evenings', 'evening_id'))")
+    code = code_of(evening, now)
     statement = """
-        INSERT INTO evenings (user_id, digest, guest_age, works, places, created_at, ends_at)
-        VALUES (:user, :digest, :guest, :works, :places, :now, :ends) RETURNING evening_id"""
-    evening = execute(
-        connection, statement, user=host.user_id, digest=digest_of(code), guest=company.guest_age, works=list(works),
-        places=max(1, min(places, MOST_PLACES)), now=now, ends=now + LIFE,
-    ).scalar_one()  # fmt: skip
+        INSERT INTO evenings (evening_id, user_id, digest, guest_age, works, places, created_at, ends_at)
+        VALUES (:evening, :user, :digest, :guest, :works, :places, :now, :ends)"""
+    execute(
+        connection, statement, evening=evening, user=host.user_id, digest=digest_of(code), guest=company.guest_age,
+        works=list(works), places=max(1, min(places, MOST_PLACES)), now=now, ends=now + LIFE,
+    )  # fmt: skip
     statement = "INSERT INTO evening_people (evening_id, user_id) VALUES (:evening, :user)"
     for user in company.people:
         execute(connection, statement, evening=evening, user=user.user_id)
@@ -85,6 +102,24 @@ def find_evening(connection: Connection, code: str, *, now: datetime) -> Evening
         return None
     company = Company(people, row["guest_age"])
     return Evening(row["evening_id"], row["user_id"], company, row["works"], row["places"], row["joined"])
+
+
+def open_evenings(connection: Connection, user_id: str, *, now: datetime) -> list[OpenEvening]:
+    """Return the evenings that a member opened or was counted in for, their own first."""
+    statement = """
+        SELECT e.evening_id, e.user_id AS host, u.name AS host_name, e.digest, e.created_at
+        FROM evenings e JOIN evening_people p USING (evening_id) JOIN users u ON u.user_id = e.user_id
+        WHERE p.user_id = :user AND created_at <= :soon AND ends_at > :now AND u.removed_at IS NULL
+        AND NOT u.is_disabled ORDER BY e.user_id <> :user, e.created_at DESC, e.evening_id"""
+    rows = read_rows(connection, statement, user=user_id, now=now, soon=now + timedelta(hours=1))
+    return [OpenEvening(**row) for row in rows]
+
+
+def end_evening(connection: Connection, code: str, host: str) -> None:
+    """End the evening of a code, with its votes, if this member opened it."""
+    execute(
+        connection, "DELETE FROM evenings WHERE (digest, user_id) = (:digest, :host)", digest=digest_of(code), host=host
+    )
 
 
 def titles_of(connection: Connection, evening: Evening) -> dict[int, VisibleTitle]:

@@ -5,9 +5,10 @@ The link shows the titles of its evening, and nothing else. It is no secret of a
 
 from __future__ import annotations
 
-import functools
 import secrets
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
 
 import segno
 from sqlalchemy import Connection
@@ -20,16 +21,19 @@ from aperture_dagster.evening.votes import (
     LIFE,
     MOST_TITLES,
     Evening,
+    end_evening,
     find_evening,
     has_joined,
     join,
     open_evening,
+    open_evenings,
     standing,
     titles_of,
     vote,
 )
 from aperture_dagster.front_door.house import TOO_OFTEN, TOO_OLD, House, Visit
 from aperture_dagster.front_door.pictures import show_item
+from aperture_dagster.members.digests import digest_of
 from aperture_dagster.settings.types import is_loopback
 from aperture_dagster.texts import marked
 
@@ -52,7 +56,8 @@ def routes(house: House) -> Sequence[BaseRoute]:
         house.page("/evening/{code}", show),
         house.form("/evening/{code}/join", take_part),
         house.form("/evening/{code}/vote", say),
-        Route("/evening/{code}/pictures/{item}", functools.partial(show_item, house, "poster", may_see=_may_see)),
+        house.members_form("/evening/{code}/end", end),
+        Route("/evening/{code}/pictures/{item}", partial(show_item, house, "poster", may_see=_may_see)),
     ]
 
 
@@ -69,8 +74,35 @@ def begin(visit: Visit) -> Response:
             raise HTTPException(404, NOTHING)
         places = visit.number("places") or len(company.people)
         works = [pick.work_id for pick in found[:MOST_TITLES]]
-        code = open_evening(connection, visit.member, company, works, places, now=now)
+        code = open_evening(
+            connection, visit.member, company, works, places, now=now, code_of=partial(code_of, visit.house)
+        )
     return visit.back(f"{visit.house.prefix}/evening/{code}")
+
+
+def code_of(house: House, evening_id: int, created_at: datetime) -> str:
+    """Return the code in the link of an evening. It is not stored, so that nobody finds it in a backup."""
+    return house.gate.sessions.code("evening", evening_id, created_at.astimezone(UTC).isoformat())
+
+
+def ways_back(house: House, connection: Connection, user_id: str) -> list[tuple[str, str | None]]:
+    """Return the paths of the open evenings that a member is at, with the name of who opened it; None: they did.
+
+    An evening whose link was made with an earlier key of this installation is left out.
+    """
+    found: list[tuple[str, str | None]] = []
+    for evening in open_evenings(connection, user_id, now=house.clock.now()):
+        code = code_of(house, evening.evening_id, evening.created_at)
+        if digest_of(code) == evening.digest:
+            found.append((f"/evening/{code}", None if evening.host == user_id else evening.host_name))
+    return found
+
+
+def end(visit: Visit) -> Response:
+    """End an evening that a member opened; what has ended already stays so."""
+    with visit.house.written.transaction() as connection:
+        end_evening(connection, visit.request.path_params["code"], visit.member.user_id)
+    return visit.back(f"{visit.house.prefix}/together")
 
 
 def show(visit: Visit) -> Response:
@@ -87,8 +119,7 @@ def show(visit: Visit) -> Response:
     # Whoever opened it can say for those who are there that they watched it.
     is_host = visit.visitor is not None and visit.visitor.user_id == evening.host
     keys = " ".join(user.partition_key for user in evening.company.people[1:])
-    refresh = {} if winner else {"refresh": str(VOTING_REFRESH if left else WAITING_REFRESH)}
-    answer = visit.render(
+    return visit.render(
         "evening.html",
         heading=_("What shall we watch?"),
         code=code,
@@ -108,10 +139,10 @@ def show(visit: Visit) -> Response:
         form=house.gate.sessions.sign(FORM, voter if votes else code),
         csrf=house.gate.csrf(visit.request) if is_host else "",
         keys=keys,
+        is_member=visit.visitor is not None,
+        refresh=0 if winner else VOTING_REFRESH if left else WAITING_REFRESH,
         **values,
     )
-    answer.headers.update(refresh)
-    return answer
 
 
 def take_part(visit: Visit) -> Response:

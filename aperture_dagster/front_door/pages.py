@@ -19,6 +19,7 @@ from aperture_dagster.evening.company import together
 from aperture_dagster.evening.tonight import tonight
 from aperture_dagster.front_door import pictures, sign_in
 from aperture_dagster.front_door.choices import offer_to
+from aperture_dagster.front_door.evenings import ways_back
 from aperture_dagster.front_door.first_lists import REFRESH_SECONDS, read_first_lists
 from aperture_dagster.front_door.gate import Visitor
 from aperture_dagster.front_door.house import LARGEST_ID, NO_MEMBER, House, Visit, safe_path
@@ -57,6 +58,8 @@ ASKING: Mapping[str, tuple[Callable[..., Page], Collection[str]]] = {
     "/together": (together, company.NAMES),
 }
 """Paths of lists that are made for what the address asks, each with the parameters that count."""
+WITH_EVENINGS = ("/", "/together")
+"""Paths of lists on which members find the way back to an open evening."""
 MOST_ASKED = 30
 KeptPages = dict[Hashable, tuple[str, str]]
 """Pages as text, each with the state in which it was made."""
@@ -137,6 +140,9 @@ def show(
         offer = offer_to(connection, viewer, visit.settings) if here == "/taste" else None
         joins = choices_of(connection, viewer.user_id).together if here == "/taste" else False
         trouble = house.watch.trouble(connection)
+        evenings = (
+            ways_back(house, connection, viewer.user_id) if own == viewer.user_id and here in WITH_EVENINGS else []
+        )
         waiting = (
             read_first_lists(connection)
             if not page.shelves and here in (*LISTS, "/tonight") and not asked_for
@@ -175,12 +181,14 @@ def show(
         ages=wishes.AGES,
         guest_ages=company.GUEST_AGES,
         joins=joins,
+        evenings=evenings,
         title_query=urlencode({**chosen, "from": house.prefix + here + kept_query if is_list else back}),
     )
     # The newest pages come last. Other threads change this meanwhile. A page with a notice is not kept, so that the
-    # next visit looks again whether what it says is still true; nor is one that waits for the first lists.
+    # next visit looks again whether what it says is still true; nor is one that waits for the first lists, or leads to
+    # an evening, which ends by the clock.
     kept.pop(key, None)
-    if not trouble and waiting is None:
+    if not trouble and waiting is None and not evenings:
         kept[key] = (state, text)
     for oldest in list(kept)[:-KEPT_PAGES]:
         kept.pop(oldest, None)

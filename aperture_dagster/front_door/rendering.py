@@ -19,6 +19,7 @@ STATIC = {
     "aperture.css": "text/css; charset=utf-8",
     "aperture.js": "text/javascript; charset=utf-8",
     "aperture.svg": "image/svg+xml",
+    "evening.js": "text/javascript; charset=utf-8",
     "icon-180.png": "image/png",
     "icon-192.png": "image/png",
     "icon-512.png": "image/png",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -35,6 +36,7 @@ COOKIE, QUICK_COOKIE, DEVICE_COOKIE = "aperture_session", "aperture_quick_connec
 SESSION_SECONDS = int(LIFE.total_seconds())
 QUICK_SECONDS = 600
 DEVICE_SECONDS = 365 * 86_400
+CODE_BYTES = 12
 MOST_NAMES = 8
 """Names that a device remembers: a household's tablet has several."""
 BROWSERS = {
@@ -129,6 +131,11 @@ class Sessions:
         device, known = self.signed(DEVICE_COOKIE, cookie, DEVICE_SECONDS) or (secrets.token_urlsafe(9), [])
         digests = dict.fromkeys([*(digest_of(account_of(name)) for name in names), *known])
         return self.sign(DEVICE_COOKIE, device, list(digests)[:MOST_NAMES])
+
+    def code(self, *what: Any) -> str:
+        """Return a code of 96 bits that only this installation can make, and make again, from the same values."""
+        digest = hmac.new(self._key().encode(), f"code {what}".encode(), hashlib.sha256).digest()
+        return base64.urlsafe_b64encode(digest[:CODE_BYTES]).decode()
 
     def sign(self, name: str, *values: Any) -> str:
         """Return the content of a cookie, which is signed but not encrypted."""

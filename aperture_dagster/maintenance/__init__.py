@@ -163,6 +163,12 @@ def forget_sessions(connection: Connection, *, before: datetime) -> Freed:
     return delete_in_batches(connection, "sessions", tables=("sessions",), expired=expired, key="ctid", before=before)
 
 
+def forget_evenings(connection: Connection, *, now: datetime) -> Freed:
+    """Delete evenings that have ended, with their votes."""
+    expired = "SELECT ctid FROM evenings WHERE ends_at <= :now"
+    return delete_in_batches(connection, "evenings", tables=("evenings",), expired=expired, key="ctid", now=now)
+
+
 def forget_past_picks(connection: Connection, *, before: datetime) -> Freed:
     """Delete the record of titles that left the lists before ``before``."""
     expired = "SELECT ctid FROM past_picks WHERE left_at < :before"
@@ -200,6 +206,7 @@ def tidy_database(database: Database, now: datetime) -> list[Freed]:
         freed.append(forget_old_models(connection, before=now - KEEP_UNUSED))
         freed.append(forget_quota(connection, before=now - KEEP_QUOTA))
         freed.append(forget_sessions(connection, before=now - LIFE))
+        freed.append(forget_evenings(connection, now=now))
         freed.append(forget_past_picks(connection, before=now - KEEP_PAST_PICKS))
         freed.append(forget_old_tmdb(connection, before=now - KEEP_TMDB))
         vacuum(connection, freed)

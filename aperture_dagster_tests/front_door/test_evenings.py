@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from aperture_dagster.evening.votes import LIFE
 from aperture_dagster.front_door.throttle import RATES
+from aperture_dagster.maintenance import forget_evenings
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.browsing import browser_of, members_app, token
 from aperture_dagster_tests.front_door.home import Home
@@ -84,7 +86,7 @@ def test_the_first_title_that_all_like_is_shown_to_all(evening: Evening):
     say(second, path, "yes")
     for page in (first.get(path), second.get(path), evening.phone().get(path), evening.anna.get(path)):
         assert asked(page.text) == "Film 11" and "All of you like this" in page.text
-        assert "refresh" not in page.headers
+        assert "http-equiv" not in page.text and "evening.js" not in page.text, "there is nothing to wait for"
     # Who opened it says for those who are there that they watched it; the link alone cannot.
     assert "We watched this" in evening.anna.get(path).text and "We watched this" not in first.get(path).text
 
@@ -152,6 +154,52 @@ def test_it_ends_after_hours_and_when_another_one_is_opened(evening: Evening):
     evening.now = NOW
     other = evening.open()
     assert other != path and phone.get(path).status_code == 410 and phone.get(other).status_code == 200
+
+
+def test_those_who_are_there_find_the_way_back_on_their_pages_and_nobody_else(evening: Evening, settings: Settings):
+    ben = browser_of(evening.pages, settings, "Ben")
+    assert f'href="{evening.path}"' in evening.anna.get("/together").text
+    for path in ("/", "/together"):
+        page = ben.get(path).text
+        assert f'href="{evening.path}"' in page and "Anna counts you in" in page and "End the evening" not in page
+    assert f'href="{evening.path}"' not in ben.get("/taste").text
+    # Whoever is not counted in sees nothing of it, and it ends by the clock on a page that was there before.
+    evening.open(**{"with": ""})
+    assert "counts you in" not in ben.get("/").text and "Your evening is open" in evening.anna.get("/").text
+    evening.now = NOW + timedelta(hours=7)
+    assert "Your evening is open" not in evening.anna.get("/").text
+
+
+def test_who_opened_it_ends_it_and_nobody_else_can(evening: Evening, settings: Settings):
+    phone, ben = evening.voter(), browser_of(evening.pages, settings, "Ben")
+    say(phone, evening.path, "yes")
+    assert "End the evening" in evening.anna.get(evening.path).text
+    assert "End the evening" not in ben.get(evening.path).text + phone.get(evening.path).text
+    assert ben.post(f"{evening.path}/end", data={"csrf": token(ben)}).status_code == 303
+    assert phone.post(f"{evening.path}/end", data={"csrf": evening.form}).status_code == 403
+    assert evening.anna.post(f"{evening.path}/end", data={"csrf": "x"}).status_code == 403
+    assert phone.get(evening.path).status_code == 200
+    for _ in range(2):
+        answer = evening.anna.post(f"{evening.path}/end", data={"csrf": token(evening.anna)})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/together")
+    assert phone.get(evening.path).status_code == 410 and "Your evening" not in evening.anna.get("/together").text
+    for table in ("evenings", "evening_people", "evening_voters", "evening_votes"):
+        assert evening.home.shelf.value(f"SELECT count(*) FROM {table}") == 0, table
+
+
+def test_housekeeping_deletes_evenings_that_have_ended(evening: Evening):
+    say(evening.voter(), evening.path, "yes")
+    votes = "SELECT count(*) FROM evening_votes"
+    for now, left in ((NOW + LIFE - timedelta(minutes=1), 1), (NOW + LIFE, 0)):
+        with evening.home.shelf.open() as connection:
+            assert forget_evenings(connection, now=now).rows == 1 - left
+        assert evening.home.shelf.value(votes) == evening.home.shelf.value("SELECT count(*) FROM evenings") == left
+
+
+def test_without_a_script_the_page_is_loaded_again(evening: Evening):
+    page = evening.voter().get(evening.path).text
+    assert re.search(r'<noscript><meta http-equiv="refresh" content="\d+"></noscript>', page)
+    assert page.count("http-equiv") == 1, "with a script, nothing is loaded again under a finger"
 
 
 def test_only_members_open_one_and_only_for_those_who_join(evening: Evening):

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.ui, needs_chromium]
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
+HIGHEST_HEADER = 120
 AXE_SCRIPT = Axe().axe_script
 AXE = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
 CONTRAST = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
@@ -38,6 +39,12 @@ FOCUS_BEFORE = """one => {
 }"""
 FOCUS_IS_VISIBLE = """one => [getComputedStyle(one), getComputedStyle(one, "::after")].some(
   style => style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2)"""
+
+
+IS_IN_SIGHT = """one => {
+  const [tab, row] = [one, one.parentElement].map(each => each.getBoundingClientRect());
+  return row.left <= tab.left && tab.right <= row.right;
+}"""
 
 
 @dataclass
@@ -107,8 +114,10 @@ class Visit:
         self.checked.add(page)
 
     def fits(self) -> None:
-        """Find nothing on the page that is wider than the screen."""
+        """Find nothing on the page that is wider than the screen, and a header that leaves the screen to the titles."""
         assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{self.page.url} is too wide"
+        height = self.page.evaluate("document.querySelector('header')?.getBoundingClientRect().height ?? 0")
+        assert height <= HIGHEST_HEADER, f"the header of {self.page.url} is {height} pixels high"
 
     def titles(self) -> list[str]:
         """Return what is on the page."""
@@ -285,15 +294,19 @@ def look_at_the_pages_of_others(visit: Visit) -> None:
     visit.type("Name", "Anna")
     visit.type("Password", PASSWORD)
     visit.press("button", "Sign in")
-    others = visit.page.locator("summary")
-    visit.reach(others)
+    menu = visit.page.locator(".account summary")
+    visit.reach(menu)
     visit.page.keyboard.press("Enter")
     visit.check()
+    for name in ("Jobs", "Settings", "Operate"):
+        assert visit.page.get_by_role("link", name=name, exact=True).is_visible()
     visit.press("link", "Ben")
     assert visit.titles() == ["Heat 2000", "Alien & <Co> 2000"]
     assert visit.page.get_by_role("button", name="Not for me: Heat", include_hidden=True).count() == 0
     visit.press("link", "Shows you watch")
-    assert "Ben" in visit.page.locator("summary").inner_text()
+    assert "Ben" in visit.page.locator(".account summary").inner_text()
+    tab = visit.page.get_by_role("link", name="Shows you watch", exact=True)
+    assert tab.evaluate(IS_IN_SIGHT), "the tab of this page is not to be seen"
 
 
 def read_in_german(visit: Visit) -> None:
