@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,13 @@ from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from aperture_dagster.cli.homes import point_at
-from aperture_dagster.cli.stand_ins import StandIns
+from aperture_dagster.cli.stand_ins import StandIns, usual_port
 from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.postgres.embedded import release_embedded_server
+from aperture_dagster.simulator.settings import JELLYFIN_PATH
 
 IMAGES = Path(__file__).resolve().parent / "images"
 PROJECT = IMAGES.parents[1]
@@ -184,6 +186,19 @@ MEMBER_PICTURES = (
     MemberPicture("members-taste", "/taste", "Show it again"),
 )
 """In this order."""
+
+
+@dataclass(frozen=True)
+class ClientPicture:
+    """A row that a client of the media server draws, by the file and what the client asks for."""
+
+    name: str
+    query: dict[str, str]
+
+
+CLIENT_PICTURES = (ClientPicture("client-row", {"type": "Movie", "limit": "7"}),)
+CLIENT_PAGE = IMAGES.with_name("client_row.html")
+"""The page of such a client."""
 
 
 # The UI on the demo
@@ -374,6 +389,68 @@ def take_members(browser: Browser, address: str) -> Iterator[tuple[str, Image.Im
         yield picture.name, side_by_side([window.crop((0, 0, window.width, bottom)) for window in windows])
 
 
+@contextlib.contextmanager
+def serving_client() -> Iterator[str]:
+    """Serve the page of a client from an origin of its own, and yield its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_page = self.path == "/"
+            body = CLIENT_PAGE.read_bytes() if is_page else b""
+            self.send_response(200 if is_page else 404)
+            self.send_header("content-type", "text/html; charset=utf-8")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        # Not by the name of our own pages.
+        yield f"http://localhost:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def member_token(media_server: str) -> str:
+    """Sign in on the media server as a client does, and return the token."""
+    client = 'MediaBrowser Client="Web", Device="Chromium", DeviceId="pictures", Version="1"'
+    answer = httpx.post(
+        f"{media_server}/Users/AuthenticateByName",
+        json={"Username": MEMBER, "Pw": PASSWORD},
+        headers={"authorization": client},
+        trust_env=False,
+    )
+    return answer.raise_for_status().json()["AccessToken"]
+
+
+def draw_row(page: Page, client: str, address: str, media_server: str, query: dict[str, str]) -> int:
+    """Let the page of a client draw a row of a member; return how many titles it has.
+
+    Raises:
+        playwright.sync_api.Error: the browser lets the page read no answer, or it is an error.
+    """
+    page.goto(client)
+    given = [address, media_server, member_token(media_server), query]
+    count = page.evaluate("given => draw(...given)", given)
+    page.evaluate(LOAD_IMAGES)
+    return count
+
+
+def take_row(page: Page, client: str, address: str, media_server: str, picture: ClientPicture) -> Image.Image:
+    """Let a client draw a row, and return the part of its page that shows it."""
+    draw_row(page, client, address, media_server, picture.query)
+    window = Image.open(io.BytesIO(settled(page)))
+    bottom = int(page.evaluate("document.querySelector('section').getBoundingClientRect().bottom")) + GAP
+    return window.crop((0, 0, window.width, min(bottom, window.height)))
+
+
 def side_by_side(windows: Sequence[Image.Image]) -> Image.Image:
     """Return one picture of windows of the same height, with a frame."""
     width = GAP + sum(window.width + GAP for window in windows)
@@ -412,10 +489,16 @@ def main() -> None:
         with serving_members(home) as address:
             for name, image in take_members(browser, address):
                 keep(name, image)
+        # Of stand-ins that run, it is another one.
+        media_server = f"http://127.0.0.1:{usual_port(home)}{JELLYFIN_PATH}"
         with running_ui(home) as address:
             page = open_page(browser, address)
             for picture in PICTURES:
                 keep(picture.name, take(page, picture))
+            with serving_client() as client:
+                for row in CLIENT_PICTURES:
+                    screen = open_page(browser, client, viewport={"width": WIDTH, "height": HEIGHT // 2})
+                    keep(row.name, take_row(screen, client, address, media_server, row))
 
 
 def keep(name: str, image: Image.Image) -> None:

@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from aperture_dagster.cli.stand_ins import usual_port
+from aperture_dagster.simulator.settings import JELLYFIN_PATH
 from aperture_dagster_tests.conftest import PROJECT, load_script
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
 from aperture_dagster_tests.webserver import free_port
@@ -115,6 +116,16 @@ def test_the_asset_graph_shows_the_groups_and_the_assets_of_an_expanded_one(page
     groups = ("media_server", "enrichment", "publishing", "popularity")
     for name in (*groups, "embeddings", "taste_profiles", "recommendations"):
         page.locator("foreignObject", has_text=name).first.wait_for(timeout=20_000)
+
+
+def test_a_client_of_the_media_server_draws_a_row_with_its_posters(ui: str, stand_ins_port: int) -> None:
+    """The page of a client is of another origin; posters come from the media server, by the ids of our answer."""
+    media_server = f"http://127.0.0.1:{stand_ins_port}{JELLYFIN_PATH}"
+    with screenshots.serving_client() as client, open_page(client) as page:
+        drawn = screenshots.draw_row(page, client, ui, media_server, {"type": "Movie", "limit": "7"})
+        widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
+        assert drawn == len(widths) == 7 and min(widths) > 0
+        assert "Because of" in page.inner_text("section") and "100%" in page.inner_text("section")
 
 
 # Width of a table beyond the part of the page in which it is shown.

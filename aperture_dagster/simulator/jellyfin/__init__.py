@@ -207,6 +207,13 @@ class JellyfinService(MediaServer):
             Operation("GET", "/Items/{item_id}", items.single, (*_USER, "fields")),
             Operation("GET", "/Items/{item_id}/Images", items.image_infos),
             Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
+            Operation(
+                "GET",
+                "/Items/{item_id}/Images/{image_type}/{image_index}",
+                studios.image_at,
+                (*_PICTURE, "width", "height"),
+                public=True,
+            ),
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
             Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),
             Operation("GET", "/Videos/{item_id}/AdditionalParts", items.parts, _USER),

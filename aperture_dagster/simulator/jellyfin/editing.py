@@ -227,6 +227,12 @@ class StudioEndpoints:
             response = self._default_image(request, item_id, image_type)
         return self._converted(request, response)
 
+    def image_at(self, request: Request, item_id: str, image_type: str, image_index: str) -> Response:
+        """``GET /Items/{item_id}/Images/{image_type}/{image_index}``: there is one of each type. Raises Unmodelled."""
+        if image_index != "0":
+            raise Unmodelled(f"GET {request.path}")
+        return self.image(request, item_id, image_type)
+
     @staticmethod
     def _converted(request: Request, response: Response) -> Response:
         """Return a picture in the ``format`` that a client asks for. The size stays. Raises Unmodelled."""
