@@ -8,7 +8,7 @@ from __future__ import annotations
 from aperture_dagster.search.words import listed
 
 
-def _entries(text: str) -> dict[str, str]:
+def entries(text: str) -> dict[str, str]:
     """Return the entries of lines such as ``meaning: word, other word``, by word."""
     found: dict[str, str] = {}
     for line in text.strip().splitlines():
@@ -17,7 +17,7 @@ def _entries(text: str) -> dict[str, str]:
     return found
 
 
-GENRES = _entries("""
+GENRES = entries("""
     comedy: comedy, comedies, komodie, komodien, lustspiel, sitcom, sitcoms
     horror: horror, horrorfilm, horrorfilme, gruselfilm, gruselfilme, slasher, slashers
     science fiction: science fiction, sci fi, scifi, sf, science fiction film, zukunftsfilm
@@ -78,7 +78,7 @@ NATIONS = {
     "austrian": ("de", "AT", "Austria"), "irish": ("en", "IE", "Ireland"), "hungarian": ("hu", "HU", "Hungary"),
 }  # fmt: skip
 """By adjective: languages, country and its name."""
-NATION_WORDS = _entries("""
+NATION_WORDS = entries("""
     french: french, franzosischer, franzosische, franzosisches, franzosischen, franzosisch, frankreich, france
     german: german, deutscher, deutsche, deutsches, deutschen, deutsch, deutschland, germany
     italian: italian, italienischer, italienische, italienisches, italienisch, italien, italy
@@ -143,7 +143,7 @@ MOODS: dict[str, tuple[dict[str, float], str]] = {
     "love story": ({"romance": 0.4}, "love"),
 }  # fmt: skip
 """What a mood says of genres, from -1 to 1, and words that plots of that mood have."""
-MOOD_WORDS = _entries(
+MOOD_WORDS = entries(
     """
     feel good: feel good, feelgood, feel good film, heartwarming, uplifting, wohlfuhlfilm, wohlfuhlfilme, herzerwarmend,
      herzerwarmender, cozy, cosy, cheerful, heiter, heiterer
@@ -233,159 +233,4 @@ DECADES = {
 }  # fmt: skip
 NUMBERS = {
     "one": 1, "two": 2, "three": 3, "an": 1, "eine": 1, "einer": 1, "zwei": 2, "drei": 3, "half": 0.5, "ninety": 90,
-}  # fmt: skip
-
-GERMAN = {
-    word: meaning for word, meaning in _entries("""
-    war: krieg, kriege, kriegs
-    second world war: weltkrieg
-    cold war: kalten krieg, kalter krieg, kalte krieg
-    submarine crew: u boot, u boote, unterseeboot
-    submarine: uboot
-    ship sea: schiff, schiffe
-    pirate: pirat, piraten
-    space: weltraum, weltall, all, raumfahrt
-    spaceship: raumschiff, raumschiffe
-    astronaut: astronaut, astronauten, astronautin
-    alien: ausserirdische, ausserirdischer, ausserirdischen
-    robot: roboter
-    artificial intelligence: kunstliche intelligenz, ki
-    future: zukunft
-    end of the world apocalypse: weltuntergang, apokalypse
-    time loop: zeitschleife
-    time travel: zeitreise, zeitreisen
-    memory: erinnerung, erinnerungen, gedachtnis
-    memory loss amnesia: gedachtnisverlust
-    dream: traum, traume
-    love: liebe, verliebt, liebespaar
-    wedding: hochzeit
-    marriage: ehe
-    divorce: scheidung
-    friendship: freundschaft, freunde, freundinnen
-    family: familie
-    father: vater
-    mother: mutter
-    son: sohn
-    daughter: tochter
-    brother: bruder
-    sister: schwester, schwestern
-    child: kind, kinder
-    boy: junge
-    girl: madchen
-    woman: frau, frauen
-    man: mann, manner
-    school: schule
-    teacher: lehrer, lehrerin
-    pupil student: schuler, student, studenten
-    university: universitat
-    chess: schach
-    prodigy: wunderkind, genie
-    mathematics: mathematik, mathematiker
-    scientist: wissenschaftler, forscher
-    murder: mord, morde
-    murderer killer: morder, mordern, killer
-    serial killer: serienmorder
-    detective: detektiv, kommissar, ermittler
-    police: polizei, polizist
-    bank robbery: bankraub, bankuberfall
-    heist: raub, uberfall
-    prison: gefangnis, knast
-    prison escape: gefangnisausbruch, ausbruch
-    escape: flucht
-    court trial: gericht, prozess
-    lawyer: anwalt, anwaltin
-    journalist: journalist, journalisten, reporter
-    spy: spion, spione, spionage, agent, agenten
-    mafia: mafia
-    drug: drogen
-    revenge: rache
-    kidnapping: entfuhrung
-    ghost: geist, geister
-    haunted house: spukhaus
-    vampire: vampir, vampire
-    zombie: zombie, zombies
-    werewolf: werwolf
-    witch: hexe, hexen
-    wizard magic: zauberer, magie
-    dragon: drache, drachen
-    king: konig
-    queen: konigin
-    knight: ritter
-    castle: schloss, burg
-    country house: landhaus
-    village: dorf
-    city: stadt
-    island: insel
-    sea ocean: meer, ozean
-    shark: hai, haie
-    mountain climbing: bergsteiger, bergsteigen
-    mountain: berg, berge
-    desert: wuste
-    jungle: dschungel
-    forest: wald
-    snow: schnee
-    winter: winter
-    summer: sommer
-    christmas: weihnachten, weihnachtsfilm
-    journey: reise
-    road trip: roadtrip, roadmovie
-    train: zug, eisenbahn
-    airplane: flugzeug
-    car race: autorennen, rennfahrer
-    car: auto
-    dog: hund, hunde
-    cat: katze
-    horse: pferd, pferde
-    animal: tier, tiere
-    dinosaur: dinosaurier
-    toy: spielzeug
-    chef cooking: koch, kochin, kochen
-    restaurant: restaurant
-    food: essen
-    music: musik
-    musician: musiker
-    band: band
-    singer: sanger, sangerin
-    pianist: pianist, klavier
-    dance: tanz, tanzen, tanzerin
-    ballet: ballett
-    painter: maler, malerin
-    writer: schriftsteller, autor
-    actor: schauspieler
-    boxing: boxer, boxen
-    football soccer: fussball
-    baseball: baseball
-    sport: sport
-    doctor: arzt, arztin
-    hospital: krankenhaus
-    illness: krankheit, krank
-    death: tod, sterben
-    suicide: selbstmord
-    old age: alter mann, alte frau
-    loneliness: einsamkeit, einsam
-    stock market: borse
-    money: geld
-    president: prasident
-    politics: politik
-    nazi: nazis, nationalsozialismus
-    jewish holocaust: judisch, holocaust
-    east germany: ddr, ostdeutschland
-    terrorism: terror, terroristen
-    hacker computer: hacker, computer
-    hotel: hotel
-    treasure: schatz
-    superhero: superheld, superhelden
-    soldier: soldat, soldaten
-    samurai: samurai
-    cowboy: cowboy
-    earthquake disaster: katastrophe, erdbeben
-    true story: wahre geschichte
-    party: party
-    teenager: jugendliche, teenager
-    growing up: erwachsenwerden
-    small town: kleinstadt
-    secret: geheimnis
-    survival: uberleben
-    shipwreck: schiffbruch
-    """).items()
 }  # fmt: skip

@@ -6,10 +6,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from aperture_dagster.search import lexicon
+from aperture_dagster.search import german, lexicon
 from aperture_dagster.search.words import MOST_WORDS, STOP_WORDS, words_of
 
 LONGEST_PHRASE = 4
+COMPOUND = 9
+"""Letters from which on a word is taken apart in any question: no English word consists of German ones then."""
+KNOWN = frozenset().union(lexicon.GENRES, lexicon.MOOD_WORDS, lexicon.NATION_WORDS, lexicon.OLD, lexicon.NEW)
+"""Words of kinds."""
 OF_MOODS = 0.6
 """What a word counts that only a mood brought in."""
 UNWANTED = -0.7
@@ -32,6 +36,7 @@ class Question:
 
     Attributes:
         words: what titles should be about, with weights.
+        untranslated: the words of the question that were translated, for plots in their language.
         genres: what they should be, from -1 (not at all) to 1, by the names of the lexicon.
         required: genres, nations that they have to be of, as far as that is known.
         nations: where they should be from, by the adjective.
@@ -45,6 +50,7 @@ class Question:
     """
 
     words: dict[str, float] = field(default_factory=dict)
+    untranslated: dict[str, float] = field(default_factory=dict)
     genres: dict[str, float] = field(default_factory=dict)
     required: set[str] = field(default_factory=set)
     nations: list[str] = field(default_factory=list)
@@ -88,7 +94,7 @@ def parse(text: str, find_title: FindTitle, find_person: FindPerson) -> Question
     asked = words_of(text)[:MOST_WORDS]
     found = Question()
     reader = _Reader(asked, found, find_title, find_person)
-    while reader.at < len(asked):
+    while reader.at < len(reader.asked):
         reader.step()
     return found
 
@@ -96,8 +102,10 @@ def parse(text: str, find_title: FindTitle, find_person: FindPerson) -> Question
 class _Reader:
     """Reads a question from its beginning, the longest phrase that means something at a time."""
 
-    def __init__(self, asked: Sequence[str], found: Question, find_title: FindTitle, find_person: FindPerson) -> None:
-        self.asked, self.found, self.at = asked, found, 0
+    def __init__(self, asked: list[str], found: Question, find_title: FindTitle, find_person: FindPerson) -> None:
+        self._is_german = german.is_german(asked)
+        self.asked = german.prepared(asked, KNOWN) if self._is_german else asked
+        self.found, self.at = found, 0
         self._find_title, self._find_person = find_title, find_person
 
     def step(self) -> None:
@@ -123,17 +131,23 @@ class _Reader:
         return "", 0
 
     def _word(self, word: str, weight: float) -> None:
-        for size in (2, 1):
-            phrase = self._phrase(size)
-            if phrase in lexicon.GERMAN and (size == 1 or word == self.asked[self.at]):
-                for english in lexicon.GERMAN[phrase].split():
-                    if english not in STOP_WORDS:
-                        self.found.words[english] = max(self.found.words.get(english, 0.0), weight)
-                if size == 2:
-                    self.at += 1
-                    return
-        if word not in STOP_WORDS and len(word) > 1:
-            self.found.words[word] = max(self.found.words.get(word, 0.0), weight)
+        words, own = self._translated(word), self.found.words
+        if words:
+            self.found.untranslated[word] = weight
+        for meant in words or (word,):
+            if meant not in STOP_WORDS and len(meant) > 1:
+                own[meant] = max(own.get(meant, 0.0), weight)
+
+    def _translated(self, word: str) -> Sequence[str]:
+        """Return what a word means in English, or the phrase that begins with it, which is then taken."""
+        for size in range(LONGEST_PHRASE, 1, -1):
+            phrase = self._phrase(size) if word == self.asked[self.at] else ""
+            if phrase in german.GERMAN:
+                self.at += size - 1
+                return german.translated(phrase)
+        if self._is_german or len(word) >= COMPOUND:
+            return german.translated(word)
+        return ()
 
     def _like(self) -> int:
         _, size = self._match(lexicon.LIKE)
@@ -142,7 +156,9 @@ class _Reader:
         if not size or self.found.like is not None or not follows_kind:
             return 0
         rest = self.asked[self.at + size :]
-        for length in range(len(rest), 0, -1):
+        # "but" and what follows it are no part of the name, unless a title is called so.
+        but = next((place for place, word in enumerate(rest) if word in lexicon.BUT), len(rest))
+        for length in (len(rest), *range(min(but, len(rest) - 1), 0, -1), *range(len(rest) - 1, but, -1)):
             row = self._find_title(" ".join(rest[:length]))
             if row is not None:
                 self.found.like = row
@@ -241,7 +257,7 @@ class _Reader:
         return 0
 
     def _means_something(self, word: str) -> bool:
-        kinds = (lexicon.GENRES, lexicon.NATION_WORDS, lexicon.MOOD_WORDS, lexicon.GERMAN, lexicon.OLD, lexicon.NEW)
+        kinds = (lexicon.GENRES, lexicon.NATION_WORDS, lexicon.MOOD_WORDS, german.GERMAN, lexicon.OLD, lexicon.NEW)
         return any(word in kind for kind in kinds)
 
     def _known(self) -> int:
@@ -277,8 +293,10 @@ class _Reader:
                 self.found.genres[name] = max(self.found.genres.get(name, value), value)
             for word in words.split():
                 self.found.words.setdefault(word, OF_MOODS)
-            # Plots and keywords have some of these words themselves.
-            for word in mood.split():
+            # English plots and keywords have some of these words themselves. In which mood something should be like a
+            # title is not what it is about.
+            is_subject = self.found.like is None and not self._is_german
+            for word in mood.split() if is_subject else ():
                 if word not in STOP_WORDS:
                     self.found.words.setdefault(word, OF_MOODS)
         if of_genre and of_genre >= of_mood:

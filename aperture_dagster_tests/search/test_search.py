@@ -141,3 +141,68 @@ def test_words_of_kind_are_taken_out_of_the_question(index: Index):
 def test_questions_become_one_printable_line():
     assert clean_question(" a\0b\n\u202ec ") == "a b c" and len(clean_question("x" * 500)) == 200
     assert words_of("E.T., Schindler’s Łódź & Straße IV") == ["et", "schindlers", "lodz", "and", "strasse", "4"]
+
+
+GENRES_OF_TEN = tuple(
+    title(200 + number, f"Mob {number}x", "Gangsters of a family fight for power.", ["Crime", *kind])
+    for number, kind in enumerate([["Drama"]] * 12 + [["Comedy"]] * 11)
+)
+
+
+def test_a_title_in_another_mood_is_like_it_and_has_that_mood():
+    funny = [
+        title(300 + number, f"Fun {number}x", "A wedding in a garden.", ["Comedy", "Romance"]) for number in range(12)
+    ]
+    library = [*LIBRARY, *GENRES_OF_TEN, *funny, title(400, "The Boss", "Gangsters fight.", ["Crime", "Drama"])]
+    index = build_index(library)
+    for text in ("like The Boss but funny", "like the boss, but funnier", "wie The Boss, aber lustig"):
+        genres = [library[match.row].genres for match in find_matches(index, text)]
+        assert len(genres) >= 10 and all("Crime" in own and "Comedy" in own for own in genres[:11]), text
+    assert "Drama" in library[find_matches(index, "like The Boss")[0].row].genres
+
+
+def test_a_mood_that_few_titles_have_leaves_nobody_with_an_empty_page():
+    library = [*LIBRARY, *GENRES_OF_TEN[:12], title(400, "The Boss", "Gangsters fight.", ["Crime", "Drama"])]
+    index = build_index(library)
+    for text in ("like The Boss but funny", "like The Boss but scary", "like The Boss but romantic"):
+        matches = [library[match.row].title for match in find_matches(index, text)]
+        assert len(matches) >= 10 and "The Boss" not in matches, text
+
+
+def test_a_title_whose_name_has_a_but_is_still_named(index: Index):
+    library = [*LIBRARY, title(400, "Nothing But the Night", "A cult on an island."), title(401, "Nothing", "A void.")]
+    question = build_index(library).understand("like Nothing But the Night")
+    assert question.like == len(library) - 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Film über Krebs", {"cancer"}), ("ein Raumschiffabsturz", {"spaceship", "plane", "crash"}),
+        ("Filme über Bankräuber", {"bank", "robber", "robbery"}), ("der Koch", {"chef", "cooking"}),
+        ("Geschichten von zwei Brüdern", {"brother"}), ("mit einem Gewitter", {"gewitter"}),
+        ("Film mit einem Mörder, der wieder mordet", {"murderer", "killer", "mordet"}),
+    ],
+)  # fmt: skip
+def test_german_words_their_forms_and_compounds_are_translated(index: Index, text: str, words: set[str]):
+    assert words <= understood(index, text).words.keys()
+
+
+def test_english_questions_are_not_taken_for_german(index: Index):
+    for text, words in (
+        ("a gift for an agent", {"gift", "agent"}), ("arm wrestling", {"arm", "wrestling"}),
+        ("the held strand", {"held", "strand"}), ("see all stars", {"see", "stars"}), ("mafia party", {"mafia", "party"}),
+    ):  # fmt: skip
+        assert understood(index, text).words.keys() == words, text
+
+
+def test_kinds_within_german_compounds_and_forms_of_adjectives_are_kinds(index: Index):
+    question = understood(index, "ein trauriger französischer Mafiafilm und ein ruhiges Liebesdrama")
+    assert {"french"} == set(question.nations) and "drama" in question.required and "mafia" in question.words
+    assert question.genres["action"] < 0, "slow"
+
+
+def test_plots_in_german_are_found_by_their_own_words():
+    library = [*LIBRARY, title(400, "Herbst", "Ein Arzt erkrankt an Krebs.", ["Drama"], language="de")]
+    index = build_index(library)
+    assert library[find_matches(index, "Film über Krebs")[0].row].title == "Herbst"
