@@ -179,7 +179,7 @@ def test_a_title_whose_name_has_a_but_is_still_named(index: Index):
     ("text", "words"),
     [
         ("Film über Krebs", {"cancer"}), ("ein Raumschiffabsturz", {"spaceship", "plane", "crash"}),
-        ("Filme über Bankräuber", {"bank", "robber", "robbery"}), ("der Koch", {"chef", "cooking"}),
+        ("Filme über Bankräuber", {"bank", "robbery"}), ("der Koch", {"chef", "cooking"}),
         ("Geschichten von zwei Brüdern", {"brother"}), ("mit einem Gewitter", {"gewitter"}),
         ("Film mit einem Mörder, der wieder mordet", {"murderer", "killer", "mordet"}),
     ],
@@ -191,7 +191,7 @@ def test_german_words_their_forms_and_compounds_are_translated(index: Index, tex
 def test_english_questions_are_not_taken_for_german(index: Index):
     for text, words in (
         ("a gift for an agent", {"gift", "agent"}), ("arm wrestling", {"arm", "wrestling"}),
-        ("the held strand", {"held", "strand"}), ("see all stars", {"see", "stars"}), ("mafia party", {"mafia", "party"}),
+        ("the held strand", {"held", "strand"}), ("mafia party", {"mafia", "party"}),
     ):  # fmt: skip
         assert understood(index, text).words.keys() == words, text
 
