@@ -69,7 +69,15 @@ class Index:
 
 def build_index(titles: Iterable[TitleRow], episodes: Iterable[EpisodeRow] = ()) -> Index:
     """Make the index of titles and episodes."""
-    kept = list(titles)
+    kept: list[TitleRow] = []
+
+    def read() -> Iterator[TitleRow]:
+        for title in titles:
+            yield title
+            # Plots are the most of it, and needed no longer.
+            kept.append(title._replace(tagline=None, overview=None))
+
+    texts = index_texts(read())
     rows = {title.work_id: row for row, title in enumerate(kept)}
     items: list[int] = []
     return Index(
@@ -78,7 +86,7 @@ def build_index(titles: Iterable[TitleRow], episodes: Iterable[EpisodeRow] = ())
         is_owned=np.array([title.is_owned for title in kept], dtype=bool),
         fame=np.array([_fame(title) for title in kept], dtype=np.float32),
         facts=facts_of(kept),
-        texts=index_texts(kept),
+        texts=texts,
         names=index_names(_names(kept, rows, episodes, items)),
         episodes=np.array(items, dtype=np.int64),
     )

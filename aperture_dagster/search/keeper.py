@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from sqlalchemy import Connection
 
 from aperture_dagster.model.errors import OperatorError
+from aperture_dagster.model.memory import give_back_memory
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 
 _LOG = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Keeper(Generic[T]):
                 state = self._state(connection)
                 if self._index is None or state != self._made_from:
                     self._index, self._made_from = self._build(connection), state
+                    give_back_memory()
         except OperatorError as error:
             _LOG.warning("the index of the search is not made: %s", error)
         finally:

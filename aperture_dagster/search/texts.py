@@ -7,7 +7,7 @@ without that, all of them are much alike.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +92,7 @@ class Texts:
         return found * self.scales
 
 
-def index_texts(titles: Sequence[TitleRow], model: StaticVectors | None = None) -> Texts:
+def index_texts(titles: Iterable[TitleRow], model: StaticVectors | None = None) -> Texts:
     """Make the arrays of all texts."""
     places: dict[str, int] = {}
     vocabulary: dict[str, tuple[int, int]] = {}
@@ -109,22 +109,21 @@ def index_texts(titles: Sequence[TitleRow], model: StaticVectors | None = None) 
             stems.append(known[1])
             weights.append(weight)
         ends.append(len(words))
-    of_title = np.repeat(np.arange(len(titles), dtype=np.int32), np.diff(np.array(ends, dtype=np.int64), prepend=0))
+    size = len(ends)
+    of_title = np.repeat(np.arange(size, dtype=np.int32), np.diff(np.array(ends, dtype=np.int64), prepend=0))
     of_stem, of_word = np.array(stems, dtype=np.int64), np.array(words, dtype=np.int32)
     weight = np.array(weights, dtype=np.float32)
     rows, entry_stems, counted = _merged(of_title, of_stem, weight, len(places))
     frequency = np.bincount(entry_stems, minlength=len(places))
-    rarity = np.log1p((len(titles) - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
-    lengths = np.bincount(of_title, weights=weight, minlength=len(titles))
-    usual = LENGTH * lengths / max(float(lengths.mean()) if len(titles) else 1.0, 1e-6) + (1 - LENGTH)
+    rarity = np.log1p((size - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
+    lengths = np.bincount(of_title, weights=weight, minlength=size)
+    usual = LENGTH * lengths / max(float(lengths.mean()) if size else 1.0, 1e-6) + (1 - LENGTH)
     impacts = counted * (SATURATION + 1) / (counted + SATURATION * usual[rows])
     own = model or StaticVectors()
     in_text = np.log1p(weight) * rarity[of_stem]
     vectors = _text_vectors(own, list(vocabulary), of_word, in_text, np.array(ends, dtype=np.int64))
     # In double precision: float16 would overflow.
-    mean = (
-        vectors.mean(axis=0, dtype=np.float64).astype(np.float32) if len(titles) else np.zeros(DIMENSIONS, np.float32)
-    )
+    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32) if size else np.zeros(DIMENSIONS, np.float32)
     return Texts(
         places=places,
         starts=np.concatenate([[0], np.cumsum(frequency)]),

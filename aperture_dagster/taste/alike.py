@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
+from aperture_dagster.model.memory import give_back_memory
 from aperture_dagster.postgres.bulk import INTEGER, read_packed
 from aperture_dagster.postgres.queries import execute, read_value
 from aperture_dagster.taste.vectors import STORED, active_model
@@ -66,6 +67,7 @@ class Alike:
             state = (model, count, latest)
             if state != self._state:
                 self._vectors, self._state = _read_vectors(connection, model) if count else None, state
+                give_back_memory()
             self._looked_at = self._now()
             return self._vectors
 
