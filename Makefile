@@ -101,6 +101,9 @@ arm64: $(DEVELOPMENT)  ## look whether every package of the image has a wheel fo
 hashes: $(DEVELOPMENT)  ## write the image's packages with hashes, and the extra `tested`, as constraints.txt pins them
 	@$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
 	@$(HASHES) --no-emit-package uvloop --output-file deploy/requirements.txt pyproject.toml
+	@for extra in docker k8s celery; do \
+	  $(HASHES) --no-emit-package uvloop --upgrade --extra $$extra --output-file deploy/requirements-$$extra.txt pyproject.toml; \
+	done
 	@echo setuptools | $(HASHES) --output-file deploy/requirements-build.txt -
 	@$(BIN)/python tools/pins.py
 

@@ -98,10 +98,13 @@ def _make(*how: str) -> None:
         raise Unavailable(f"{how[1]} can neither be pulled nor be made from Debian's packages: {last}")
 
 
-def build_image(name: str = IMAGE) -> None:
-    """Build the image of ``deploy/Dockerfile``. Raises Unavailable if packages cannot be reached from a container."""
+def build_image(name: str = IMAGE, *, extras: str = "") -> None:
+    """Build the image of ``deploy/Dockerfile``, with the launchers that ``extras`` names.
+
+    Raises Unavailable if packages cannot be reached from a container.
+    """
     require_base(PYTHON_BASE, "python", PYTHON_BASE)
-    base = ["--build-arg", f"PYTHON={PYTHON_BASE}"]
+    base = ["--build-arg", f"PYTHON={PYTHON_BASE}", "--build-arg", f"EXTRAS={extras}"]
     words = ["docker", "build", "--file", str(DEPLOY / "Dockerfile"), *base, "--tag", name, str(PROJECT)]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode != 0:
