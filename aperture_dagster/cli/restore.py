@@ -112,12 +112,10 @@ def refuse_runs(instance: DagsterInstance) -> None:
     Raises:
         OperatorError: there are some; it names them.
     """
-    import dagster as dg
-
-    from aperture_dagster.instance.dead_runs import STARTED, end_dead_runs
+    from aperture_dagster.instance.dead_runs import end_dead_runs, runs_in_progress
 
     end_dead_runs(instance)
-    runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, *STARTED]))
+    runs = runs_in_progress(instance)
     if runs:
         names = ", ".join(f"{run.job_name} {run.run_id[:8]}" for run in runs[:SHOWN_RUNS])
         more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""

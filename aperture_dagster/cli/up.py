@@ -118,6 +118,11 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         # The file of an `aperture up` that was killed would say that all is ready.
         UpFiles.of_home(settings.home_path).state.unlink(missing_ok=True)
         echo(f"Starting on {settings.home_path} …")
+        if not on_demo:
+            # A web server is loaded with it.
+            from aperture_dagster.front_door.restoring import restore_as_asked
+
+            listening = restore_as_asked(settings, host, port, listening, echo)
         # Once: otherwise each part that starts later would print its own long error.
         migrate_databases(settings)
         _end_dead_runs(settings)

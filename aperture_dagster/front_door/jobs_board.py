@@ -170,6 +170,14 @@ class JobsBoard:
         dead = self._dead_among(runs)
         return [run.run_id for run in runs if not run.has_ended and run.run_id not in dead]
 
+    def runs_in_progress(self) -> list[str]:
+        """Return the jobs of runs that have begun and not ended, without those whose process is dead."""
+        from aperture_dagster.instance.dead_runs import lost_runs, runs_in_progress, storage_with_locks
+
+        runs, storage = runs_in_progress(self.instance), storage_with_locks(self.instance)
+        lost = {run.run_id for run in lost_runs(storage, runs)} if runs and storage is not None else set[str]()
+        return sorted({run.job_name for run in runs if run.run_id not in lost})
+
     def _dead_among(self, runs: Iterable[RunLine]) -> set[str]:
         """Return the runs whose process is dead, if any of some runs has not ended.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import shlex
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -22,11 +21,13 @@ from aperture_dagster.front_door.dagster_queries import DagsterQueries, Declared
 from aperture_dagster.front_door.examination import Examination
 from aperture_dagster.front_door.house import House, Visit, read_form
 from aperture_dagster.front_door.jobs_board import JobsBoard
-from aperture_dagster.front_door.operators import after_password, for_operators
+from aperture_dagster.front_door.operators import after_password, for_operators, moment_in_words
 from aperture_dagster.front_door.rendering import HEADERS, NO_STORE
+from aperture_dagster.front_door.restore_order import read_order
+from aperture_dagster.front_door.restore_page import backup_named, outcome_in_words, restore_routes
 from aperture_dagster.model import duration
 from aperture_dagster.postgres.backup.folder import backup_folder, read_backups
-from aperture_dagster.texts import Texts, marked
+from aperture_dagster.texts import marked
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -61,6 +62,7 @@ def routes_of(page: JobsPage) -> Sequence[BaseRoute]:
         Route(PATH, page.show, methods=["GET"]),
         *(Route(f"{PATH}/{name}", functools.partial(page.act, act), methods=["POST"]) for name, act in forms.items()),
         Route(f"{PATH}/backups/{{name}}", page.download, methods=["GET"]),
+        *restore_routes(page.house, page.board),
     ]
 
 
@@ -68,7 +70,7 @@ class JobsPage:
     """The page, and what its buttons do. Each action is the admitted operator's, from a form of theirs."""
 
     def __init__(self, house: House, dagster: DagsterQueries) -> None:
-        self._house, self._dagster = house, dagster
+        self.house, self._dagster = house, dagster
         self.board = JobsBoard(house.settings)
         self.examination = Examination(house.settings, house.clock)
         self._declared: tuple[datetime, list[DeclaredJob]] | None = None
@@ -77,7 +79,7 @@ class JobsPage:
 
     async def show(self, request: Request) -> Response:
         """Show the page."""
-        visit = Visit(self._house, request)
+        visit = Visit(self.house, request)
         refusal = await self._answer(functools.partial(for_operators, target=PATH), visit)
         if refusal is not None:
             return refusal
@@ -91,7 +93,7 @@ class JobsPage:
         return await self._answer(functools.partial(self._render, jobs), visit)
 
     def _render(self, jobs: Sequence[DeclaredJob] | None, visit: Visit) -> Response:
-        house, _ = self._house, visit.texts
+        house, _ = self.house, visit.texts
         now, zone = house.clock.now(), ZoneInfo(house.settings.schedule_timezone)
         with house.database.connection() as connection:
             cards = self.board.cards(connection, jobs or (), now)
@@ -100,6 +102,7 @@ class JobsPage:
         about = visit.request.query_params.get("job", "")
         names = {job.name for job in jobs or ()}
         backups = read_backups(backup_folder(house.settings))[::-1]
+        restored = read_order(house.settings)
         is_busy = any(card.running is not None for card in cards) or self.examination.is_looking
         answer = visit.render(
             "jobs.html",
@@ -116,14 +119,15 @@ class JobsPage:
             took=in_seconds,
             zone=house.settings.schedule_timezone,
             backups=backups,
-            restore=f"aperture restore {shlex.quote(str(backups[0].path))}" if backups else "",
+            restored=outcome_in_words(restored, _, zone),
+            restored_said=restored.said if restored is not None else (),
             csrf=house.gate.csrf(visit.request),
         )
         return answer
 
     async def act(self, action: Callable[[Visit], object], request: Request) -> Response:
         """Do what a form asks for, and lead back to the job."""
-        visit = Visit(self._house, request, await read_form(request))
+        visit = Visit(self.house, request, await read_form(request))
         refusal = await self._answer(checked, visit)
         if refusal is not None:
             return refusal
@@ -133,7 +137,7 @@ class JobsPage:
             _LOG.warning("%s: %s", visit.request.url.path, error)
             return visit.step(visit.texts("Jobs"), 503, problem=visit.texts(NO_DAGSTER))
         name = visit.form.get("job", "")
-        target = f"{self._house.prefix}{PATH}?{urlencode({'said': said, 'job': name})}"
+        target = f"{self.house.prefix}{PATH}?{urlencode({'said': said, 'job': name})}"
         return visit.back(f"{target}#{quote(name)}" if name else target)
 
     async def run(self, visit: Visit) -> str:
@@ -177,22 +181,19 @@ class JobsPage:
 
     async def download(self, request: Request) -> Response:
         """Send a backup to somebody who has entered their password within the last minutes."""
-        visit = Visit(self._house, request)
+        visit = Visit(self.house, request)
         target = f"{PATH}/backups/{quote(request.path_params['name'])}"
         for admit in (for_operators, after_password):
             refusal = await self._answer(functools.partial(admit, target=target), visit)
             if refusal is not None:
                 return refusal
-        kept = await self._in_thread(read_backups, backup_folder(self._house.settings))
-        backup = next((one for one in kept if one.path.name == request.path_params["name"]), None)
-        if backup is None:
-            raise HTTPException(404)
+        backup = await self._in_thread(backup_named, visit, request.path_params["name"])
         self._note(visit, "downloaded %s", backup.path.name)
         headers = {**HEADERS, **NO_STORE}
         return FileResponse(backup.path, media_type="application/gzip", filename=backup.path.name, headers=headers)
 
     async def _jobs(self, *, fresh: bool = False) -> list[DeclaredJob]:
-        now = self._house.clock.now()
+        now = self.house.clock.now()
         if fresh or self._declared is None or _is_old(self._declared, now):
             self._declared = now, await self._dagster.jobs()
         return self._declared[1]
@@ -206,10 +207,10 @@ class JobsPage:
         return job
 
     async def _answer(self, answer: Callable[[Visit], T], visit: Visit) -> T:
-        return await self._house.answer(self._house.pages, answer, visit)
+        return await self.house.answer(self.house.pages, answer, visit)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await self._house.pages.run(function, *arguments)
+        return await self.house.pages.run(function, *arguments)
 
     def _note(self, visit: Visit, text: str, *values: object) -> None:
         """Log what an operator did."""
@@ -224,12 +225,6 @@ def checked(visit: Visit) -> Response | None:
     if refusal is None:
         visit.require_csrf()
     return refusal
-
-
-def moment_in_words(_: Texts, zone: ZoneInfo, moment: datetime) -> str:
-    """Say when something was or will be, in the operator's time zone."""
-    local = moment.astimezone(zone)
-    return f"{_.day(local.date())}, {local:%H:%M}"
 
 
 def in_seconds(seconds: float) -> str:

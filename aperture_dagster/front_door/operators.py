@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from aperture_dagster.front_door import sign_in
 from aperture_dagster.front_door.gate import AGAIN, Refused
 from aperture_dagster.front_door.house import TOO_OLD, Visit
+from aperture_dagster.texts import Texts
 
 
 def for_operators(visit: Visit, target: str) -> Response | None:
@@ -40,3 +44,9 @@ def author_of(visit: Visit) -> tuple[str, str]:
     if visitor is None or visitor.session is None:
         raise HTTPException(403, TOO_OLD)
     return visitor.session.user_id, visitor.user.name if visitor.user is not None else visitor.session.user_id
+
+
+def moment_in_words(_: Texts, zone: ZoneInfo, moment: datetime) -> str:
+    """Say when something was or will be, in the operator's time zone."""
+    local = moment.astimezone(zone)
+    return f"{_.day(local.date())}, {local:%H:%M}"

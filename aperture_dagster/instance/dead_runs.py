@@ -94,6 +94,11 @@ def free_ended_slots(runs: LockedRunStorage, events: PostgresEventLogStorage) ->
         events.free_concurrency_slots_for_run(run_id)
 
 
+def runs_in_progress(instance: DagsterInstance) -> list[DagsterRun]:
+    """Return the runs that have begun and not ended, and those that are just being started."""
+    return list(instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTING, *STARTED])))
+
+
 def free_dead_slots(runs: LockedRunStorage, events: PostgresEventLogStorage) -> None:
     """Free the slots in pools that belong to runs that have ended or are dead, for a step that waits for one."""
     free_ended_slots(runs, events)

@@ -25,6 +25,8 @@ MOST_AHEAD_SECONDS = 600.0
 """As ``SKEW`` in ``aperture_dagster.model``: the clocks of two hosts may differ by this much."""
 NOT_SET_UP = "not set up\n"
 """What ``/health`` answers while no media server is configured, as ``aperture_dagster.front_door.set_up`` does."""
+RESTORING = "restoring\n"
+"""What it answers while a backup is being restored, as ``aperture_dagster.front_door.restoring`` does."""
 PARTS = ("code", "webserver", "daemon", "all", "container")
 UP = ("aperture up", "aperture_dagster.up.supervisor")
 """What the command of a container has in it that runs everything: process 1 is that, or the init in front of it."""
@@ -98,8 +100,8 @@ def find_problem(part: str, host: str, port: int, *, since: float = 0.0, key: st
     if part == "code":
         return None if grpc_server_answers(f"{host}:{port}") else f"No code server answers at {host}:{port}"
     silent = f"No webserver answers at {host}:{port}"
-    if part == "container" and _health(host, port) == NOT_SET_UP:
-        # It shows what to set, and there is nothing to start again.
+    if part == "container" and _health(host, port) in (NOT_SET_UP, RESTORING):
+        # It shows what to set, or what happens, and there is nothing to start again.
         return None
     if part == "webserver":
         return None if _health(host, port) is not None else silent
