@@ -35,6 +35,7 @@ from aperture_dagster.cli.stand_ins import StandIns, stand_in_options, usual_por
 from aperture_dagster.cli.terminal import echo
 from aperture_dagster.files import locks
 from aperture_dagster.files.private import write_file
+from aperture_dagster.front_door.restoring import restore_as_asked
 from aperture_dagster.front_door.secrets import OPERATOR, secret_file
 from aperture_dagster.front_door.set_up.progress import progress_file
 from aperture_dagster.instance.home import LOCATION, use_dagster_home
@@ -119,9 +120,6 @@ def up(on_demo: bool, stand_ins: StandIns, home: str | None, host: str | None, p
         UpFiles.of_home(settings.home_path).state.unlink(missing_ok=True)
         echo(f"Starting on {settings.home_path} …")
         if not on_demo:
-            # A web server is loaded with it.
-            from aperture_dagster.front_door.restoring import restore_as_asked
-
             listening = restore_as_asked(settings, host, port, listening, echo)
         # Once: otherwise each part that starts later would print its own long error.
         migrate_databases(settings)
