@@ -77,6 +77,12 @@ def join_evenings(connection: Connection, visit: Visit) -> None:
     write_choices(connection, visit.member.user_id, replace(chosen, together="together" in visit.form))
 
 
+def share_favourites(connection: Connection, visit: Visit) -> None:
+    """Store whether what a member liked counts for the household's favourites of a year."""
+    chosen = choices_of(connection, visit.member.user_id)
+    write_choices(connection, visit.member.user_id, replace(chosen, favourites="favourites" in visit.form))
+
+
 def choose(connection: Connection, visit: Visit) -> None:
     """Store what a member chose; what they are not offered, or were not when the form was opened, stays.
 

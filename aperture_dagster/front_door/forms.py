@@ -16,7 +16,7 @@ from aperture_dagster.discovery.requests import NoSeerrUser, open_desk
 from aperture_dagster.discovery.seerr import RequestRefused, why_not_configured
 from aperture_dagster.discovery.suggestions import dismiss_title, undo_dismissal, wish_for
 from aperture_dagster.evening.company import parse_company, who_may_be_here
-from aperture_dagster.front_door.choices import choose, exclude_genres, join_evenings
+from aperture_dagster.front_door.choices import choose, exclude_genres, join_evenings, share_favourites
 from aperture_dagster.front_door.house import TOO_OFTEN, Answer, House, Visit
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.members.choices import end_letters as unsubscribe
@@ -231,6 +231,7 @@ CHANGES: Mapping[str, Change] = {
     "/together/watched/undo": not_watched,
     "/choices": choose,
     "/together/join": join_evenings,
+    "/year/favourites": share_favourites,
     "/genres": exclude_genres,
 }
 """Paths of forms, each with what it changes."""

@@ -141,7 +141,7 @@ def show(
         put_aside = {row["work_id"] for row in titles_for_later(connection, viewer.user_id)}
         link = _link(visit, server_identity(connection))
         offer = offer_to(connection, viewer, visit.settings) if here == "/taste" else None
-        joins = choices_of(connection, viewer.user_id).together if here == "/taste" else False
+        own_choices = choices_of(connection, viewer.user_id) if here == "/taste" else None
         trouble = house.watch.trouble(connection)
         evenings = (
             ways_back(house, connection, viewer.user_id) if own == viewer.user_id and here in WITH_EVENINGS else []
@@ -183,7 +183,7 @@ def show(
         lengths=wishes.LENGTHS,
         ages=wishes.AGES,
         guest_ages=company.GUEST_AGES,
-        joins=joins,
+        own_choices=own_choices,
         evenings=evenings,
         title_query=urlencode({**chosen, "from": house.prefix + here + kept_query if is_list else back}),
     )

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import date
 from io import BytesIO
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from PIL import Image, ImageDraw, ImageFont
+from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -16,8 +18,11 @@ from starlette.routing import BaseRoute
 from aperture_dagster.front_door import sign_in
 from aperture_dagster.front_door.house import House, Visit
 from aperture_dagster.front_door.rendering import HEADERS, NO_STORE
+from aperture_dagster.members.choices import who_shares_favourites
+from aperture_dagster.members.visible_titles import titles_in_sight
+from aperture_dagster.popularity.favourites import read_favourites
 from aperture_dagster.popularity.year import Year, kept_since, read_plays, summarise, years_watched
-from aperture_dagster.shelves import allowed_works
+from aperture_dagster.shelves import Card, Row, allowed_works, cards_of
 from aperture_dagster.texts import Texts, marked
 
 PATH = "/year/{year:int}"
@@ -26,16 +31,18 @@ MONTHS = (
     marked("July"), marked("August"), marked("September"), marked("October"), marked("November"), marked("December"),
 )  # fmt: skip
 SIZE = 1080
+MOST_FAVOURITES = 12
 _INK, _SOFT, _PAPER, _ACCENT = (241, 240, 247), (182, 180, 198), (21, 20, 29), (91, 79, 214)
 
 
 class Looked(NamedTuple):
-    """A year of a member, and the years that they can look at."""
+    """A year of a member, the years that they can look at, and the household's favourites that they may see."""
 
     number: int
     year: Year | None
     others: Sequence[int]
     since: date | None
+    favourites: Sequence[Card]
 
 
 def routes(house: House) -> Sequence[BaseRoute]:
@@ -57,7 +64,10 @@ def show(visit: Visit) -> Response:
     if visit.visitor is None:
         return visit.back(visit.house.prefix + sign_in.address(visit.request.url.path))
     looked, _ = _look(visit), visit.texts
-    said: dict[str, Any] = {"heading": _("Your year %(year)s", year=looked.number), "looked": looked}
+    said: dict[str, Any] = {
+        "heading": _("Your year %(year)s", year=looked.number), "looked": looked,
+        "title_query": urlencode({"from": visit.request.url.path}),
+    }  # fmt: skip
     if looked.year is None:
         nothing = _("Nothing that you watched in this year is known.")
         return visit.render("year.html", **said, facts=(), months=(), nothing=nothing, since="")
@@ -95,8 +105,27 @@ def _look(visit: Visit) -> Looked:
         nameable = allowed_works(connection, member, visit.settings, works)
         others = [year for year in years_watched(connection, member.user_id, zone) if year != number]
         since = kept_since(connection, member.user_id)
+        favourites = favourites_for(connection, visit, number, zone)
     known_from = since.astimezone(zone).date() if since is not None else None
-    return Looked(number, summarise(plays, nameable, zone), others, known_from)
+    return Looked(number, summarise(plays, nameable, zone), others, known_from, favourites)
+
+
+def favourites_for(connection: Connection, visit: Visit, year: int, zone: ZoneInfo) -> list[Card]:
+    """Return the household's favourites of a year, of those who agreed to be counted, that a member may see.
+
+    Whether that member agreed does not matter. How high somebody rated a title is not said: of two people, each would
+    know the other's rating from the mean.
+    """
+    agreed = who_shares_favourites(connection)
+    counted = [user.user_id for user in visit.house.takes_part(connection) if user.user_id in agreed]
+    found = read_favourites(connection, counted, year, zone, now=visit.house.clock.now())
+    visible = titles_in_sight(connection, visit.member, [title.work_id for title in found])
+    _ = visit.texts
+
+    def say(row: Row) -> list[str]:
+        return [_.plural("%(count)s of you liked it", "%(count)s of you liked it", row["people"])]
+
+    return cards_of([title._asdict() for title in found], visible, say)[:MOST_FAVOURITES]
 
 
 def _today(visit: Visit) -> date:

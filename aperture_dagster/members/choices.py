@@ -32,6 +32,7 @@ class Choices:
         address: e-mail address that it is sent to; None: the one that is known of them.
         language: in which it is, such as ``de-AT``.
         together: whether others may count them in for evenings together, and note what they watched then.
+        favourites: whether what they liked counts for the household's favourites of a year.
     """
 
     publish: bool = True
@@ -41,6 +42,7 @@ class Choices:
     address: str | None = field(default=None, repr=False)
     language: str | None = None
     together: bool = False
+    favourites: bool = False
 
 
 def read_choices(connection: Connection) -> dict[str, Choices]:
@@ -54,6 +56,11 @@ def read_choices(connection: Connection) -> dict[str, Choices]:
 def choices_of(connection: Connection, user_id: str) -> Choices:
     """Return the choices of a user."""
     return read_choices(connection).get(user_id, Choices())
+
+
+def who_shares_favourites(connection: Connection) -> set[str]:
+    """Return the users who let what they liked count for the household's favourites of a year."""
+    return set(execute(connection, "SELECT user_id FROM member_choices WHERE favourites").scalars())
 
 
 def write_choices(connection: Connection, user_id: str, choices: Choices) -> None:

@@ -91,6 +91,13 @@ member_choices = sa.Table(
         server_default=sa.text("false"),
         comment="whether others may count them in for evenings together, and note what they watched then",
     ),
+    sa.Column(
+        "favourites",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.text("false"),
+        comment="whether what they liked counts for the household's favourites of a year",
+    ),
     sa.Column("language", sa.Text, comment="in which it is, such as de-AT"),
     sa.Column(
         "unsubscribe_key",

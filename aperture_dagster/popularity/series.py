@@ -178,6 +178,27 @@ def watched_series(
     )
 
 
+def watched_to_the_end(episodes: Iterable[Episode], played: Collection[int], until: date) -> bool:
+    """Tell whether somebody has watched all of a series that had aired by a day, and the last of it among some items.
+
+    Args:
+        episodes: of all its copies, with the user's states.
+        played: the items of episodes that they watched to the end in the time that counts.
+        until: the last day of this time; an episode without an air date has aired.
+    """
+    aired: set[Place] = set()
+    watched: set[Place] = set()
+    lately: set[Place] = set()
+    for episode in filter(_counts, episodes):
+        if episode.is_present and (episode.air_date is None or episode.air_date <= until):
+            aired.update(episode.places)
+        if episode.is_watched:
+            watched.update(episode.places)
+        if episode.item_id in played:
+            lately.update(episode.places)
+    return bool(aired) and aired <= watched and max(aired) in lately
+
+
 def in_order(found: Iterable[WatchedSeries]) -> list[WatchedSeries]:
     """Sort by last activity, the latest first; then by title."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
@@ -25,7 +25,7 @@ from aperture_dagster.popularity.series import (
 )
 from aperture_dagster.popularity.tables import shows_you_watch
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
-from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows
+from aperture_dagster.postgres.queries import array_of, execute, lock_until_commit, read_rows
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.lists import read_copies
 
@@ -47,9 +47,11 @@ def read_series(connection: Connection) -> dict[int, Series]:
 
 
 def read_episodes(
-    connection: Connection, user_id: str, *, since: datetime | None
+    connection: Connection, user_id: str, *, since: datetime | None, works: Collection[int] | None = None
 ) -> Iterator[tuple[int, list[Episode]]]:
     """Yield ``(work_id, episodes)`` of each series of which a user has played an episode since then (None: ever).
+
+    ``works``: only of these.
 
     The episodes are those of all copies in the library, and removed ones that the user has a state of. Servers clear
     the mark of an episode while it is watched again; it counts as watched if the log has a finished play of it, unless
@@ -63,7 +65,8 @@ def read_episodes(
             UNION ALL SELECT p.item_id, true, p.play_count, p.played_at FROM plays p LEFT JOIN watch_state o
             USING (user_id, item_id) WHERE p.user_id = :user AND p.is_episode AND p.imported_from IS NOT NULL
             AND o.item_id IS NULL) w LEFT JOIN item_versions v USING (item_id) GROUP BY 1),
-        active AS MATERIALIZED (SELECT e.work_id FROM states s JOIN episodes e USING (item_id) GROUP BY e.work_id
+        active AS MATERIALIZED (SELECT e.work_id FROM states s JOIN episodes e USING (item_id)
+          WHERE CAST(:works AS bigint[]) IS NULL OR e.work_id = ANY(CAST(:works AS bigint[])) GROUP BY e.work_id
           HAVING CAST(:since AS timestamptz) IS NULL OR max(s.last_played_at) >= :since),
         finished AS MATERIALIZED (SELECT DISTINCT item_id FROM plays
           WHERE user_id = :user AND is_episode AND play_count > 0)
@@ -72,7 +75,8 @@ def read_episodes(
         FROM active JOIN episodes e USING (work_id) LEFT JOIN states s USING (item_id)
         LEFT JOIN finished f USING (item_id)
         WHERE e.removed_at IS NULL OR s.item_id IS NOT NULL ORDER BY e.work_id, e.item_id"""
-    values, options = {"user": user_id, "since": since}, {"yield_per": BATCH}
+    chosen = None if works is None else array_of(works)
+    values, options = {"user": user_id, "since": since, "works": chosen}, {"yield_per": BATCH}
     rows = connection.execute(text(statement), values, execution_options=options)
     for work_id, group in groupby(rows, key=itemgetter(0)):
         yield work_id, [Episode(*row[1:]) for row in group]
