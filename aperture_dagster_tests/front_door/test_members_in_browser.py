@@ -319,6 +319,33 @@ def read_in_german(visit: Visit) -> None:
         visit.fits()
 
 
+def share_what_one_liked(visit: Visit) -> None:
+    """After Ben has rated a film, which Anna rates, too."""
+    visit.door.home.shelf.do(
+        "INSERT INTO ratings (user_id, source, work_id, item_id, rating, rated_at) SELECT u.user_id, source, work_id, "
+        "item_id, rating, rated_at FROM ratings, users u WHERE u.name = 'Anna' AND source = 'own'"
+    )
+    visit.door.home.shelf.do(
+        "INSERT INTO member_choices (user_id, publish, newsletter, favourites) "
+        "SELECT user_id, true, false, true FROM users WHERE name = 'Anna'"
+    )
+    visit.press("link", "My taste")
+    box = visit.page.get_by_label("Count what I liked in the household's favourites of the year", exact=True)
+    if visit.by_keyboard:
+        visit.reach(box)
+        visit.page.keyboard.press("Space")
+    else:
+        box.click()
+    visit.press("button", "Save whether I am counted")
+    assert box.is_checked()
+    visit.press("link", "Your year")
+    assert visit.titles() == ["Heat 2000"] and "2 of you liked it" in visit.page.inner_text("main")
+    visit.press("link", "Heat")
+    visit.press("link", "Back")
+    assert visit.titles() == ["Heat 2000"]
+    visit.press("link", "My taste")
+
+
 def import_a_history(visit: Visit) -> None:
     visit.press("link", LISTS["/taste"][0])
     visit.press("link", "Import what I have watched elsewhere")
@@ -340,8 +367,8 @@ def import_a_history(visit: Visit) -> None:
 
 READING = (sign_in, read_each_page, skip_to_the_titles, choose_for_tonight, see_what_suits_all, vote, get_lost)
 DOING = (
-    hide, undo, exclude_a_genre, rate, ask_for_more, request, connect_trakt, import_a_history, sign_out,
-    look_at_the_pages_of_others, read_in_german,
+    hide, undo, exclude_a_genre, rate, ask_for_more, request, connect_trakt, share_what_one_liked,
+    import_a_history, sign_out, look_at_the_pages_of_others, read_in_german,
 )  # fmt: skip
 
 

@@ -28,9 +28,18 @@ def household(shelf: Shelf) -> None:
     shelf.films(*(film(number) for number in range(1, 6)))
 
 
-def watch(shelf: Shelf, user: str, item: str, when: datetime = THIS_YEAR, *, done: bool = True, share: float = 0.0):
+def watch(
+    shelf: Shelf,
+    user: str,
+    item: str,
+    when: datetime = THIS_YEAR,
+    *,
+    done: bool = True,
+    times: int = 1,
+    share: float = 0.0,
+):
     state = played(
-        item, is_episode=item.startswith("episode"), played=done, play_count=int(done), position_share=share,
+        item, is_episode=item.startswith("episode"), played=done, play_count=times if done else 0, position_share=share,
         last_played_at=when,
     )  # fmt: skip
     shelf.history(user, state, now=NOW)
@@ -123,6 +132,10 @@ def test_a_series_is_liked_by_who_watched_its_last_episode_and_all_before_it(she
     for user in USERS:
         watch(shelf, user, "episode-2", LAST_YEAR)
     assert found(shelf, 2025) == ["series-1"] and found(shelf, 2026) == [], "the third has aired since"
+    for user in USERS:
+        watch(shelf, user, "episode-1", times=2)
+    february = datetime(2026, 2, 10, tzinfo=UTC)
+    assert found(shelf, 2026, now=february) == [], "they began it once more, and had finished it the year before"
     watch(shelf, "ann", "episode-3", datetime(2026, 4, 1, tzinfo=UTC))
     assert found(shelf, 2026) == []
     watch(shelf, "ben", "episode-3", datetime(2026, 4, 1, tzinfo=UTC))
