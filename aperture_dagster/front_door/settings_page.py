@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute
 
 from aperture_dagster.catalogue.servers import known_server
 from aperture_dagster.files.private import FileError
+from aperture_dagster.front_door.embedder_words import change_in_words, choice_in_words
 from aperture_dagster.front_door.house import TOO_OLD, House, Visit
 from aperture_dagster.front_door.operators import after_password, author_of, for_operators
 from aperture_dagster.front_door.settings_rules import LOCKED
@@ -27,7 +28,8 @@ from aperture_dagster.front_door.settings_store import MEANWHILE, SET_OUTSIDE, C
 from aperture_dagster.front_door.settings_words import EFFECTS, FIRST, GROUPS, LABELS
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.postgres.errors import DatabaseError
-from aperture_dagster.prices.costs import estimate_usage, read_costs
+from aperture_dagster.prices.choices import read_choices
+from aperture_dagster.prices.costs import estimate_usage
 from aperture_dagster.settings import Settings, environment_names, groups, secret_names
 from aperture_dagster.settings.given import Given, check_texts, choices_of, written
 from aperture_dagster.settings.reference import descriptions
@@ -39,6 +41,8 @@ from aperture_dagster.up import restart
 PATH = "/settings"
 COSTS = f"{PATH}/embedder"
 FIRST_GROUP = "first"
+EMBEDDER = ("embedder", "embedder_model")
+"""Settings that choose the embedding model."""
 IMPATIENT = {"media_server_timeout_seconds": 5.0, "http_attempts": 1}
 """How long saving waits for a media server at another address."""
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
@@ -246,12 +250,10 @@ def costs(visit: Visit) -> Response:
     _, house = visit.texts, visit.house
     with house.database.connection() as connection:
         usage = estimate_usage(connection, house.clock.now())
-        found = read_costs(connection, house.settings, usage)
-    counts = f"The library has {usage.texts:,} texts, {usage.tokens:,} tokens."
-    columns = [_("Model"), _("Provider"), _("USD per million tokens"), _("USD for the library"), _("USD per month")]
+        found = read_choices(connection, house.settings, usage)
     return visit.render(
-        "embedder.html", heading=_("What embedding models cost"), lines=[counts, usage.why], columns=columns,
-        rows=[one.row() for one in found], csrf=house.gate.csrf(visit.request),
+        "embedder.html", heading=_("What embedding models cost"), usage=usage, csrf=house.gate.csrf(visit.request),
+        rows=[choice_in_words(choice, _) for choice in found],
     )  # fmt: skip
 
 
@@ -353,10 +355,15 @@ def _proposed(store: SettingsStore, visit: Visit, number: str) -> Change | Respo
 
 def _reviewed(store: SettingsStore, visit: Visit, number: str, change: Change, problem: str = "") -> Response:
     _ = visit.texts
-    given = store.present().given
+    present = store.present()
+    given = present.given
+    effects = {name: _(EFFECTS[name]) for name in change.texts if name in EFFECTS}
+    if of_embedder := _effect_of_embedder(visit, store, present, change):
+        # Said once, if both change.
+        effects |= {**dict.fromkeys(EMBEDDER, ""), next(name for name in EMBEDDER if name in change.texts): of_embedder}
     rows = [
         {"label": label(name, _), "variable": given[name].variable, "before": before, "after": after,
-         "effect": _(EFFECTS[name]) if name in EFFECTS else ""}
+         "effect": effects.get(name, "")}
         for name, text in change.texts.items()
         for before, after in [_before_and_after(name, given[name], text, _)]
     ]  # fmt: skip
@@ -365,6 +372,20 @@ def _reviewed(store: SettingsStore, visit: Visit, number: str, change: Change, p
         problem=problem, csrf=visit.house.gate.csrf(visit.request), file=str(store.path),
         restarts=restart.is_possible(),
     )  # fmt: skip
+
+
+def _effect_of_embedder(visit: Visit, store: SettingsStore, present: Present, change: Change) -> str:
+    """Return what another embedding model means for this library; empty if none is chosen, or there is no library."""
+    settings = store.changed(present, change) if any(name in change.texts for name in EMBEDDER) else None
+    if settings is None:
+        return ""
+    try:
+        with visit.house.database.connection() as connection:
+            usage = estimate_usage(connection, visit.house.clock.now())
+            found = read_choices(connection, settings, usage)
+    except DatabaseError:
+        return ""
+    return next(change_in_words(choice, visit.texts) for choice in found if choice.cost.is_configured)
 
 
 def _before_and_after(name: str, given: Given, text: str | None, _: Texts) -> tuple[str, str]:

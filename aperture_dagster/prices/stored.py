@@ -18,6 +18,8 @@ from aperture_dagster.prices.tables import ai_offered_models, ai_prices
 # The day after a model was first filled still belongs to that: discovery follows in the night.
 AFTER_FILLING = timedelta(days=1)
 RATE_WINDOW = timedelta(days=28)
+LEAST_TEXTS, LONGEST_GAP = 100, timedelta(minutes=5)
+"""What a batch of texts must be to say how fast a model is: of so many, and so soon after the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +100,20 @@ def embedding_rate(connection: Connection, now: datetime) -> EmbeddingRate | Non
         counted = f"SELECT count(*) FROM {table} WHERE model_key = :key AND updated_at > :since"
         texts += read_value(connection, counted, key=models[0]["model_key"], since=since)
     return EmbeddingRate(texts, max((now - since).total_seconds() / 86_400, 0.0))
+
+
+def embedding_paces(connection: Connection) -> dict[str, float]:
+    """Return how many texts of the library were embedded per second, by key of the vectors.
+
+    A batch is written in one transaction, whose moment its rows share, so the time since the batch before is what it
+    took. This is the median, which waits between two runs do not move. A model whose vectors were written in a single
+    batch is absent.
+    """
+    statement = """
+        SELECT model_key, percentile_cont(0.5) WITHIN GROUP (ORDER BY texts / extract(epoch FROM gap)) AS pace
+        FROM (SELECT model_key, count(*) AS texts,
+            updated_at - lag(updated_at) OVER (PARTITION BY model_key ORDER BY updated_at) AS gap
+          FROM embeddings GROUP BY model_key, updated_at) batches
+        WHERE texts >= :least AND gap <= :longest GROUP BY model_key"""
+    rows = read_rows(connection, statement, least=LEAST_TEXTS, longest=LONGEST_GAP)
+    return {row["model_key"]: float(row["pace"]) for row in rows}

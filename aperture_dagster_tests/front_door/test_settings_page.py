@@ -148,10 +148,60 @@ def test_the_embedder_leads_to_what_each_model_costs_and_only_operators_see_it(s
             "VALUES ('openai', 'old-embed', 0.5, '2026-01-01', '2026-03-01')"
         )
         text = unescape(page.open("/settings/embedder"))
-        row = re.search(r"<tr><th[^>]*>old-embed \(gone from the price list since 2026-03-01\).*?</tr>", text)
-        assert row is not None and "<td>0.50</td>" in row[0]
+        row = re.search(r"<tr[^>]*><th[^>]*>old-embed \(gone from the price list since 2026-03-01\).*?</tr>", text)
+        assert row is not None and ">0.50</td>" in row[0]
         assert "static (configured)" in text
         assert page.door.signed_in("Ben").get("/settings/embedder").status_code == 403
+
+
+def has_text(page: Page, titles: int) -> None:
+    """Give films of the household texts that can be embedded."""
+    lists = ("genres", "keywords", "cast", "directors", "creators", "companies", "networks", "countries", "streams")
+    columns = ", ".join(f'"{name}"' for name in (*lists, "sources"))
+    empty = ", ".join(["'{}'"] * (len(lists) + 1))
+    page.door.home.shelf.do(
+        f"INSERT INTO enriched_metadata (work_id, media_type, title, overview, {columns}) "
+        f"SELECT work_id, 'movie', 'Alien', 'In space.', {empty} FROM works ORDER BY work_id LIMIT {titles}"
+    )
+
+
+def test_each_model_says_what_it_needs_and_a_change_what_it_means_before_it_is_saved(settings_page, monkeypatch):
+    monkeypatch.setattr("aperture_dagster.prices.choices.find_spec", lambda name: None)
+    with settings_page() as page:
+        has_text(page, 3)
+        text = unescape(page.open("/settings/embedder"))
+        rows = {name: re.findall(r"<td[^>]*>(.*?)</td>", rest) for name, rest in
+                re.findall(r'<th role="rowheader"[^>]*>(.*?)</th>(.*?)</tr>', text)}  # fmt: skip
+        assert rows["static (configured)"][-4:] == [
+            "less than a minute (documented for two cores)", "nothing", "20 MB", "nothing",
+        ]  # fmt: skip
+        assert rows["BAAI/bge-small-en-v1.5"][-4:-1] == ["unknown", "67 MB", "at least 120 MB"]
+        assert "pip install 'aperture-dagster[transformer]'" in rows["BAAI/bge-small-en-v1.5"][-1]
+        assert "OPENAI_API_KEY" in rows["text-embedding-3-small"][-1]
+        assert "all 3 vectors are made anew" in text and "Nothing is sent anywhere before" in text
+        german = unescape(page.browser.get("/settings/embedder", headers={"accept-language": "de"}).text)
+        assert "mindestens 120 MB" in german and "static (eingestellt)" in german and "unbekannt" in german
+        assert "less than a minute" not in german and "Schlüssel des Anbieters" in german
+
+        # Before it is saved, nothing has been asked for outside.
+        said = unescape(page.review(embedder="openai"))
+        assert "All 3 vectors are made anew." in said and "texts of titles are sent" in said
+        assert "That costs about 0.0" in said and "It needs: a key of the provider in OPENAI_API_KEY" in said
+        assert "How long that takes is not known here" in said and "Members keep their lists" in said
+        both = unescape(page.review(embedder="fastembed", embedder_model="BAAI/bge-small-en-v1.5"))
+        assert (
+            both.count("are made anew.") == 1
+            and "embedded anew" not in both
+            and "It needs: the package fastembed" in both
+        )
+        assert "texts of titles are sent" not in both and "USD" not in both
+
+        # Back to the model whose vectors are there, nothing is made anew.
+        page.door.home.shelf.do(
+            "INSERT INTO embedding_models (model_key, dimensions, activated_at) "
+            "VALUES ('openai-text-embedding-3-small-1536-recipe1', 1536, now())"
+        )
+        assert "so none is made anew" in page.review(embedder="openai")
 
 
 # Changes
