@@ -103,7 +103,8 @@ def test_a_builder_gets_nothing_but_what_the_image_is_made_from(image: str, tmp_
         }  # fmt: skip
         assert not [path for path in files if path.endswith((".env", ".pyc", ".toml.local"))]
         assert {path.removeprefix("context/deploy/") for path in files if path.startswith("context/deploy/")} == {
-            "requirements-build.txt", "requirements.txt", "workspace.yaml"
+            "requirements-build.txt", "requirements-celery.txt", "requirements-docker.txt", "requirements-k8s.txt",
+            "requirements.txt", "workspace.yaml",
         }  # fmt: skip
 
 

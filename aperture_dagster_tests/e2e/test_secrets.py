@@ -54,7 +54,7 @@ ADDRESSES = (
     "seerr_url",
 )  # fmt: skip
 # Only used here, never sent to a service.
-OWN_KEYS = ("secret_key", "alert_urls")
+OWN_KEYS = ("secret_key", "session_key", "alert_urls")
 
 
 def core(name: str) -> str:

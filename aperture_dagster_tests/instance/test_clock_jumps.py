@@ -21,7 +21,7 @@ from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._daemon.types import DaemonHeartbeat
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
-from aperture_dagster.instance import storage_parts
+from aperture_dagster.instance import run_storage
 from aperture_dagster.instance.purge import Retention, purge
 from aperture_dagster.instance.wrong_clock import MOST_SET_BACK_SECONDS, future_dates, watch_clock
 from aperture_dagster.settings import Settings
@@ -237,10 +237,10 @@ def test_the_daemon_ends_when_its_clock_is_set_back_and_only_then(
 
 def test_whoever_writes_heartbeats_watches_its_clock(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch):
     watched = list[bool]()
-    monkeypatch.setattr(storage_parts, "watch_clock", lambda: watched.append(True))
-    storage_parts._watch_clock_once.cache_clear()
+    monkeypatch.setattr(run_storage, "watch_clock", lambda: watched.append(True))
+    run_storage._watch_clock_once.cache_clear()
     for _ in range(2):
         instance.add_daemon_heartbeat(DaemonHeartbeat(START.timestamp(), "SENSOR", "an id"))
     wait_for(lambda: watched, "the clock was not watched")
     assert watched == [True], "once, and by one thread"
-    storage_parts._watch_clock_once.cache_clear()
+    run_storage._watch_clock_once.cache_clear()
