@@ -23,6 +23,7 @@ from aperture_dagster.files.private import FileError
 from aperture_dagster.front_door.embedder_words import change_in_words, choice_in_words
 from aperture_dagster.front_door.house import TOO_OLD, House, Visit
 from aperture_dagster.front_door.operators import after_password, author_of, for_operators
+from aperture_dagster.front_door.schedule_page import schedule_routes, starts_in_words
 from aperture_dagster.front_door.settings_rules import LOCKED
 from aperture_dagster.front_door.settings_store import MEANWHILE, SET_OUTSIDE, Change, Conflict, Present, SettingsStore
 from aperture_dagster.front_door.settings_words import EFFECTS, FIRST, GROUPS, LABELS
@@ -62,6 +63,7 @@ def routes(house: House) -> Sequence[BaseRoute]:
     return [
         house.page(PATH, functools.partial(show, store)),
         house.page(COSTS, costs),
+        *schedule_routes(house, store),
         house.page(f"{PATH}/review", functools.partial(review, store)),
         house.form(f"{PATH}/change", functools.partial(propose, store), is_long=True),
         house.form(f"{PATH}/save", functools.partial(save, store), house.services),
@@ -361,6 +363,10 @@ def _reviewed(store: SettingsStore, visit: Visit, number: str, change: Change, p
     if of_embedder := _effect_of_embedder(visit, store, present, change):
         # Said once, if both change.
         effects |= {**dict.fromkeys(EMBEDDER, ""), next(name for name in EMBEDDER if name in change.texts): of_embedder}
+    changed = store.changed(present, change)
+    if "schedules" in change.texts and changed is not None:
+        starts = starts_in_words(present.settings, changed, visit.house.clock.now(), _)
+        effects["schedules"] = f"{effects['schedules']} {starts}".strip()
     rows = [
         {"label": label(name, _), "variable": given[name].variable, "before": before, "after": after,
          "effect": effects.get(name, "")}
