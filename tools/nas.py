@@ -53,7 +53,9 @@ def synology(service: dict[str, Any]) -> str:
     folders = {"HOME_FOLDER": "/volume1/docker/aperture/home", "BACKUPS_FOLDER": "/volume2/backups/aperture"}
     published = {"APERTURE_PUBLISH_ROOT": "/volume1/docker/aperture-published"}
     # Container Manager shows the lines of its own driver only.
-    return stack(service, folders | published | {"PUID": "1026", "PGID": "100"}, logging=None)
+    account = {"PUID": "1026", "PGID": "100"}
+    # Nor does its Compose know files that may be missing.
+    return stack(service, folders | published | account, logging=None, env_file=".env")
 
 
 def portainer(service: dict[str, Any]) -> str:

@@ -206,6 +206,8 @@ def _read_env_file() -> None:
     """
     read: set[Path] = set()
     copied = copied_variables()
+    # Of the two names of a setting, `.env` may have one and the environment, which wins, the other.
+    outside = {variable for name in settings_set_outside() for variable in environment_names(name)}
     while (path := env_file()) not in read and path.is_file():
         read.add(path)
         with path.open(encoding="utf-8") as file:
@@ -213,7 +215,7 @@ def _read_env_file() -> None:
                 raise SettingsError(f"{path}, line {wrong.original.line}: expected NAME=value. Nothing of it is shown.")
         for name, value in dotenv_values(path).items():
             # Compose and NAS pass on lines without a value.
-            if value is not None and not os.environ.get(name) and name not in copied:
+            if value is not None and not os.environ.get(name) and name not in copied and name.upper() not in outside:
                 os.environ[name] = value
                 copied.add(name)
     if copied:
@@ -225,14 +227,22 @@ def copied_variables() -> set[str]:
     return set(os.environ.get(FROM_FILE, "").split())
 
 
+def settings_set_by(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that variables set, each with the name of its variable, as it was written.
+
+    Names in lower case count, too, and an empty variable does not. Of two variables of a setting, the usual one counts.
+    """
+    written = {name.upper(): name for name, value in variables.items() if value}
+    found = {
+        name: next((written[variable] for variable in environment_names(name) if variable in written), None)
+        for name in Settings.model_fields
+    }
+    return {name: variable for name, variable in found.items() if variable is not None}
+
+
 def settings_set_outside() -> dict[str, str]:
     """Return the settings that a variable of the environment sets, which ``.env`` cannot change, with its name."""
-    copied = copied_variables()
-    outside = {name.upper(): name for name, value in os.environ.items() if value and name not in copied}
-    found = (
-        (name, [outside[one] for one in environment_names(name) if one in outside]) for name in Settings.model_fields
-    )
-    return {name: variables[0] for name, variables in found if variables}
+    return settings_set_by(environment_outside())
 
 
 def environment_outside() -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from aperture_dagster.settings import Settings, environment_names, sentence_about
+from aperture_dagster.settings import Settings, environment_names, sentence_about, settings_set_by
 
 Source = Literal["default", "file", "outside"]
 
@@ -56,21 +56,11 @@ def given_settings(file: Mapping[str, str], outside: Mapping[str, str]) -> dict[
         file: the variables of ``.env``.
         outside: the variables of the environment that were not copied from there.
     """
-    # Names in lower case count, too, and an empty variable does not.
-    sources: list[tuple[Source, dict[str, tuple[str, str]]]] = [
-        ("outside", {name.upper(): (name, value) for name, value in outside.items() if value}),
-        ("file", {name.upper(): (name, value) for name, value in file.items() if value}),
-    ]
-    found: dict[str, Given] = {}
-    for name in Settings.model_fields:
-        variables = environment_names(name)
-        found[name] = Given(None, "default", variables[0])
-        for variable in variables:
-            source = next((one for one in sources if variable in one[1]), None)
-            if source is not None:
-                written_as, text = source[1][variable]
-                found[name] = Given(text, source[0], written_as)
-                break
+    found = {name: Given(None, "default", environment_names(name)[0]) for name in Settings.model_fields}
+    sources: list[tuple[Source, Mapping[str, str]]] = [("file", file), ("outside", outside)]
+    for source, variables in sources:
+        for name, variable in settings_set_by(variables).items():
+            found[name] = Given(variables[variable], source, variable)
     return found
 
 

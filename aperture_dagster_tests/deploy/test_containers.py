@@ -133,6 +133,8 @@ def test_services_have_no_rights_that_they_do_not_need(compose: dict[str, Any]):
 def test_the_household_and_the_services_have_the_same_folders_and_rights(compose: dict[str, Any]):
     one, code = read_compose({}, HOUSEHOLD)["services"]["aperture"], compose["services"]["code"]
     differs = {"ports", "stop_grace_period", "command", "depends_on", "environment", "healthcheck", "networks"}
+    # A household is set up in the browser; services need a password first, which has to be in the file.
+    assert one.pop("env_file") == [{"path": ".env", "required": False}] and code.pop("env_file") == ".env"
     assert {key: value for key, value in one.items() if key not in differs} == {
         key: value for key, value in code.items() if key not in differs
     }

@@ -18,6 +18,7 @@ from aperture_dagster.settings import (
     load_settings,
     settings_set_outside,
 )
+from aperture_dagster.settings.given import Given, given_settings
 from aperture_dagster_tests.forks import run_fork
 
 WRITTEN = """# Our household
@@ -181,3 +182,20 @@ from aperture_dagster.settings import load_settings, settings_set_outside
 load_settings()
 print(*sorted(settings_set_outside()))
 """
+
+
+@pytest.mark.parametrize(
+    ("file", "outside"),
+    [("TMDB_API_KEY", "APERTURE_TMDB_API_KEY"), ("APERTURE_TMDB_API_KEY", "TMDB_API_KEY"),
+     ("TMDB_API_KEY", "aperture_tmdb_api_key")],
+)  # fmt: skip
+def test_the_environment_wins_by_whichever_name_it_and_the_file_call_a_setting(home: Path, file: str, outside: str):
+    change_env_file(home / ".env", {file: "of the file"})
+    os.environ[outside] = "of the environment"
+    settings = load_settings()
+    assert settings.tmdb_api_key is not None and settings.tmdb_api_key.get_secret_value() == "of the environment"
+    # The pages say the same.
+    given = given_settings(read_env_file(home / ".env"), environment_outside())["tmdb_api_key"]
+    assert given == Given("of the environment", "outside", outside)
+    assert settings_set_outside()["tmdb_api_key"] == outside
+    assert "of the file" not in os.environ.values()
