@@ -41,7 +41,7 @@ TEXTS: dict[str, str | tuple[str, ...]] = {
         "%(url)s does not answer in time. Check the address, whether the machine runs",
         "Nothing answers at %(url)s. Check address and port, and whether the media server runs.",
     ),
-    "wrong key": "The media server cannot be used: %(reason)s",
+    "wrong key": "The media server refuses this key. ",
     "wrong password": "The media server does not accept this name and password.",
     "no administrator": "This account is not one of an administrator of the media server. ",
     "no TMDb": "%(service)s does not answer from here. Try again, or leave it out for now.",
