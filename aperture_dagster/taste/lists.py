@@ -43,7 +43,6 @@ _TITLES = """
       WHERE p.work_id = s.work_id AND coalesce(p.season, 1) > 0)::float8 AS episodes_total
     FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
     LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN tmdb_metadata m USING (work_id)"""
-ITEMS = f"{_TITLES} ORDER BY s.work_id"
 # The lists of names as one text, which is parsed much faster than arrays.
 _BETWEEN_LISTS = "\x1e"
 _LIST = """translate(array_to_string(array_remove("{}", ''), E'\\x1f'), E'\\x1e', '')"""
@@ -99,9 +98,9 @@ COPIES = """
 def seen_version(connection: Connection, model_key: str) -> str:
     """Return a hash of what lists are made from of the titles that were seen elsewhere."""
     statement = f"""
-        SELECT md5(string_agg(concat_ws(':', work_id, v.text_hash, listed), ',' ORDER BY work_id)) FROM (
+        SELECT md5(string_agg(concat_ws(':', s.work_id, v.text_hash, listed), ',' ORDER BY s.work_id)) FROM (
           SELECT p.work_id, p.recommended_tmdb_ids AS listed FROM {_SEEN}) s
-        LEFT JOIN discovery_vectors v USING (work_id) WHERE v.model_key = :key"""
+        LEFT JOIN discovery_vectors v ON v.work_id = s.work_id AND v.model_key = :key"""
     return read_value(connection, statement, key=model_key) or ""
 
 
