@@ -16,7 +16,7 @@ from aperture_dagster.discovery.plan import KnownList, UserPlan, chosen_titles, 
 from aperture_dagster.discovery.pool import (
     DETAILS,
     FRESH_FOR,
-    POOL_SOURCE,
+    POOL,
     SEEN_FRESH_FOR,
     admit,
     lists_read,
@@ -31,7 +31,6 @@ from aperture_dagster.discovery.seen import SEEN, SeenTitles, admit_seen
 from aperture_dagster.discovery.suitability import plan_users, today_of
 from aperture_dagster.enrichment.listed import SuggestedPage, SuggestedTitle
 from aperture_dagster.enrichment.tmdb.client import Tmdb
-from aperture_dagster.enrichment.tmdb.source import TMDB
 from aperture_dagster.http.errors import BadAnswer, RequestRejected, ServicePaused, ServiceUnavailable
 from aperture_dagster.imports.importing import recognise_names
 from aperture_dagster.model import Clock, Progress
@@ -42,7 +41,6 @@ from aperture_dagster.trakt.recommendations import stored_recommendations
 from aperture_dagster.worklist.engine import Tally, work_through
 from aperture_dagster.worklist.fetches import DueItem, forget_former
 from aperture_dagster.worklist.services import MeteredService
-from aperture_dagster.worklist.source import Source
 from aperture_dagster.worklist.work_list import Attempt, OneByOne
 
 # Requests for lists per day, for all users together.
@@ -159,7 +157,7 @@ class Details(OneByOne[Tmdb]):
         clock: Clock,
         only_seen: Collection[int],
     ) -> None:
-        source = Source(name=POOL_SOURCE, label=TMDB.label, population=pool_population(wanted_at))
+        source = replace(POOL, population=pool_population(wanted_at))
         super().__init__(source, service, client)
         self.language, self._clock, self._only_seen = client.language, clock, only_seen
 
@@ -174,7 +172,7 @@ class Details(OneByOne[Tmdb]):
         return write_details(connection, details, now=self._clock.now())
 
     def ttl(self, attempt: Attempt, now: datetime) -> timedelta:
-        """Return how long details remain good: those of titles that nobody is suggested matter to tastes alone."""
+        """Return how long details stay fresh; longer for titles that only count for tastes and are never suggested."""
         return SEEN_FRESH_FOR if attempt.item.item in self._only_seen else FRESH_FOR - SLACK
 
 

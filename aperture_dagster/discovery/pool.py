@@ -22,12 +22,12 @@ from aperture_dagster.taste.vectors import delete_vectors
 from aperture_dagster.worklist import fetches
 from aperture_dagster.worklist.source import Population, Source
 
-# The name of TMDb's list of the pool in ``fetches``.
-POOL_SOURCE = "tmdb_discovery"
-# Days after which lists and details are read again while somebody wants them, and after which a title that nobody wants
-# any more is deleted; and those for details of a title that was only seen elsewhere. TMDb's terms allow six months.
+# Lists and details are read again after FRESH_FOR while somebody wants them, and details of titles that were only seen
+# elsewhere after SEEN_FRESH_FOR. A title that nobody wants any more is deleted after KEPT_FOR. TMDb's terms allow six
+# months.
 FRESH_FOR, KEPT_FOR, SEEN_FRESH_FOR = timedelta(days=14), timedelta(days=60), timedelta(days=150)
-POOL = Source(name=POOL_SOURCE, label="TMDb")
+# TMDb's list of the pool in ``fetches``.
+POOL = Source(name="tmdb_discovery", label="TMDb")
 # Columns that are answers of TMDb.
 DETAILS = tuple(
     column.name
@@ -109,7 +109,7 @@ def admit(connection: Connection, titles: Iterable[Key], *, now: datetime) -> in
             SELECT work_id FROM discovery_pool
             WHERE media_type = :type AND tmdb_id = ANY(:numbers) AND wanted_at IS NULL"""
         only_seen = execute(connection, statement, type=media_type, numbers=numbers).scalars()
-        # Their details may be older than those of titles that are suggested.
+        # Until now their details were rarely refreshed, and may be too old for suggestions.
         fetches.make_due(connection, POOL, [(media_type, work_id) for work_id in only_seen], now=now)
         statement = """
             UPDATE discovery_pool SET wanted_at = :now WHERE media_type = :type AND tmdb_id = ANY(:numbers)
@@ -158,7 +158,7 @@ def forget(connection: Connection, works: Sequence[int]) -> int:
     """Delete titles from the pool and from all lists made of it; return how many."""
     execute(connection, "DELETE FROM discovery_candidates WHERE work_id = ANY(:works)", works=list(works))
     delete_vectors(connection, works, "discovery_vectors")
-    fetches.forget(connection, POOL_SOURCE, works)
+    fetches.forget(connection, POOL.name, works)
     return execute(connection, "DELETE FROM discovery_pool WHERE work_id = ANY(:works)", works=list(works)).rowcount
 
 

@@ -69,7 +69,7 @@ class SeenTitles(OneByOne[Tmdb]):
 
     def store(self, connection: Connection, attempts: Sequence[Attempt]) -> int:
         """Note which titles they are, as works; return how many."""
-        # Whoever imports takes the lock of the history before that of the catalogue, too.
+        # In the order of an import: the locks of histories come before that of the catalogue.
         statement = """
             SELECT DISTINCT user_id FROM seen_elsewhere
             WHERE seen_id = ANY(CAST(:rows AS bigint[])) ORDER BY user_id"""

@@ -116,8 +116,8 @@ def findable(
 ) -> list[int]:
     """Return which titles of the pool a user can find, in the order of ``works``.
 
-    These are the titles that could be suggested to them, and those of which only :data:`MATTERS_LITTLE` speaks
-    against it. ``with_settled``: also what they watched, rated, hid or requested.
+    That is, titles that could be suggested to them, and titles that are kept off their suggestions only for a reason
+    in :data:`MATTERS_LITTLE`. ``with_settled``: also what they watched, rated, hid or requested.
     """
     why = unsuitable(connection, settings, [user], now=now, works=works)[user.user_id]
     allowed = {None, *MATTERS_LITTLE, *([SETTLED] if with_settled else [])}

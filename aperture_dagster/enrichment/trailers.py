@@ -18,14 +18,14 @@ SITES = {
     "Vimeo": (re.compile(r"[0-9]{1,12}"), "https://vimeo.com/{}"),
 }
 FALLBACK = "en"
-"""The language of a trailer if there is none in that of the page."""
+"""The language to fall back to if there is no trailer in the language of the page."""
 _LANGUAGE = re.compile(r"[a-z]{2}")
 # The kinds of videos that are trailers, the better one first.
 _TYPES = ("Trailer", "Teaser")
 
 
 class Trailer(NamedTuple):
-    """A trailer on another site; ``language`` is that of the video."""
+    """A trailer on another site, and the language that is spoken in it."""
 
     address: str
     site: str
@@ -33,7 +33,7 @@ class Trailer(NamedTuple):
 
 
 def best_trailers(videos: Iterable[Mapping[str, Any]]) -> Trailers | None:
-    """Return the best trailer in each language among TMDb's videos of a title; None if there is none.
+    """Pick the best trailer in each language from TMDb's videos of a title; None if it has no trailer.
 
     A trailer is preferred to a teaser, then an official one, then the larger picture, then the earlier in the list.
     Videos on other sites, of other kinds, and those whose values have an unexpected form are left out.

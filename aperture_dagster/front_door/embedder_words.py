@@ -40,8 +40,8 @@ def choice_in_words(choice: Choice, _: Texts) -> Mapping[str, str]:
 def change_in_words(choice: Choice, _: Texts) -> str:
     """Return what it means to change to a model."""
     if not choice.vectors:
-        return _("The vectors in use are of this model, so none is made anew.")
-    sentences = [_.plural("%(count)s vector is made anew.", "All %(count)s vectors are made anew.", choice.vectors)]
+        return _("The vectors in use already come from this model, so nothing is recomputed.")
+    sentences = [_.plural("%(count)s vector is recomputed.", "All %(count)s vectors are recomputed.", choice.vectors)]
     if choice.seconds is None:
         sentences.append(_("How long that takes is not known here; the page of jobs then shows how far it is."))
     else:

@@ -38,7 +38,6 @@ from aperture_dagster.texts import Texts, marked
 
 PATH = "/history"
 LIMITS = Limits(records=100_000, unpacked=64_000_000, seconds=30)
-"""How long a file waits for its member to decide."""
 MOST_QUESTIONS = 40
 """Fewer than the fields that a form may have."""
 MOST_EXAMPLES = 5

@@ -54,7 +54,7 @@ def order_file(settings: Settings) -> Path:
 
 
 def read_order(settings: Settings) -> RestoreOrder | None:
-    """Read the last order; None if there is none, or if the file is malformed."""
+    """Read the last order; None if nothing was ordered yet, or if the file is malformed."""
     try:
         order = RestoreOrder(**json.loads(order_file(settings).read_bytes()))
         is_valid = order.moment.tzinfo is not None and Path(order.backup).name == order.backup

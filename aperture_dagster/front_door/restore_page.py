@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 JOBS = "/jobs"
 PATH, REPLACED = f"{JOBS}/restore", f"{JOBS}/replaced"
 BEGINS_SECONDS = 3
-"""When the page that says that everything is started anew asks for the next one."""
+"""After how many seconds the page that announces the restart loads the next one."""
 NOT_SURE = marked("Nothing was done: tick the box to say that you mean it.")
 BUSY = marked("Nothing was done, since these jobs are running. Stop them, or wait until they have ended:")
 HAPPENS = (
@@ -67,7 +67,7 @@ def _admitted(visit: Visit, target: str) -> Response | None:
 
 
 def backup_named(visit: Visit, name: str) -> Backup:
-    """Return the backup of a name, which is no path. Raises HTTPException 404 if there is none."""
+    """Find a backup by its file name, without a folder. Raises HTTPException 404 if there is none of this name."""
     backups = read_backups(backup_folder(visit.settings))
     backup = next((backup for backup in backups if backup.path.name == name), None)
     if backup is None:
@@ -88,7 +88,7 @@ def _asked(board: JobsBoard, visit: Visit, name: str, problem: str = "", status:
 
 
 def order(board: JobsBoard, visit: Visit) -> Response:
-    """Note what is to be restored, and start everything anew, which begins with it."""
+    """Write down what to restore, and restart all parts; the restore is the first thing that happens then."""
     visit.require_csrf()
     name = visit.form.get("backup", "")
     if (elsewhere := _admitted(visit, f"{PATH}?{urlencode({'backup': name})}")) is not None:

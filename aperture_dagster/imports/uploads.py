@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 KEPT_SECONDS = 3_600.0
+"""How long a file waits for its member to decide."""
 
 
 def uploads_folder(home: Path) -> Path:

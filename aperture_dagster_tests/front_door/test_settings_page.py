@@ -178,19 +178,19 @@ def test_each_model_says_what_it_needs_and_a_change_what_it_means_before_it_is_s
         assert rows["BAAI/bge-small-en-v1.5"][-4:-1] == ["unknown", "67 MB", "at least 120 MB"]
         assert "pip install 'aperture-dagster[transformer]'" in rows["BAAI/bge-small-en-v1.5"][-1]
         assert "OPENAI_API_KEY" in rows["text-embedding-3-small"][-1]
-        assert "all 3 vectors are made anew" in text and "Nothing is sent anywhere before" in text
+        assert "all 3 vectors are recomputed" in text and "Nothing is sent anywhere before" in text
         german = unescape(page.browser.get("/settings/embedder", headers={"accept-language": "de"}).text)
         assert "mindestens 120 MB" in german and "static (eingestellt)" in german and "unbekannt" in german
         assert "less than a minute" not in german and "Schlüssel des Anbieters" in german
 
         # Before it is saved, nothing has been asked for outside.
         said = unescape(page.review(embedder="openai"))
-        assert "All 3 vectors are made anew." in said and "texts of titles are sent" in said
+        assert "All 3 vectors are recomputed." in said and "texts of titles are sent" in said
         assert "That costs about 0.0" in said and "It needs: a key of the provider in OPENAI_API_KEY" in said
         assert "How long that takes is not known here" in said and "Members keep their lists" in said
         both = unescape(page.review(embedder="fastembed", embedder_model="BAAI/bge-small-en-v1.5"))
         assert (
-            both.count("are made anew.") == 1
+            both.count("are recomputed.") == 1
             and "embedded anew" not in both
             and "It needs: the package fastembed" in both
         )
@@ -201,7 +201,7 @@ def test_each_model_says_what_it_needs_and_a_change_what_it_means_before_it_is_s
             "INSERT INTO embedding_models (model_key, dimensions, activated_at) "
             "VALUES ('openai-text-embedding-3-small-1536-recipe1', 1536, now())"
         )
-        assert "so none is made anew" in page.review(embedder="openai")
+        assert "so nothing is recomputed" in page.review(embedder="openai")
 
 
 # Changes
