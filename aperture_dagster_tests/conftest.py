@@ -196,7 +196,8 @@ def no_locked_runs() -> Iterator[None]:
     """
     yield
     if module := sys.modules.get("aperture_dagster.instance.run_lock"):
-        module.unlock_all()
+        for run_id in list(module._held):
+            module.unlock_run(run_id)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -172,10 +172,10 @@ class JobsBoard:
 
     def runs_in_progress(self) -> list[str]:
         """Return the jobs of runs that have begun and not ended, without those whose process is dead."""
-        from aperture_dagster.instance.dead_runs import lost_runs, runs_in_progress, storage_with_locks
+        from aperture_dagster.instance.dead_runs import lost_run_ids, runs_in_progress
 
-        runs, storage = runs_in_progress(self.instance), storage_with_locks(self.instance)
-        lost = {run.run_id for run in lost_runs(storage, runs)} if runs and storage is not None else set[str]()
+        runs = runs_in_progress(self.instance)
+        lost = lost_run_ids(self.instance, runs)
         return sorted({run.job_name for run in runs if run.run_id not in lost})
 
     def _dead_among(self, runs: Iterable[RunLine]) -> set[str]:
@@ -183,12 +183,9 @@ class JobsBoard:
 
         Nothing tells them from others in Dagster's storage until the daemon has noticed.
         """
-        from aperture_dagster.instance.dead_runs import lost_runs, storage_with_locks
+        from aperture_dagster.instance.dead_runs import lost_run_ids
 
-        if all(run.has_ended for run in runs):
-            return set()
-        storage = storage_with_locks(self.instance)
-        return {run.run_id for run in lost_runs(storage)} if storage is not None else set()
+        return set() if all(run.has_ended for run in runs) else lost_run_ids(self.instance)
 
     def _reasons_of(self, run_id: str) -> list[tuple[str, str]]:
         from aperture_dagster.instance.run_history import reasons_of

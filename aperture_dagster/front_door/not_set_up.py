@@ -7,44 +7,24 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from aperture_dagster.front_door.clients.any_origin import not_set_up_routes
 from aperture_dagster.front_door.gate import texts_for
 from aperture_dagster.front_door.rendering import Renderer, as_page
+from aperture_dagster.front_door.single_page import single_page
 from aperture_dagster.texts import Texts
-
-HEALTH = "not set up\n"
-"""The answer to a health check, which ``aperture_dagster.up.health`` knows: there is nothing to restart."""
+from aperture_dagster.up.health import NOT_SET_UP
 
 
 def not_set_up_page(prefix: str = "") -> Starlette:
     """Return an application that shows the page at every address, and needs neither a database nor Dagster."""
     renderer = Renderer(prefix)
 
-    # What it says is the same for everybody who asks by any name, so there is nothing to guard.
-    async def everything(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1013})
-            return
-        await _page(renderer, texts_for(Request(scope)))(scope, receive, send)
+    def page(request: Request) -> Response:
+        return _page(renderer, texts_for(request))
 
-    async def file(request: Request) -> Response:
-        return renderer.file(request.path_params["name"])
-
-    async def health(request: Request) -> Response:
-        return PlainTextResponse(HEALTH)
-
-    return Starlette(
-        routes=[
-            *not_set_up_routes(prefix),
-            Route(f"{prefix}/health", health),
-            Route(f"{prefix}/static/{{name}}", file),
-            Mount("", everything),
-        ]
-    )
+    return single_page(renderer, page, NOT_SET_UP, prefix=prefix, routes=not_set_up_routes(prefix))
 
 
 def _page(renderer: Renderer, _: Texts) -> Response:

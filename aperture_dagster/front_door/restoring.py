@@ -17,21 +17,19 @@ from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from aperture_dagster.front_door.gate import texts_for
 from aperture_dagster.front_door.rendering import Renderer, as_page
 from aperture_dagster.front_door.restore_order import MOST_ATTEMPTS, RestoreOrder, read_order, write_order
 from aperture_dagster.front_door.server import create_server
+from aperture_dagster.front_door.single_page import single_page
 from aperture_dagster.postgres.backup.folder import backup_folder
 from aperture_dagster.settings import Settings
 from aperture_dagster.texts import marked
+from aperture_dagster.up.health import RESTORING
 from aperture_dagster.up.restart import listen
 
-HEALTH = "restoring\n"
-"""The answer to a health check, which ``aperture_dagster.up.health`` knows: there is nothing to restart."""
 REFRESH_SECONDS = 3
 STEPS = {
     "Restoring": marked("The backup is being written into a new database. The present one is not touched."),
@@ -57,7 +55,7 @@ def restore_as_asked(
         say: called with the lines that ``aperture restore`` prints.
 
     Returns:
-        The descriptor of the socket that listens now, which the web server takes over; None if there is none yet.
+        The descriptor of the listening socket, which the web server takes over; None if nothing listens yet.
     """
     order = read_order(settings)
     if order is None or order.state != "asked":
@@ -72,13 +70,18 @@ def restore_as_asked(
             listening = made.detach()
         os.set_inheritable(listening, True)
     steps: list[str] = []
+
+    def report(line: str) -> None:
+        steps.append(line)
+        say(line)
+
     with _explained(listening, steps):
-        code, said = _run(settings, order, lambda line: (steps.append(line), say(line)))
+        code, said = _run(settings, order, report)
     write_order(settings, replace(order, state="failed" if code else "done", said=said))
     return listening
 
 
-def _run(settings: Settings, order: RestoreOrder, report: Callable[[str], object]) -> tuple[int, list[str]]:
+def _run(settings: Settings, order: RestoreOrder, report: Callable[[str], None]) -> tuple[int, list[str]]:
     """Run the command; return its exit code, and the sentences about how it ended."""
     path = backup_folder(settings) / order.backup
     program = [sys.executable, "-P", "-m", "aperture_dagster.cli.main", "restore", "--yes", str(path)]
@@ -118,20 +121,14 @@ def _explained(listening: int, steps: list[str]) -> Iterator[None]:
         thread.join()
 
 
-def restoring_page(steps: list[str], prefix: str = "") -> Starlette:
+def restoring_page(steps: list[str]) -> Starlette:
     """Return an application that says at every address which of the steps has begun last.
 
     It names nothing: nobody can sign in meanwhile, so whoever asks gets the same answer.
     """
-    renderer = Renderer(prefix)
+    renderer = Renderer("")
 
-    async def everything(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1013})
-            return
-        await _page(Request(scope))(scope, receive, send)
-
-    def _page(request: Request) -> Response:
+    def page(request: Request) -> Response:
         _ = texts_for(request)
         known = [STEPS[word] for word in (line.partition(" ")[0] for line in steps) if word in STEPS]
         step = _(known[-1]) if known else _("The backup is being looked at.")
@@ -140,11 +137,4 @@ def restoring_page(steps: list[str], prefix: str = "") -> Starlette:
             answer.headers["refresh"] = f"{REFRESH_SECONDS}"
         return answer
 
-    async def file(request: Request) -> Response:
-        return renderer.file(request.path_params["name"])
-
-    async def health(request: Request) -> Response:
-        return PlainTextResponse(HEALTH)
-
-    routes = [Route(f"{prefix}/health", health), Route(f"{prefix}/static/{{name}}", file), Mount("", everything)]
-    return Starlette(routes=routes)
+    return single_page(renderer, page, RESTORING)

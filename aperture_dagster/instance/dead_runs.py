@@ -70,6 +70,12 @@ def lost_runs(storage: LockedRunStorage, runs: Sequence[DagsterRun] | None = Non
     return list(storage.get_runs(RunsFilter(run_ids=free, statuses=STARTED))) if free else []
 
 
+def lost_run_ids(instance: DagsterInstance, runs: Sequence[DagsterRun] | None = None) -> set[str]:
+    """Return the ids of :func:`lost_runs`; none where runs take no locks."""
+    storage = storage_with_locks(instance)
+    return {run.run_id for run in lost_runs(storage, runs)} if storage is not None else set()
+
+
 def dead_runs(storage: LockedRunStorage, runs: Sequence[DagsterRun]) -> list[DagsterRun]:
     """Return those of some runs that are dead. If the locks of some are free, looks on until it is certain.
 

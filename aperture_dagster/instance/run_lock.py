@@ -277,12 +277,6 @@ def unlock_run(run_id: str) -> None:
         lock.release()
 
 
-def unlock_all() -> None:
-    """Unlock all runs of this process, for tests that leave runs unfinished."""
-    for run_id in list(_held):
-        unlock_run(run_id)
-
-
 def _forget_after_fork() -> None:
     for lock in _held.values():
         lock.leave_to_parent()

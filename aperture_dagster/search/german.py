@@ -88,11 +88,11 @@ def prepared(words: list[str], known: Container[str]) -> list[str]:
 @cache
 def translated(word: str) -> tuple[str, ...]:
     """Return what a German word means in English, one word each: of the word itself, of its stem, or of its parts."""
-    meaning = GERMAN.get(word) or _stems().get(stem(word))
+    meaning = _meaning(word)
     if meaning is not None:
         return tuple(meaning.split())
     for cut in range(len(word) - SHORTEST_PART, SHORTEST_PART - 1, -1):
-        first, second = _part(word[:cut]), GERMAN.get(word[cut:]) or _stems().get(stem(word[cut:]))
+        first, second = _part(word[:cut]), _meaning(word[cut:])
         if first is not None and second is not None:
             return (*first.split(), *second.split())
     return ()
@@ -106,11 +106,15 @@ def stem(word: str) -> str:
     return word
 
 
+def _meaning(word: str) -> str | None:
+    return GERMAN.get(word) or _stems().get(stem(word))
+
+
 def _part(word: str) -> str | None:
     """Return the meaning of the first part of a compound, which may have letters that link it to the next one."""
     for link in _LINKS:
         if word.endswith(link) and len(word) - len(link) >= SHORTEST_PART:
-            found = GERMAN.get(word.removesuffix(link) if link else word)
+            found = GERMAN.get(word.removesuffix(link))
             if found is not None:
                 return found
     return None

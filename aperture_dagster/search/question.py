@@ -257,8 +257,7 @@ class _Reader:
         return 0
 
     def _means_something(self, word: str) -> bool:
-        kinds = (lexicon.GENRES, lexicon.NATION_WORDS, lexicon.MOOD_WORDS, german.GERMAN, lexicon.OLD, lexicon.NEW)
-        return any(word in kind for kind in kinds)
+        return word in KNOWN or word in german.GERMAN
 
     def _known(self) -> int:
         """Take what says of which kind titles should be."""

@@ -24,9 +24,9 @@ POLL_SECONDS = 0.5
 MOST_AHEAD_SECONDS = 600.0
 """As ``SKEW`` in ``aperture_dagster.model``: the clocks of two hosts may differ by this much."""
 NOT_SET_UP = "not set up\n"
-"""What ``/health`` answers while no media server is configured, as ``aperture_dagster.front_door.set_up`` does."""
+"""What ``/health`` answers while no media server is configured."""
 RESTORING = "restoring\n"
-"""What it answers while a backup is being restored, as ``aperture_dagster.front_door.restoring`` does."""
+"""What it answers while a backup is being restored."""
 PARTS = ("code", "webserver", "daemon", "all", "container")
 UP = ("aperture up", "aperture_dagster.up.supervisor")
 """What the command of a container has in it that runs everything: process 1 is that, or the init in front of it."""

@@ -84,6 +84,14 @@ class Visit:
         else:
             target.fill(text)
 
+    def tick(self, box: Any) -> None:
+        """Tick a box, or untick it."""
+        if self.by_keyboard:
+            self.reach(box)
+            self.page.keyboard.press("Space")
+        else:
+            box.click()
+
     def reach(self, target: Any) -> None:
         """Go on from what is before a target in the order of the page, and find the focus on it, visibly so."""
         target.wait_for()
@@ -186,11 +194,7 @@ def exclude_a_genre(visit: Visit) -> None:
     for found in ([], ["Stalker 1999"]):
         visit.press("link", "My taste")
         box = visit.page.get_by_label("Drama", exact=True)
-        if visit.by_keyboard:
-            visit.reach(box)
-            visit.page.keyboard.press("Space")
-        else:
-            box.click()
+        visit.tick(box)
         visit.press("button", "Save")
         visit.press("link", "Not in the library")
         assert visit.titles() == found
@@ -331,11 +335,7 @@ def share_what_one_liked(visit: Visit) -> None:
     )
     visit.press("link", "My taste")
     box = visit.page.get_by_label("Count what I liked in the household's favourites of the year", exact=True)
-    if visit.by_keyboard:
-        visit.reach(box)
-        visit.page.keyboard.press("Space")
-    else:
-        box.click()
+    visit.tick(box)
     visit.press("button", "Save whether I am counted")
     assert box.is_checked()
     visit.press("link", "Your year")

@@ -23,7 +23,6 @@ from sqlalchemy import make_url
 from starlette.testclient import TestClient
 
 from aperture_dagster.front_door import gate as gates
-from aperture_dagster.front_door import restoring
 from aperture_dagster.front_door.restore_order import MOST_ATTEMPTS, RestoreOrder, read_order, write_order
 from aperture_dagster.front_door.restoring import restore_as_asked, restoring_page
 from aperture_dagster.model import Clock
@@ -255,7 +254,7 @@ def test_a_file_that_is_no_order_is_none(make_settings: Callable[..., Settings],
 def test_health_checks_restart_nothing_meanwhile():
     from aperture_dagster.up.health import RESTORING
 
-    assert RESTORING == restoring.HEALTH
+    assert RESTORING == "restoring\n"
     with TestClient(restoring_page([])) as browser:
         assert browser.get("/health").text == RESTORING
         assert browser.post("/jobs/run").status_code == 503

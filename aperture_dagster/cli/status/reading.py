@@ -115,7 +115,7 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
 
     from aperture_dagster.build import all_jobs, build_definitions
     from aperture_dagster.instance import wrong_clock
-    from aperture_dagster.instance.dead_runs import lost_runs, storage_with_locks
+    from aperture_dagster.instance.dead_runs import lost_run_ids
     from aperture_dagster.sensors import freshness_makers
     from aperture_dagster.sensors.troubles import look_at_checks, look_at_freshness
 
@@ -131,8 +131,7 @@ def _read_instance(settings: Settings, now: datetime) -> dict[str, Any]:
         looked = look_at_checks(instance, checks, patience=timedelta(seconds=1), clean=clean)
         # Without a daemon nobody evaluates the policies.
         late = look_at_freshness(instance, freshness_makers(settings, jobs), settings) if up.schedules_fire else None
-        storage = storage_with_locks(instance)
-        lost = {run.run_id for run in lost_runs(storage)} if storage is not None else set()
+        lost = lost_run_ids(instance)
         switched = {state.instigator_name: state.is_running for state in instance.all_instigator_state()}
 
         def next_start(job: Job) -> datetime | None:

@@ -31,7 +31,6 @@ from aperture_dagster.front_door.gate import LANGUAGE_COOKIE, texts_for
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.house import TOO_OFTEN, TOO_OLD, read_body, safe_path
 from aperture_dagster.front_door.lanes import Lane
-from aperture_dagster.front_door.not_set_up import HEALTH
 from aperture_dagster.front_door.proxies import is_of_this_machine
 from aperture_dagster.front_door.rendering import NO_STORE, Renderer, as_page
 from aperture_dagster.front_door.server import network_of
@@ -44,6 +43,7 @@ from aperture_dagster.settings import Settings, environment_names, settings_set_
 from aperture_dagster.settings.home import env_file, host_timezone
 from aperture_dagster.settings.types import parse_authority
 from aperture_dagster.texts import LANGUAGES, Texts, marked
+from aperture_dagster.up.health import NOT_SET_UP
 
 _LOG = logging.getLogger(__name__)
 COOKIE = "aperture_set_up"
@@ -191,7 +191,7 @@ class SetUp:
         return Guard(pages, allowed, graphql="", open_to_all=open_paths(self._prefix))
 
     async def _health(self, request: Request) -> Response:
-        return PlainTextResponse(HEALTH)
+        return PlainTextResponse(NOT_SET_UP)
 
     async def _file(self, request: Request) -> Response:
         return self._renderer.file(request.path_params["name"])
