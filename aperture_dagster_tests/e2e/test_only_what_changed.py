@@ -29,6 +29,13 @@ ME = "bela1"
 MINE = f"user_id = (SELECT user_id FROM users WHERE name = '{ME}')"
 FILM = "(SELECT min(work_id) FROM present_titles WHERE media_type = 'movie')"
 TASTES_AND_LISTS, LISTS, NOTHING = (True, True), (False, True), (False, False)
+SEEN_ELSEWHERE = (
+    "INSERT INTO works (media_type, tmdb_id) VALUES ('movie', 999001)",
+    "INSERT INTO discovery_pool (work_id, media_type, tmdb_id) SELECT work_id, media_type, tmdb_id FROM works "
+    "WHERE tmdb_id = 999001",
+    "INSERT INTO ratings (user_id, source, work_id, item_id, rating, rated_at) "
+    f"SELECT user_id, 'own', work_id, 0, 9, now() FROM users, works WHERE {MINE} AND tmdb_id = 999001",
+)
 # A change by its name, and whether tastes and lists have to be computed after it.
 CHANGES = {
     "nothing": ("SELECT 1", NOTHING),
@@ -73,6 +80,9 @@ CHANGES = {
         "SELECT user_id, true, false, '{{Drama}}' FROM users WHERE {MINE}",
         LISTS,
     ),
+    "details of a film that was seen elsewhere, without a vector": (
+        "UPDATE discovery_pool SET title = 'Elsewhere', fetched_at = now() WHERE tmdb_id = 999001", LISTS
+    ),
     "a parental limit": ("UPDATE users SET max_parental_rating = 12 WHERE {MINE}", TASTES_AND_LISTS),
     "blocked tags": ("UPDATE users SET blocked_tags = '{{scary}}' WHERE {MINE}", TASTES_AND_LISTS),
     "a name": ("UPDATE users SET email = 'new@example.org', updated_at = clock_timestamp() WHERE {MINE}", NOTHING),
@@ -98,6 +108,9 @@ def test_what_a_change_makes_necessary(
 ):
     clock = SetClock(datetime.now(UTC))
     with settled({"clock": clock}) as (_, home, _):
+        with home.database.transaction() as connection:
+            for statement in SEEN_ELSEWHERE:
+                connection.execute(text(statement))
         home.must(JOB, users=home.everyone())
         found = {}
         for name, (statement, _) in CHANGES.items():

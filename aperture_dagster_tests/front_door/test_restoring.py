@@ -25,6 +25,7 @@ from starlette.testclient import TestClient
 from aperture_dagster.front_door import gate as gates
 from aperture_dagster.front_door.restore_order import MOST_ATTEMPTS, RestoreOrder, read_order, write_order
 from aperture_dagster.front_door.restoring import restore_as_asked, restoring_page
+from aperture_dagster.instance.run_lock import TAG, tag_of
 from aperture_dagster.model import Clock
 from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.connection import product_database_url
@@ -80,6 +81,9 @@ def test_a_restore_is_asked_twice_and_leads_to_one_order_and_a_start_of_everythi
     busy = browser.post("/jobs/restore", data={**form, "sure": "1"})
     assert busy.status_code == 409 and "database_backup" in busy.text and 'name="sure"' not in busy.text
     assert read_order(settings) is None and not was_asked(supervised)
+    # Its process took the lock, and is gone: nothing is in progress, although nobody has ended the run yet.
+    jobs.instance.add_run_tags(run.run_id, {TAG: tag_of(run.run_id)})
+    assert jobs.page.board.runs_in_progress() == []
     jobs.instance.report_run_failed(run)
     begun = browser.post("/jobs/restore", data={**form, "sure": "1"})
     assert begun.status_code == 200 and begun.headers["refresh"] == "3;url=/jobs"

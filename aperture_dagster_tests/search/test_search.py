@@ -157,7 +157,7 @@ def test_a_title_in_another_mood_is_like_it_and_has_that_mood():
     index = build_index(library)
     for text in ("like The Boss but funny", "like the boss, but funnier", "wie The Boss, aber lustig"):
         genres = [library[match.row].genres for match in find_matches(index, text)]
-        assert len(genres) >= 10 and all("Crime" in own and "Comedy" in own for own in genres[:11]), text
+        assert len(genres) >= 10 and all("Crime" in own and "Comedy" in own for own in genres), text
     assert "Drama" in library[find_matches(index, "like The Boss")[0].row].genres
 
 
