@@ -11,6 +11,9 @@ from types import ModuleType
 
 import pytest
 
+from aperture_dagster.postgres.database import Database
+from aperture_dagster.postgres.queries import execute, read_value
+
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 PARTS = {"verdict", "peers", "protocol", "cells"}
 # It has its own words, and tests of its own that import it from elsewhere.
@@ -62,6 +65,52 @@ def test_without_its_data_a_benchmark_says_so_and_is_no_success(
         code = ended.code
     assert code == 3
     assert str(tmp_path) in capsys.readouterr().out
+
+
+FILMS, EPISODES, USERS = 200, 100, 3
+
+
+def fill_pages(benchmark: ModuleType, database: Database) -> None:
+    with database.transaction() as connection:
+        assert benchmark.fill_household(connection, FILMS, EPISODES, USERS)
+        for table in ("discovery_candidates", "recommendations", "shows_you_watch", "whole_lists"):
+            assert read_value(connection, f"SELECT count(*) FROM {table}"), table
+
+
+def fill_backup(benchmark: ModuleType, database: Database) -> None:
+    with database.transaction() as connection:
+        benchmark.fill(connection, FILMS, EPISODES, USERS)
+        assert read_value(connection, "SELECT count(*) FROM plays")
+
+
+def fill_work_list(benchmark: ModuleType, database: Database) -> None:
+    with database.transaction() as connection:
+        benchmark.fill(connection, FILMS, EPISODES, USERS)
+        for statement in (*benchmark.LIBRARY, *(each for state in benchmark.STATES.values() for each in state)):
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+
+
+def fill_lists(benchmark: ModuleType, database: Database) -> None:
+    with database.transaction() as connection:
+        importlib.import_module("backup").fill(connection, FILMS, EPISODES, USERS)
+        execute(connection, "DELETE FROM recommendations")
+        execute(connection, benchmark.LISTS, titles=5)
+        assert read_value(connection, "SELECT count(*) FROM recommendations") == USERS * (5 + EPISODES // 50)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("backup", fill_backup),
+        ("front_door", fill_pages),
+        ("publishing", fill_lists),
+        ("work_list", fill_work_list),
+    ],
+)
+def test_what_a_benchmark_writes_fits_the_schema(
+    benchmark, database: Database, name: str, write: Callable[[ModuleType, Database], None]
+):
+    write(benchmark(name), database)
 
 
 @pytest.mark.nightly(

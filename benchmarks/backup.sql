@@ -22,13 +22,12 @@ SELECT nextval('item_id_seq'), item_id, work_id, md5(item_id || 'e' || i), 'libr
     '2020-01-01', 45, '/media/' || md5(item_id || 'e' || i) || '.mkv'
 FROM titles, generate_series(1, :per_series) i WHERE media_type = 'series';
 
-INSERT INTO tmdb_metadata (work_id, tmdb_id, overview, genres, keywords, "cast", directors, creators, writers, composers,
-    cinematographers, companies, networks, countries, languages, recommended_tmdb_ids,
-    similar_tmdb_ids)
+INSERT INTO tmdb_metadata (work_id, tmdb_id, overview, genres, keywords, "cast", directors, creators, writers,
+    companies, networks, countries, original_language, recommended_tmdb_ids, similar_tmdb_ids)
 SELECT work_id, tmdb_id, pg_temp.words(60), '{Drama}', string_to_array(pg_temp.words(15), ' '),
     (SELECT jsonb_agg(jsonb_build_object('id', n, 'name', md5(n::text), 'character', md5((n + work_id)::text)))
-        FROM generate_series(1, 20) n),
-    '{Somebody}', '{}', '{Somebody}', '{}', '{}', '[]', '[]', '{US}', '{en}',
+        FROM generate_series(1, 15) n),
+    '{Somebody}', '{}', '{Somebody}', '[]', '[]', '{US}', 'en',
     ARRAY(SELECT work_id + n FROM generate_series(1, 20) n), ARRAY(SELECT work_id + n FROM generate_series(5, 24) n)
 FROM works;
 

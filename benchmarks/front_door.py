@@ -146,17 +146,23 @@ def main() -> int:
 
 
 def fill_home(home: Path, films: int) -> str:
-    """Write a household and the lists of everybody; return the key of a program that reads them."""
-    from aperture_dagster.members.keys import add_key
+    """Write a household into a new embedded database; return the key of a program that reads its lists."""
     from aperture_dagster.postgres.database import Database
     from aperture_dagster.settings import load_settings
 
     with Database(load_settings(home=home)).transaction() as connection:
-        fill(connection, films, EPISODES, USERS)
-        for statement in f"{LISTS}{WHOLE}".split(";"):
-            connection.exec_driver_sql(statement.replace("%", "%%"))
-        fill_vectors(connection)
-        key = add_key(connection, "benchmark", None)
+        return fill_household(connection, films, EPISODES, USERS)
+
+
+def fill_household(connection: Connection, films: int, episodes: int, users: int) -> str:
+    """Write a household and the lists of everybody; return the key of a program that reads them."""
+    from aperture_dagster.members.keys import add_key
+
+    fill(connection, films, episodes, users)
+    for statement in f"{LISTS}{WHOLE}".split(";"):
+        connection.exec_driver_sql(statement.replace("%", "%%"))
+    fill_vectors(connection)
+    key = add_key(connection, "benchmark", None)
     assert key is not None
     return key
 
