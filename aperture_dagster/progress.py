@@ -20,7 +20,7 @@ from aperture_dagster.postgres.tables import Moment, metadata
 
 _LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_WRITES = 1.0
-"""A step that takes less than this writes no progress."""
+"""A step that takes less than this writes no progress but its beginning, if it shows that."""
 
 step_progress = sa.Table(
     "step_progress",
@@ -73,8 +73,8 @@ class StepKeeper:
         self._written_at, self._has_counted, self._has_result = time.monotonic(), False, False
 
     def report(self, what: str, done: int, total: int | None, seconds: float) -> None:
-        """Keep how much is done, unless that was written within a second."""
-        if time.monotonic() - self._written_at < SECONDS_BETWEEN_WRITES:
+        """Keep how much is done, unless that was written within a second; the beginning in any case."""
+        if done and time.monotonic() - self._written_at < SECONDS_BETWEEN_WRITES:
             return
         self._has_counted = True
         self._write(

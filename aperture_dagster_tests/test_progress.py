@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster import progress
+from aperture_dagster import model, progress
 from aperture_dagster.defs.reporting import log_totals
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.model import Progress
@@ -99,6 +99,22 @@ def test_a_step_writes_once_a_second_however_much_it_counts(database: Database, 
             counted.add()
         # After 1.2 seconds; the second since is not over.
         assert [one.done for one in kept(database, "run")] == [53]
+
+
+def test_the_beginning_is_shown_at_once_and_the_log_says_how_long_the_rest_takes(
+    database: Database, seconds: Seconds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(model, "time", SimpleNamespace(monotonic=seconds.monotonic))
+    caplog.set_level(logging.INFO)
+    with kept_progress(StepKeeper(database, "run", "step", "job")):
+        counted = Progress(LOG, "lists", 40)
+        counted.begin()
+        assert [(row.done, row.total) for row in kept(database, "run")] == [(0, 40)]
+        seconds.now += 60
+        counted.add(10)
+        seconds.now += 6
+        counted.add(30)
+    assert caplog.messages == ["10 of 40 lists, 10/min, about 3 min left", "40 of 40 lists, 36/min"]
 
 
 def test_a_step_that_fails_leaves_no_progress(

@@ -216,7 +216,6 @@ def discovery_candidates(
             version = content_version(connection, "discovery_candidates", user_id=user.user_id)
         reasons = Counter(scored.unsuitable[user.user_id].values())
         metadata = _shown_lists(context, settings, rows) | {
-            "dagster/row_count": len(rows),
             "film_suggestions": sum(row["media_type"] == "movie" for row in rows),
             "series_suggestions": sum(row["media_type"] == "series" for row in rows),
             "left_out": markdown_table([{"why": why, "titles": count} for why, count in reasons.most_common()]),
@@ -338,7 +337,6 @@ def _log(context: dg.AssetExecutionContext, user: User, result: RequestedBest) -
 def _metadata(result: RequestedBest, shown: list[dict[str, Any]]) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "requests_sent": len(result.sent),
-        "dagster/row_count": len(shown),
         "states": table(shown),
     }
     if result.reasons:

@@ -60,7 +60,7 @@ def database_backup(
 ) -> dg.MaterializeResult:
     """Make a backup, prove it, and delete the oldest ones."""
     with operator_errors(context, settings):
-        made = create_backup(settings, clock.now(), report=context.log.info)
+        made = create_backup(settings, clock.now(), report=context.log.info, log=context.log)
         kept = read_backups(backup_folder(settings))[-SHOWN_BACKUPS:]
     metadata = {
         "dagster/row_count": made.rows,
@@ -213,6 +213,7 @@ def ai_pricing(
     """
     with operator_errors(context, settings):
         progress = Progress(context.log, "lists of prices and models", 2)
+        progress.begin()
         written, list_trouble = refresh_prices(ai_price_list, database, clock)
         progress.add()
         offered_trouble = refresh_offered(settings, embedder, database)

@@ -161,7 +161,6 @@ def shows_you_watch(
             version = content_version(connection, "shows_you_watch", user_id=user.user_id)
         metadata = {
             "series": _list_of_series(context, shown),
-            "dagster/row_count": len(shown),
             "episodes_behind": sum(row["behind"] for row in shown),
         }
         return UserOutcome(version, rows_written=written, metadata=metadata)

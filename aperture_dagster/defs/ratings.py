@@ -11,7 +11,7 @@ from aperture_dagster.catalogue.servers import MediaServers
 from aperture_dagster.defs.catalogue import episodes, media_server, movies, series, users, watch_history
 from aperture_dagster.defs.daily_checks import daily_check
 from aperture_dagster.defs.reporting import warn_unless
-from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user, user_asset
+from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user, rows_of_users, user_asset
 from aperture_dagster.instance.failures import operator_errors
 from aperture_dagster.instance.markdown import markdown_table
 from aperture_dagster.instance.pools import TRAKT
@@ -84,7 +84,7 @@ def trakt_ratings(
             )
             if report.refusal is not None:
                 # Everything but the removals was written, and tastes must see it.
-                record_user(context, user.partition_key, user.name, outcome)
+                record_user(context, user, outcome, rows_of_users(context, database))
                 raise report.refusal
             return outcome
 
@@ -100,7 +100,6 @@ def _is_due(context: dg.AssetExecutionContext, clock: Clock) -> bool:
 
 def _shown(report: RatingsReport) -> dict[str, object]:
     shown: dict[str, object] = {
-        "dagster/row_count": report.there,
         "ratings_here": report.here,
         "ratings_on_trakt": report.there,
         "pushed": report.pushed,

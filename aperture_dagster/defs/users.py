@@ -33,6 +33,8 @@ from aperture_dagster.model import Progress, counted
 from aperture_dagster.partitions import user_partitions, users_partitions
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.errors import DatabaseError, DatabaseInterrupted
+from aperture_dagster.postgres.queries import count_rows_by
+from aperture_dagster.postgres.tables import metadata
 from aperture_dagster.settings import Settings
 
 # An asset with a partition per user, of which one run serves one user or all.
@@ -111,7 +113,7 @@ def for_each_user(
 
 class _Run:
     def __init__(self, context: dg.AssetExecutionContext, settings: Settings, database: Database) -> None:
-        self._context, self._settings = context, settings
+        self._context, self._settings, self._database = context, settings, database
         # A run's partitions come as a set; the order of the UI makes two runs comparable.
         place = {key: number for number, key in enumerate(user_partitions(context.instance))}
         self.keys = sorted(context.partition_keys, key=lambda key: place.get(key, len(place)))
@@ -167,12 +169,14 @@ class _Run:
 
     def record(self, *, only_changed: bool) -> None:
         """Log a materialization with its own data version for each user who was served and not recorded yet."""
-        for key, outcome in self.served.items():
-            if key in self._recorded:
-                continue
-            if only_changed and not outcome.rows_written and not outcome.record:
-                continue
-            record_user(self._context, key, self._name(key), outcome)
+        due = {
+            key: outcome
+            for key, outcome in self.served.items()
+            if key not in self._recorded and not (only_changed and not outcome.rows_written and not outcome.record)
+        }
+        rows = rows_of_users(self._context, self._database) if due else None
+        for key, outcome in due.items():
+            record_user(self._context, self._users[key], outcome, rows)
             self._recorded.add(key)
 
     def failure(self) -> dg.Failure:
@@ -206,12 +210,30 @@ def partial_failure(what: str, part: str, failed: Mapping[str, Exception], setti
     )
 
 
-def record_user(context: dg.AssetExecutionContext, key: str, name: str, outcome: UserOutcome) -> None:
-    """Log a materialization of a user's partition, with its own data version."""
-    metadata = arranged(outcome.metadata | {"user": name, "rows_written": outcome.rows_written})
+def rows_of_users(context: dg.AssetExecutionContext, database: Database) -> Mapping[str, int] | None:
+    """Count the rows of the asset's table by user id; None if it has no table with a row per user."""
+    name = context.assets_def.specs_by_key[context.asset_key].metadata.get("dagster/table_name")
+    if name is None or "user_id" not in metadata.tables[name].c:
+        return None
+    with database.transaction() as connection:
+        return count_rows_by(connection, name, "user_id")
+
+
+def record_user(
+    context: dg.AssetExecutionContext, user: User, outcome: UserOutcome, rows: Mapping[str, int] | None
+) -> None:
+    """Log a materialization of a user's partition, with its own data version.
+
+    ``rows`` are those of each user, see :func:`rows_of_users`. Dagster's UI shows the row count of the partition that
+    was made last as that of the asset, so it is the sum; the user's own rows have a name of their own.
+    """
+    shown = outcome.metadata | {"user": user.name, "rows_written": outcome.rows_written}
+    if rows is not None:
+        shown["dagster/partition_row_count"] = rows.get(user.user_id, 0)
+        shown["dagster/row_count"] = sum(rows.values())
     if outcome.requests:
-        metadata["requests"] = outcome.requests
-    log_materialization(context, key, metadata, version=outcome.version)
+        shown["requests"] = outcome.requests
+    log_materialization(context, user.partition_key, arranged(shown), version=outcome.version)
 
 
 def log_materialization(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from aperture_dagster.catalogue.identity import MediaType, ProviderIds
 from aperture_dagster.catalogue.people import User
-from aperture_dagster.discovery.plan import KnownList, UserPlan, chosen_titles, next_requests
+from aperture_dagster.discovery.plan import KnownList, UserPlan, chosen_titles, count_unread, next_requests
 from aperture_dagster.discovery.pool import (
     DETAILS,
     FRESH_FOR,
@@ -118,7 +118,9 @@ class Filling:
         with self.database.transaction() as connection:
             budget = LISTS_PER_DAY - lists_read(connection, since=day_began, now=now)
         read = failed = in_a_row = 0
-        progress = Progress(self.log, "lists of titles outside the library", max(budget, 0))
+        due = min(count_unread(plans, known), max(budget, 0))
+        progress = Progress(self.log, "lists of titles outside the library", due)
+        progress.begin()
         for query, page in next_requests(plans, known, self.settings.discovery_minimum_votes):
             if read + failed >= budget or in_a_row >= FAILURES_UNTIL_DOWN:
                 break

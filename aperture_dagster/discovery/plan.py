@@ -127,6 +127,13 @@ def next_requests(
                 yield query, page
 
 
+def count_unread(plans: Sequence[UserPlan], known: Mapping[str, SuggestedPage]) -> int:
+    """Count the pages of usual days that are not known yet; of those, lists that end early have fewer."""
+    queries = {query for plan in plans for query in plan.queries}
+    pages = [query.request(page) for query in queries for page in range(1, DEPTH + 1)]
+    return sum(page not in known for page in pages)
+
+
 def scarce_types(titles: Iterable[Key]) -> set[MediaType]:
     """Return the media types of which there are too few titles."""
     counts = Counter(media_type for media_type, _ in titles)

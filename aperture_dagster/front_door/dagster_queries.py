@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from aperture_dagster.model.errors import OperatorError
 
 _JOBS = """query { repositoriesOrError { ... on RepositoryConnection { nodes { name location { name }
   jobs { name description }
+  assetNodes { assetKey { path } jobNames }
   schedules { name pipelineName description cronSchedule executionTimezone scheduleState { id status }
     futureTicks(limit: 3) { results { timestamp } } } } }
   ... on PythonError { message } } }"""
@@ -47,13 +49,14 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredJob:
-    """A job as Dagster knows it, with its repository and location."""
+    """A job as Dagster knows it, with its repository and location, and the paths of the assets that it makes."""
 
     name: str
     about: str
     repository: str
     location: str
     schedule: Schedule | None
+    assets: tuple[str, ...] = ()
 
     @property
     def _place(self) -> dict[str, str]:
@@ -153,9 +156,18 @@ class DagsterQueries:
 
 def _jobs_of(node: Mapping[str, Any]) -> list[DeclaredJob]:
     schedules = {one["pipelineName"]: _schedule(one) for one in node["schedules"]}
+    assets: dict[str, list[str]] = defaultdict(list)
+    for asset in node["assetNodes"]:
+        for name in asset["jobNames"]:
+            assets[name].append("/".join(asset["assetKey"]["path"]))
     return [
         DeclaredJob(
-            job["name"], job["description"] or "", node["name"], node["location"]["name"], schedules.get(job["name"])
+            job["name"],
+            job["description"] or "",
+            node["name"],
+            node["location"]["name"],
+            schedules.get(job["name"]),
+            tuple(sorted(assets[job["name"]])),
         )
         for job in node["jobs"]
         if not job["name"].startswith("__")

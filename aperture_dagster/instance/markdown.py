@@ -30,7 +30,7 @@ _ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=[-.\w+])(?=@\w)", re.IGN
 _NO_WIDTH = "\u200b"
 MEGABYTE = 1_000_000
 # Figures of every run: those who add them up rely on them.
-KEPT_ZEROS = frozenset({"dagster/row_count", "rows_written", "requests"})
+KEPT_ZEROS = frozenset({"dagster/row_count", "dagster/partition_row_count", "rows_written", "requests"})
 ZEROS = "zero"
 
 

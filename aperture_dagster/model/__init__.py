@@ -210,7 +210,7 @@ progress_reports: ContextVar[ProgressReport] = ContextVar("progress_reports", de
 
 
 class Progress:
-    """Counts what is done, and logs count and rate every few seconds: each line is a row in the event log.
+    """Counts what is done, and logs count, rate and time left every few seconds: each line is a row in the event log.
 
     The report of the context in which it was made is called from any thread.
     """
@@ -220,6 +220,10 @@ class Progress:
         self._started = self._reported = time.monotonic()
         self._done = 0
         self._report = progress_reports.get()
+
+    def begin(self) -> None:
+        """Show that nothing is done yet, where the first part may take long."""
+        self._report(self._what, 0, self._total, 0.0)
 
     def add(self, count: int = 1) -> None:
         """Count, and report if the last line is old enough."""
@@ -238,7 +242,12 @@ class Progress:
         self._reported = time.monotonic()
         seconds = max(self._reported - self._started, 1e-9)
         of = f" of {self._total:,}" if self._total is not None else ""
-        self._log.info(f"{self._done:,}{of} {self._what}, {self._done / seconds:,.0f}/s")
+        rate = self._done / seconds
+        left = time_left(self._done, self._total or 0, seconds)
+        self._log.info(
+            f"{self._done:,}{of} {self._what}, {f'{rate:,.0f}/s' if rate >= 1 else f'{60 * rate:,.0f}/min'}"
+            + (f", {left}" if left else "")
+        )
 
 
 def time_left(done: float, total: float, seconds: float) -> str:

@@ -139,6 +139,12 @@ def content_versions(connection: Connection, *tables: str, by: str, of: Iterable
     return {value: digest.hexdigest() for value, digest in digests.items()}
 
 
+def count_rows_by(connection: Connection, table: str, column: str) -> dict[str, int]:
+    """Count the rows of a table for each value of a column."""
+    by = metadata.tables[table].c[column]
+    return {value: count for value, count in connection.execute(select(by, func.count()).group_by(by))}
+
+
 def _digest(table: Table, columns: Sequence[str] = ()) -> tuple[ColumnElement[int], ColumnElement[Decimal]]:
     """Return the number of rows and the sum of their hashes."""
     hashed = [table.c[column] for column in columns] or [one for one in table.c if one.name not in BOOKKEEPING]

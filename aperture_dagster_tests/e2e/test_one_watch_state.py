@@ -400,6 +400,6 @@ def test_a_series_begins_with_the_next_unwatched_episode_and_every_night_is_reco
         for asset in ("shows_you_watch", "shows_you_watch_libraries"):
             assert {(asset, user) for user in ("anna", "ben")} <= recorded
         shown = {user: metadata_of(result, "shows_you_watch", user) for user in ("anna", "ben")}
-        assert {user: one["dagster/row_count"] for user, one in shown.items()} == {"anna": 2, "ben": 0}
+        assert {user: one["dagster/partition_row_count"] for user, one in shown.items()} == {"anna": 2, "ben": 0}
         first = shown["anna"]["series"].records[0].data
         assert (first["title"], first["next episode"], first["behind"]) == ("Series 1", "S01E05", 10)

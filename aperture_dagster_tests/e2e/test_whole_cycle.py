@@ -103,7 +103,7 @@ def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_the
         assert len(set(films)) == len(films), "no two users have the same first ten"
         newcomer = metadata_of(results.values(), "recommendations", "Lena")
         assert "Too little history" in newcomer["note"]
-        assert newcomer["dagster/row_count"] > 50
+        assert newcomer["dagster/partition_row_count"] > 50
         assert "note" not in metadata_of(results.values(), "recommendations", "Alma")
 
 

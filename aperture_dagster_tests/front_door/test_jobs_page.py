@@ -162,6 +162,8 @@ def test_the_page_shows_what_failed_and_why_what_runs_and_how_far_it_is(jobs: Jo
     assert "Runs of the last 14 days: 0 done, 1 failed" in failed
     done = card(page, "database_backup")
     assert "make_backup: 2,501 rows." in done and f"/operate/runs/{backup.run_id}" in done
+    assert 'href="/operate/assets/tmdb_metadata"' in card(page, "enrich_metadata")
+    assert "/operate/assets/" not in done, "it makes no asset"
     # It waits for a daemon, of which there is none; then it is made to look as if it had begun.
     press(browser, "Run now", "database_backup")
     assert "Waiting for its turn" in card(browser.get("/jobs").text, "database_backup")

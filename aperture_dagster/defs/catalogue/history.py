@@ -99,7 +99,7 @@ def _outcome(user: User, read: HistoryRead, settings: Settings, database: Databa
         synced_at = read.before.synced_at
         rated = synced_at is not None and rated_since(connection, user.user_id, synced_at, now=clock.now())
     metadata = {
-        "dagster/row_count": marked,
+        "titles_marked": marked,
         "states_written": read.written,
         "plays_logged": read.plays,
         "marks_taken_back": read.unmarked,

@@ -247,7 +247,7 @@ def recommendations(
             )
         with database.transaction() as connection:
             shown = recommendation_table(connection, user.user_id)
-        page = {"dagster/row_count": len(shown)} | _list_page(shown, brief=is_brief(context)) | _since(last)
+        page = _list_page(shown, brief=is_brief(context)) | _since(last)
         return UserOutcome(version, page, rows_written=written, unchanged=last is not None)
 
     yield from for_each_user(context, settings, database, serve)

@@ -48,7 +48,7 @@ PARTIAL = ".partial"
 LACKS_RIGHT = ("permission denied", "must be owner")
 # A migration that fails is tried again by every process, and each new backup would expire an older one.
 REUSED_WITHIN = timedelta(days=1)
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ def create_backup(
     before_migration_from: str | None = None,
     accept_folder: bool = False,
     report: Callable[[str], None] = lambda message: None,
+    log: logging.Logger = _LOG,
 ) -> BackupReport:
     """Make a backup of the product's database in the configured folder, prove it, and delete expired ones.
 
@@ -87,6 +88,7 @@ def create_backup(
         before_migration_from: the present schema, if a migration is the reason.
         accept_folder: use the folder although it is new or was emptied.
         report: called with each step and what the operator should know, in words.
+        log: for progress.
 
     Raises:
         BackupError: no backup was made; existing ones are unchanged.
@@ -99,7 +101,7 @@ def create_backup(
                     raise BackupError("The database holds no schema of this program yet: there is nothing to back up.")
                 folder = open_folder(settings, functools.partial(ensure_owner, connection), accept=accept_folder)
             path = new_path(folder, now.astimezone(ZoneInfo(settings.schedule_timezone)), before_migration_from)
-            return _create(settings, server, url, path, report)
+            return _create(settings, server, url, path, report, log)
     except (BackupError, DatabaseError) as error:
         why = str(error)
     except SQLAlchemyError as error:
@@ -126,11 +128,11 @@ def back_up_before_migration(settings: Settings, revision: str) -> None:
     now = datetime.now(ZoneInfo(settings.schedule_timezone))
     try:
         if (earlier := _earlier_attempt(settings, revision, now.date())) is not None:
-            log.warning(
+            _LOG.warning(
                 "The backup before the migration from %s was made by an earlier attempt: %s.", revision, earlier
             )
             return
-        log.warning("The schema of the database is to be migrated from %s: making a backup first.", revision)
+        _LOG.warning("The schema of the database is to be migrated from %s: making a backup first.", revision)
         made = create_backup(settings, now, before_migration_from=revision)
     except BackupError as error:
         raise DatabaseError(
@@ -139,7 +141,7 @@ def back_up_before_migration(settings: Settings, revision: str) -> None:
             "without a backup."
         ) from None
     state = f"dumped, not proven: {made.unproven_because}" if made.unproven_because else "proven"
-    log.warning("The backup before the migration is %s (%s).", made.path, state)
+    _LOG.warning("The backup before the migration is %s (%s).", made.path, state)
 
 
 def _earlier_attempt(settings: Settings, revision: str, today: date) -> Path | None:
@@ -152,7 +154,12 @@ def _earlier_attempt(settings: Settings, revision: str, today: date) -> Path | N
 
 
 def _create(
-    settings: Settings, server: Connection, url: str, path: Path, report: Callable[[str], None]
+    settings: Settings,
+    server: Connection,
+    url: str,
+    path: Path,
+    report: Callable[[str], None],
+    log: logging.Logger,
 ) -> BackupReport:
     started, folder = time.monotonic(), path.parent
     # What killed processes left.
@@ -162,9 +169,9 @@ def _create(
     partial = folder / f".{path.name}{PARTIAL}"
     try:
         report("Dumping the database.")
-        dumped = _dump(url, partial)
+        dumped = _dump(url, partial, log)
         report("Restoring it into a scratch database and comparing.")
-        why_unproven = _prove(settings, server, url, partial, dumped)
+        why_unproven = _prove(settings, server, url, partial, dumped, log)
         made = unproven(path) if why_unproven else path
         size, mode = partial.stat().st_size, partial.stat().st_mode & 0o777
         partial.rename(made)
@@ -182,25 +189,29 @@ def _create(
     return BackupReport(made, why_unproven, dumped.total, size, deleted, seconds)
 
 
-def _dump(url: str, file: Path) -> Contents:
+def _dump(url: str, file: Path, log: logging.Logger) -> Contents:
     """Dump the database into a new file, and read its contents in the same snapshot."""
     engine = create_engine(url, isolation_level="REPEATABLE READ", poolclass=NullPool)
     with engine.connect() as snapshot:
         execute(snapshot, "SET LOCAL idle_in_transaction_session_timeout = 0")
         execute(snapshot, f"SET LOCAL lock_timeout = '{LOCK_WAIT_SECONDS}s'")
         name = read_value(snapshot, "SELECT pg_export_snapshot()")
+        progress = Progress(log, "rows dumped", estimate_rows(snapshot))
+        progress.begin()
         write_dump(
             url,
             file,
             f"--snapshot={name}",
             f"--lock-wait-timeout={LOCK_WAIT_SECONDS * 1000}",
             server_major=int(read_value(snapshot, "SHOW server_version_num")) // 10_000,
-            progress=Progress(log, "rows dumped", estimate_rows(snapshot)),
+            progress=progress,
         )
         return read_contents(snapshot)
 
 
-def _prove(settings: Settings, server: Connection, url: str, file: Path, dumped: Contents) -> str | None:
+def _prove(
+    settings: Settings, server: Connection, url: str, file: Path, dumped: Contents, log: logging.Logger
+) -> str | None:
     """Restore a dump beside its database and compare the two; return why that is impossible, None if it was done.
 
     Raises:
@@ -213,7 +224,9 @@ def _prove(settings: Settings, server: Connection, url: str, file: Path, dumped:
             return full
     try:
         with scratch_database(server, url) as scratch:
-            restore_dump(scratch, file, Progress(log, "rows restored", dumped.total))
+            progress = Progress(log, "rows restored", dumped.total)
+            progress.begin()
+            restore_dump(scratch, file, progress)
             with create_engine(scratch, poolclass=NullPool).connect() as connection:
                 differs = differences(dumped, read_contents(connection))
     except CannotCreate as error:
