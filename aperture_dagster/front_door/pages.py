@@ -28,8 +28,8 @@ from aperture_dagster.front_door.rendering import as_page
 from aperture_dagster.members.choices import choices_of
 from aperture_dagster.members.for_later import titles_for_later
 from aperture_dagster.members.more_like_this import titles_to_follow
+from aperture_dagster.postgres.changes import state_of_product
 from aperture_dagster.postgres.database import NothingYet
-from aperture_dagster.postgres.queries import state_of_database
 from aperture_dagster.settings.types import is_loopback
 from aperture_dagster.shelves import (
     Page,
@@ -111,7 +111,7 @@ def show(
     csrf = house.gate.csrf(request)
     now = house.clock.now()
     with house.database.connection() as connection:
-        state = f"{today_of(now, visit.settings)} {state_of_database(connection)}"
+        state = f"{today_of(now, visit.settings)} {state_of_product(connection)}"
         key = (
             here,
             asked,

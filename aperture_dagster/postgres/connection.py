@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from aperture_dagster.postgres.changes import count_commits
 from aperture_dagster.postgres.cluster import DAGSTER_DATABASE, PRODUCT_DATABASE
 from aperture_dagster.postgres.databases import server_connection
 from aperture_dagster.postgres.embedded import full_disk_explained, start_embedded_server
@@ -76,6 +77,7 @@ def _new_engine(url: str, settings: Settings) -> Engine:
     # asks a service holds its lease, stores answers, and takes from the quota at the same time.
     engine = create_engine(url, pool_size=3, max_overflow=8, pool_recycle=300, connect_args=network_options(url))
     replace_dead_connections(engine)
+    count_commits(engine)
 
     @event.listens_for(engine, "do_connect")
     def _open(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]

@@ -71,14 +71,6 @@ def read_value(connection: Connection, statement: str, **values: Any) -> Any:
     return execute(connection, statement, **values).scalar()
 
 
-def state_of_database(connection: Connection) -> str:
-    """Return a text that is the same while no transaction has changed what this connection sees.
-
-    Transactions count in whichever database of the server they are, so it also changes for no reason.
-    """
-    return read_value(connection, "SELECT concat(pg_postmaster_start_time(), ' ', pg_current_snapshot())")
-
-
 def read_frame(connection: Connection, statement: str, **values: Any) -> pd.DataFrame:
     """Return the rows of a query as a frame."""
     import pandas as pd

@@ -9,6 +9,7 @@ import aperture_dagster.facts
 import aperture_dagster.members.tables
 import aperture_dagster.newsletter
 import aperture_dagster.popularity.tables
+import aperture_dagster.postgres.changes
 import aperture_dagster.prices.tables
 import aperture_dagster.progress
 import aperture_dagster.publishing.disk.tables

@@ -60,7 +60,7 @@ FILLED_BY: dict[str, frozenset[str]] = {
 OF_NO_ASSET = {
     "facts", "rating_outbox", "services", "quota", "fetches", "computations", "alert_problems", "alerts_told",
     "api_keys", "sessions", "departures", "member_choices", "more_like_this", "for_later", "dismissals",
-    "trakt_accounts", "step_progress",
+    "trakt_accounts", "step_progress", "changes",
     "watched_together", "evenings", "evening_people", "evening_voters", "evening_votes",
     "history_imports", "seen_elsewhere",
 }  # fmt: skip

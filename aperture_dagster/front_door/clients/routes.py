@@ -38,8 +38,8 @@ from aperture_dagster.front_door.house import House, Visit
 from aperture_dagster.front_door.lanes import Lane
 from aperture_dagster.front_door.throttle import RATES
 from aperture_dagster.media_server.accounts import TokenOwner
+from aperture_dagster.postgres.changes import state_of_product
 from aperture_dagster.postgres.database import NothingYet
-from aperture_dagster.postgres.queries import state_of_database
 from aperture_dagster.settings.types import is_loopback, parse_authority
 
 _LOG = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class Clients:
             # What an answer is made from, apart from the database. Whoever asks was let in just now.
             host = visit.request.headers.get("host", "")
             key = (visit.request.url.path, question, frozenset(given.items()), owner, str(visit.texts.locale), host)
-            state = f"{today_of(now, house.settings)} {state_of_database(connection)}"
+            state = f"{today_of(now, house.settings)} {state_of_product(connection)}"
             made_in, content = self._kept.get(key, ("", b""))
             if made_in == state:
                 return Response(content, media_type="application/json")
