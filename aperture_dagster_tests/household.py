@@ -161,8 +161,9 @@ class Household:
         }  # fmt: skip
         kept = {}
         for table in metadata.sorted_tables:
-            if table.name in ("merges", "computations", "step_progress"):
-                # They hold versions of rows, which differ like times, hashes of what was there at some time, and runs.
+            if table.name in ("merges", "computations", "step_progress", "changes"):
+                # They hold versions of rows, which differ like times, hashes of what was there at some time, runs, and
+                # how often anything was committed.
                 continue
             columns = ", ".join(f'"{column.name}"::text' for column in table.columns if column.name not in moments)
             kept[table.name] = sorted(

@@ -115,7 +115,8 @@ def candidate_table(connection: Connection, user_id: str, *, country: str) -> li
         SELECT c.work_id, c.media_type, c.rank, {_SHOWN}, c.score::float8 AS score, c.components,
         ARRAY(SELECT b.title {reasons}) AS because, ARRAY(SELECT work_id {reasons}) AS liked
         FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
-        WHERE c.user_id = :user AND work_id NOT IN (SELECT work_id FROM hidden_works WHERE user_id = :user)
+        WHERE c.user_id = :user
+        AND NOT EXISTS (SELECT 1 FROM hidden_works h WHERE (h.user_id, h.work_id) = (:user, c.work_id) OFFSET 0)
         ORDER BY c.media_type, c.rank"""
     rows = read_rows(connection, statement, user=user_id, country=country)
     owned = owned_under_any_id(connection, [row["work_id"] for row in rows]) if rows else set()

@@ -40,7 +40,9 @@ VIEWS = catalogue.VIEWS | {
     "hidden_works": "SELECT user_id, work_id FROM dismissals UNION SELECT c.user_id, g.work_id FROM member_choices c "
     "JOIN (SELECT t.work_id, coalesce(e.genres, t.genres) AS genres FROM present_titles t "
     "LEFT JOIN enriched_metadata e USING (work_id) "
-    "UNION ALL SELECT work_id, genres FROM discovery_pool) g ON g.genres && c.excluded_genres",
+    "UNION ALL SELECT work_id, genres FROM discovery_pool) g ON g.genres && c.excluded_genres "
+    # Most exclude none, and all titles would be looked at for them.
+    "WHERE c.excluded_genres <> '{}'",
 }
 # After the tables. A migration that changes a column of a view drops the view first, and creates it again afterwards.
 for _name, _query in VIEWS.items():

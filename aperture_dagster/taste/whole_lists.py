@@ -87,14 +87,17 @@ def scores_of(connection: Connection, user_ids: Sequence[str]) -> dict[tuple[str
 def unwanted_works(
     connection: Connection, user_ids: Sequence[str]
 ) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]]]:
-    """Return by user the works that they have seen, and those that they hid or rated low."""
+    """Return by user the works that they have seen, and those that they hid or rated low.
+
+    Whole genres that they excluded are not among these: whoever shows a title asks whether it is hidden.
+    """
     seen: dict[str, set[int]] = {user_id: set() for user_id in user_ids}
     statement = f"SELECT DISTINCT user_id, work_id FROM ({SEEN}) s WHERE user_id = ANY(CAST(:users AS text[]))"
     for user_id, work in execute(connection, statement, users=list(user_ids)).all():
         seen[user_id].add(work)
     barred: dict[str, set[int]] = {}
     for user_id in user_ids:
-        hidden = execute(connection, "SELECT work_id FROM hidden_works WHERE user_id = :user", user=user_id).scalars()
+        hidden = execute(connection, "SELECT work_id FROM dismissals WHERE user_id = :user", user=user_id).scalars()
         ratings = ratings_in_force(connection, user_id)
         low = {work for work, rating in ratings.items() if rating.value is not None and rating.value <= LOW_RATING}
         barred[user_id] = {*hidden, *low}
