@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -123,7 +123,7 @@ class Job:
             return replace(self, cron=cron)
         _, end = span_of(settings.quiet_hours)
         if weekday != "*" and end <= begins:
-            weekday = str((int(weekday) + 1) % 7)
+            weekday = _later(weekday, days=1)
         return replace(self, cron=f"{end.minute} {end.hour} * * {weekday}")
 
     def next_start(self, now: datetime, settings: Settings) -> datetime | None:
@@ -181,7 +181,7 @@ class Job:
     def freshness(self, timezone: str) -> dg.FreshnessPolicy | None:
         """Return how old the job's assets may become, from its cron; None without one.
 
-        What is made every night, or every week, must have been made since the last deadline but one. What is made more
+        What is made every night, or on weekdays, must have been made since the last deadline but one. What is made more
         often may miss a turn. A quiet job records everybody about once a day.
         """
         if self.cron is None:
@@ -192,8 +192,8 @@ class Job:
             return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=30), fail_window=timedelta(hours=50))
         if hour.isdigit():
             days, hours = divmod(int(hour) + NIGHTLY_GRACE_HOURS, 24)
-            deadline = f"{minute} {hours} * * {(int(weekday) + days) % 7 if weekly else '*'}"
-            period = timedelta(days=7 if weekly else 1)
+            deadline = f"{minute} {hours} * * {_later(weekday, days=days)}"
+            period = timedelta(days=_fewest_days_between(weekday))
             return _made_by(deadline, period, timezone)
         interval = timedelta(hours=1 if hour == "*" else int(hour.removeprefix("*/")))
         return dg.FreshnessPolicy.time_window(
@@ -205,7 +205,22 @@ def _is_due(field: str, value: int) -> bool:
     """Tell whether a field of a cron matches."""
     if field.startswith("*"):
         return value % int(field.removeprefix("*").removeprefix("/") or 1) == 0
-    return value == int(field)
+    return str(value) in field.split(",")
+
+
+def _later(weekdays: str, *, days: int) -> str:
+    """Return the weekdays of a cron so many days later."""
+    if weekdays == "*":
+        return weekdays
+    return ",".join(sorted(str((int(day) + days) % 7) for day in weekdays.split(",")))
+
+
+def _fewest_days_between(weekdays: str) -> int:
+    """Return the fewest days from one weekday of a cron to the next."""
+    if weekdays == "*":
+        return 1
+    days = sorted({int(day) for day in weekdays.split(",")})
+    return min(after - before for before, after in pairwise([*days, days[0] + 7]))
 
 
 def writers(settings: Settings) -> set[str]:

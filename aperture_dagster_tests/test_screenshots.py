@@ -28,7 +28,12 @@ def page_like(*, changed: int = 0) -> Image.Image:
 
 
 def test_every_picture_of_the_documentation_is_made_by_the_script():
-    pictures = [*screenshots.PICTURES, *screenshots.MEMBER_PICTURES, *screenshots.CLIENT_PICTURES]
+    pictures = [
+        *screenshots.PICTURES,
+        *screenshots.SET_UP_PICTURES,
+        *screenshots.MEMBER_PICTURES,
+        *screenshots.CLIENT_PICTURES,
+    ]
     made = {f"{picture.name}.png" for picture in pictures}
     assert {path.name for path in (PROJECT / "docs" / "images").iterdir()} <= made
     assert len(made) == len(pictures)

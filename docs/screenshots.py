@@ -31,14 +31,17 @@ import httpx
 import uvicorn
 from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page, sync_playwright
+from starlette.types import ASGIApp
 
 from aperture_dagster.cli.homes import point_at
 from aperture_dagster.cli.stand_ins import StandIns, usual_port
 from aperture_dagster.front_door.app import members_pages
 from aperture_dagster.front_door.gate import Gate
 from aperture_dagster.front_door.house import House
+from aperture_dagster.front_door.set_up.pages import SetUp, Start
 from aperture_dagster.postgres.database import ReadOnlyDatabase
 from aperture_dagster.postgres.embedded import release_embedded_server
+from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.settings import JELLYFIN_PATH
 
 IMAGES = Path(__file__).resolve().parent / "images"
@@ -186,6 +189,8 @@ MEMBER_PICTURES = (
     MemberPicture("members-taste", "/taste", "Show it again"),
 )
 """In this order."""
+SET_UP_PICTURES = (MemberPicture("set-up", "/", "Address of Jellyfin or Emby"),)
+"""Of the pages on which a server is set up."""
 
 
 @dataclass(frozen=True)
@@ -276,21 +281,38 @@ def running_ui(home: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def serving(pages: ASGIApp) -> Iterator[str]:
+    """Serve pages on this machine, and yield their address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(pages, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextlib.contextmanager
+def serving_set_up() -> Iterator[str]:
+    """Serve the pages on which a server is set up, as a browser of this machine sees them, and yield their address."""
+    start = Start("127.0.0.1", again=[], demo=["--demo"])
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="aperture-pictures-"))
+        yield stack.enter_context(serving(SetUp(start, load_settings(home=home), lambda: None).app()))
+
+
+@contextlib.contextmanager
 def serving_members(home: Path) -> Iterator[str]:
     """Serve the members' pages of a demo as where nobody sees anything without a sign-in, and yield their address."""
-    listening = socket.create_server(("127.0.0.1", 0))
     with StandIns().running() as (_, environment):
         settings = point_at(environment, home, create=False)
         database = ReadOnlyDatabase(settings)
-        pages = members_pages(House(settings, database, Gate(settings, database)))
-        server = uvicorn.Server(uvicorn.Config(pages, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
         try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            with serving(members_pages(House(settings, database, Gate(settings, database)))) as address:
+                yield address
         finally:
-            server.should_exit = True
-            thread.join()
             database.close()
             release_embedded_server(home / "postgres")
 
@@ -370,14 +392,16 @@ def take(page: Page, picture: Picture) -> Image.Image:
     return window.crop((max(left, 0), max(top, 0), min(right, WIDTH), min(bottom, top + picture.most)))
 
 
-def take_members(browser: Browser, address: str) -> Iterator[tuple[str, Image.Image]]:
-    """Go through the pages of a member on each screen, and yield the name of each picture with the picture.
+def take_members(
+    browser: Browser, address: str, pictures: Sequence[MemberPicture] = MEMBER_PICTURES
+) -> Iterator[tuple[str, Image.Image]]:
+    """Go through pages of a member, or of set-up, on each screen, and yield the name of each picture with the picture.
 
     Raises:
         playwright.sync_api.TimeoutError: something that it should show is not on the page.
     """
     pages = [open_page(browser, address, **screen) for screen in SCREENS]
-    for picture in MEMBER_PICTURES:
+    for picture in pictures:
         windows, ends = [], []
         for page in pages:
             page.goto(picture.path)
@@ -485,6 +509,9 @@ def nearly_equal(one: Image.Image, other: Image.Image) -> bool:
 def main() -> None:
     """Take the pictures."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with running_browser() as browser, serving_set_up() as address:
+        for name, image in take_members(browser, address, SET_UP_PICTURES):
+            keep(name, image)
     with demo_home() as home, running_browser() as browser:
         with serving_members(home) as address:
             for name, image in take_members(browser, address):

@@ -214,7 +214,7 @@ def ai_pricing(
     with operator_errors(context, settings):
         progress = Progress(context.log, "lists of prices and models", 2)
         progress.begin()
-        written, list_trouble = refresh_prices(ai_price_list, database, clock)
+        written, list_trouble = refresh_prices(ai_price_list, database, clock, context.log)
         progress.add()
         offered_trouble = refresh_offered(settings, embedder, database)
         progress.add()

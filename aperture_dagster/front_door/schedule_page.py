@@ -24,7 +24,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.texts import Texts, marked
 
 PATH = "/settings/schedule"
-NO_TIME = marked("This is no time: choose a day and a time, or a number of hours from 1 to 23.")
+NO_TIME = marked("This is no time: choose a time, or a number of hours from 1 to 23.")
 NO_SETTINGS = marked("The settings cannot be used as they are: correct them first.")
 _JOB = re.compile(r"[a-z][a-z0-9_]{0,99}")
 

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from aperture_dagster.http.errors import BadAnswer
+from aperture_dagster.model import Progress
 
 # Parse JSON as services send it, and check what was parsed.
 
@@ -89,6 +90,7 @@ class Request:
         repeatable: whether a failed attempt may be repeated; by default everything but POST and PATCH may.
         accept: statuses of 300 and above to return instead of raising an error.
         timeout_seconds: how long to wait for the answer, if that is longer than the transport's own limit.
+        progress: counts the bytes of a long answer as they come.
     """
 
     method: str
@@ -102,6 +104,7 @@ class Request:
     repeatable: bool | None = None
     accept: Collection[int] = ()
     timeout_seconds: float | None = None
+    progress: Progress | None = None
 
     @property
     def may_repeat(self) -> bool:

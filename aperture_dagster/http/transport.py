@@ -246,7 +246,12 @@ class Transport:
         # Not httpx's own decoder, which has no limit: a kilobyte of gzip may become a megabyte.
         is_packed = response.headers.get("content-encoding", "").lower() in ("gzip", "x-gzip")
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 16) if is_packed else None
+        progress = None if is_error else request.progress
+        if progress is not None and (length := response.headers.get("content-length", "")).isdecimal():
+            progress.expect(int(length))
         for chunk in response.iter_raw():
+            if progress is not None:
+                progress.add(len(chunk))
             body += decoder.decompress(chunk, limit + 1 - len(body)) if decoder else chunk
             if len(body) > limit:
                 if is_error:

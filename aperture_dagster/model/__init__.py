@@ -93,6 +93,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
+def from_monday(weekdays: Iterable[str]) -> list[str]:
+    """Sort the weekdays of a cron, in which 0 is Sunday, as a week that begins with Monday."""
+    return sorted(set(weekdays), key=lambda day: (int(day) - 1) % 7)
+
+
 def often(cron: str) -> str:
     """Say how often a cron starts, as part of a sentence."""
     words = in_words(cron)
@@ -108,8 +113,9 @@ def in_words(cron: str) -> str:
     """Say when a cron starts; one without a common phrase is shown as it is."""
     minute, hour, *days = cron.split()
     at_a_time = minute.isdigit() and hour.isdigit()
-    if at_a_time and days[:2] == ["*", "*"] and days[2] in WEEKDAYS:
-        return f"{WEEKDAYS[days[2]]} {int(hour):02}:{int(minute):02}"
+    weekdays = days[2].split(",")
+    if at_a_time and days[:2] == ["*", "*"] and WEEKDAYS.keys() >= set(weekdays):
+        return f"{listed([WEEKDAYS[day] for day in from_monday(weekdays)])} {int(hour):02}:{int(minute):02}"
     if days == ["*", "*", "*"]:
         if at_a_time:
             return f"{int(hour):02}:{int(minute):02}"

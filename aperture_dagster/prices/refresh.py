@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from typing import Any
 
 from aperture_dagster.http.client import ServiceClient
 from aperture_dagster.http.errors import ServiceError
 from aperture_dagster.http.messages import Request
-from aperture_dagster.model import Clock
+from aperture_dagster.model import Clock, Progress
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.postgres.queries import lock_until_commit
 from aperture_dagster.prices.endpoint import list_models
@@ -23,6 +24,7 @@ from aperture_dagster.prices.stored import (
 from aperture_dagster.settings import Settings
 from aperture_dagster.taste.configured_embedder import Embedders
 
+_LOG = logging.getLogger(__name__)
 LIST_LABEL = "The price list"
 # LiteLLM's had 3.5 MB in November 2026.
 LARGEST_LIST = 20_000_000
@@ -35,16 +37,20 @@ class PriceList:
         self.url = settings.prices_url
         self._options = _attempts(settings)
 
-    def fetch(self) -> bytes | None:
-        """Download the list; None if it is switched off. Raises ServiceError: see :meth:`Transport.send`."""
+    def fetch(self, log: logging.Logger) -> bytes | None:
+        """Download the list; None if it is switched off. Raises ServiceError: see :meth:`Transport.send`.
+
+        ``log`` is for progress.
+        """
         if self.url is None:
             return None
         folder, _, file = self.url.rpartition("/")
         with closing(
             ServiceClient(LIST_LABEL, folder, address_setting="APERTURE_PRICES_URL", **self._options)
         ) as client:
+            progress = Progress(log, "bytes of the price list")
             # Its host serves it as text, so the content type says nothing.
-            return client.transport.send(Request("GET", f"/{file}", max_bytes=LARGEST_LIST)).body
+            return client.transport.send(Request("GET", f"/{file}", max_bytes=LARGEST_LIST, progress=progress)).body
 
 
 def _attempts(settings: Settings) -> dict[str, Any]:
@@ -54,10 +60,15 @@ def _attempts(settings: Settings) -> dict[str, Any]:
 OFF = "The price list is switched off (APERTURE_PRICES_URL=off): only the packaged prices are used."
 
 
-def refresh_prices(price_list: PriceList, database: Database, clock: Clock) -> tuple[int, str | None]:
-    """Read the price list and store what changed; return how many prices, and why the list was not used, if so."""
+def refresh_prices(
+    price_list: PriceList, database: Database, clock: Clock, log: logging.Logger = _LOG
+) -> tuple[int, str | None]:
+    """Read the price list and store what changed; return how many prices, and why the list was not used, if so.
+
+    ``log`` is for progress.
+    """
     try:
-        content = price_list.fetch()
+        content = price_list.fetch(log)
         if content is None:
             return 0, None
         listed = parse_price_list(content)

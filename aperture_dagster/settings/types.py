@@ -175,7 +175,7 @@ def _check_headers(value: SecretStr | None) -> SecretStr | None:
 
 # Only times that a job's freshness can follow from, and that can be said in words.
 _TIME = re.compile(
-    r"[1-5]?\d (1?\d|2[0-3]) \* \* [*0-6]"
+    r"[1-5]?\d (1?\d|2[0-3]) \* \* (\*|[0-6](,[0-6])*)"
     r"|[1-5]?\d \*(/([1-9]|1\d|2[0-3]))? \* \* \*"
     r"|\*/([1-9]|[1-5]\d) \* \* \* \*"
 )
@@ -186,7 +186,7 @@ def _check_times(value: dict[str, str]) -> dict[str, str]:
     for job, given in times.items():
         if given != "off" and not _TIME.fullmatch(given):
             raise ValueError(
-                f"expected for {job} a time of every day (30 2 * * *) or of a weekday (30 2 * * 0; 0 is Sunday), an "
+                f"expected for {job} a time of every day (30 2 * * *) or of weekdays (30 2 * * 0,3; 0 is Sunday), an "
                 "interval (0 */6 * * *, */30 * * * *), or off"
             )
     return times

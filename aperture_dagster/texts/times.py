@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from babel.dates import get_day_names
 
+from aperture_dagster.model import from_monday
 from aperture_dagster.texts import Texts
 
 _CRON = re.compile(
-    r"(?P<minute>[0-5]?\d) (?P<hour>1?\d|2[0-3]) \* \* (?P<day>[*0-6])"
+    r"(?P<minute>[0-5]?\d) (?P<hour>1?\d|2[0-3]) \* \* (?P<day>\*|[0-6](?:,[0-6])*)"
     r"|(?P<past>[0-5]?\d) \*(?:/(?P<hours>[1-9]|1\d|2[0-3]))? \* \* \*"
     r"|\*/(?P<minutes>[1-9]|[1-5]\d) \* \* \* \*"
 )
@@ -23,7 +24,8 @@ _DAYS: Mapping[str, str] = {
     **dict.fromkeys(("day", "night", "morning", "evening", "tag", "nacht", "morgen", "abend"), "*"),
 }  # fmt: skip
 _OFF = frozenset({"off", "never", "aus", "nie"})
-_DAY = rf"(?P<day>{'|'.join(_DAYS)})"
+_NAMES = "|".join(_DAYS)
+_DAY = rf"(?P<day>(?:{_NAMES})(?:(?:,|\s+and|\s+und)+\s+(?:{_NAMES}))*)"
 _TIME = r"(?:(?P<noon>noon|mittag)|(?P<midnight>midnight|mitternacht)|(?P<hour>\d{1,2})(?:[:.h](?P<minute>\d{2}))?"
 _TIME += r"\s*(?P<half>am|pm|uhr|o'clock)?)"
 _AT = re.compile(
@@ -40,7 +42,7 @@ _MINUTES = re.compile(r"(?:every\s+minute|jede\s+minute|(?:every|alle)\s+(?P<cou
 def when(cron: str, _: Texts) -> str:
     """Say when a cron starts, such as ``every day at 04:00``; one of another form is returned as it is.
 
-    The forms are those that the setting of the schedules takes: a time of every day or of a weekday, every few hours,
+    The forms are those that the setting of the schedules takes: a time of every day or of weekdays, every few hours,
     and every few minutes.
     """
     form = _CRON.fullmatch(cron)
@@ -50,9 +52,10 @@ def when(cron: str, _: Texts) -> str:
         time = f"{int(form['hour']):02}:{int(form['minute']):02}"
         if form["day"] == "*":
             return _("every day at %(time)s", time=time)
+        names = get_day_names("wide", locale=_.locale)
         # Babel's week begins with Monday, that of a cron with Sunday.
-        day = get_day_names("wide", locale=_.locale)[(int(form["day"]) - 1) % 7]
-        return _("every %(day)s at %(time)s", day=day, time=time)
+        days = [names[(int(day) - 1) % 7] for day in from_monday(form["day"].split(","))]
+        return _("every %(day)s at %(time)s", day=_.listed(days), time=time)
     if form["minutes"] is not None:
         count = int(form["minutes"])
         return _("every minute") if count == 1 else _("every %(count)s minutes", count=count)
@@ -73,8 +76,9 @@ def read_when(text: str) -> str | None:
     if _CRON.fullmatch(words):
         return words
     if found := _AT.fullmatch(words):
-        day, time = _DAYS[found["day"] or found["plural"] or "day"], _time_of(found)
-        return None if time is None else f"{time[1]} {time[0]} * * {day}"
+        names, time = re.findall(_NAMES, found["day"] or found["plural"] or "day"), _time_of(found)
+        days = {_DAYS[name] for name in names}
+        return None if time is None else f"{time[1]} {time[0]} * * {'*' if '*' in days else ','.join(sorted(days))}"
     if found := _HOURS.fullmatch(words):
         count, past = int(found["count"] or 1), int(found["past"] or 0)
         return f"{past} {'*' if count == 1 else f'*/{count}'} * * *" if 1 <= count <= 23 and past <= 59 else None

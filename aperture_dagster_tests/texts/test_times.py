@@ -12,8 +12,11 @@ from aperture_dagster.texts import LANGUAGES, texts_of
 from aperture_dagster.texts.times import read_when, when
 
 minutes, hours = st.integers(0, 59), st.integers(0, 23)
+weekdays = st.one_of(
+    st.just("*"), st.sets(st.sampled_from("0123456"), min_size=1, max_size=6).map(lambda days: ",".join(sorted(days)))
+)
 crons = st.one_of(
-    st.builds("{} {} * * {}".format, minutes, hours, st.sampled_from("*0123456")),
+    st.builds("{} {} * * {}".format, minutes, hours, weekdays),
     st.builds("{} * * * *".format, minutes),
     st.builds("{} */{} * * *".format, minutes, st.integers(2, 23)),
     st.builds("*/{} * * * *".format, st.integers(1, 59)),
@@ -35,7 +38,8 @@ def test_times_of_day_are_in_the_words_of_the_ui(cron: str):
 @pytest.mark.parametrize(
     ("written", "cron"),
     [
-        ("every night at 4", "0 4 * * *"), ("Mondays at 8", "0 8 * * 1"), ("on Sunday at 7.30", "30 7 * * 0"),
+        ("every night at 4", "0 4 * * *"), ("Mondays at 8", "0 8 * * 1"), ("on Monday and Friday at 8", "0 8 * * 1,5"),
+        ("jeden Montag, Mittwoch und Freitag um 8", "0 8 * * 1,3,5"), ("on Sunday at 7.30", "30 7 * * 0"),
         ("every evening at 8", "0 20 * * *"), ("daily at 12 am", "0 0 * * *"), ("daily at noon", "0 12 * * *"),
         ("Every  Friday at 4:15 PM ", "15 16 * * 5"), ("hourly", "0 * * * *"), ("every 6 hours", "0 */6 * * *"),
         ("jede Nacht um 4", "0 4 * * *"), ("montags um 8", "0 8 * * 1"), ("täglich um 4:30 Uhr", "30 4 * * *"),
