@@ -110,6 +110,7 @@ def order(board: JobsBoard, visit: Visit) -> Response:
     answer = visit.step(
         _("A backup is being restored"),
         text=_("All parts of the program are being stopped. This page goes on by itself, and says what happens."),
+        ends=True,
     )
     answer.headers["refresh"] = f"{BEGINS_SECONDS};url={visit.house.prefix}{JOBS}"
     # Once the page has been sent.

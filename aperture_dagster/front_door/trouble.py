@@ -17,16 +17,16 @@ from aperture_dagster.texts import marked
 
 TROUBLE: Mapping[Kind, str] = {
     "key": marked(
-        "The media server refuses this program's key, so nothing new is read from it. Whoever runs this program has to "
-        "make a new key on the media server, set APERTURE_MEDIA_SERVER_API_KEY to it, and restart."
+        "The media server refuses this program's key, so lists stay as they are for now. Whoever runs this program "
+        "makes a new key on the media server, and enters it on the page Settings, as APERTURE_MEDIA_SERVER_API_KEY."
     ),
     "silence": marked(
-        "The media server does not answer, so nothing new is read from it. If that lasts, whoever runs this program "
-        "has to see whether it runs, and whether APERTURE_MEDIA_SERVER_URL is its address."
+        "The media server does not answer, so lists stay as they are for now. If that lasts, whoever runs this program "
+        "sees whether the server runs, and whether APERTURE_MEDIA_SERVER_URL is its address."
     ),
     "settings": marked(
-        "This program cannot use the media server as it is set up, so nothing new is read from it. The command "
-        "aperture doctor says to whoever runs it what to correct."
+        "This program cannot use the media server as it is set up, so lists stay as they are for now. The page "
+        "Jobs says to whoever runs it what to correct."
     ),
 }
 ASK_SECONDS = 20.0

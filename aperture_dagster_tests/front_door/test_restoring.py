@@ -23,6 +23,7 @@ from sqlalchemy import make_url
 from starlette.testclient import TestClient
 
 from aperture_dagster.front_door import gate as gates
+from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.restore_order import MOST_ATTEMPTS, RestoreOrder, read_order, write_order
 from aperture_dagster.front_door.restoring import restore_as_asked, restoring_page
 from aperture_dagster.instance.run_lock import TAG, tag_of
@@ -31,14 +32,17 @@ from aperture_dagster.postgres.backup.create import create_backup
 from aperture_dagster.postgres.connection import product_database_url
 from aperture_dagster.postgres.databases import replaced_databases
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.texts import texts_of
 from aperture_dagster.up import restart
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.front_door.browsing import hidden_fields
+from aperture_dagster_tests.front_door.door import PASSWORD
 from aperture_dagster_tests.front_door.test_jobs_page import Jobs, jobs
 from aperture_dagster_tests.postgres.test_restore import HOUSEHOLD, which
 from aperture_dagster_tests.shelf import NOW
-from aperture_dagster_tests.webserver import free_port
+from aperture_dagster_tests.ui.browser import needs_chromium, open_page
+from aperture_dagster_tests.webserver import free_port, serving
 
 __all__ = ["jobs"]
 
@@ -114,6 +118,41 @@ def test_only_an_administrator_who_has_just_entered_the_password_restores_or_dro
         assert answer.headers["location"].startswith("/sign-in?next=%2Fjobs%2Frestore%3Fbackup%3D")
     assert administrator.post("/jobs/replaced", data=dropped).headers["location"].startswith("/sign-in?next=")
     assert read_order(settings) is None and not was_asked(supervised)
+
+
+@pytest.mark.ui
+@needs_chromium
+@pytest.mark.parametrize(("size", "language"), [((390, 844), "de"), ((1440, 900), "en")], ids=["phone", "desktop"])
+def test_who_signed_in_a_while_ago_enters_the_password_before_the_page_of_a_restore(
+    jobs: Jobs, supervised: int, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], language: str
+):
+    name, port, _ = create_backup(jobs.door.settings, NOW).path.name, free_port(), texts_of(language)
+    address = f"http://127.0.0.1:{port}"
+    with serving(Guard(jobs.door.app, AllowedHosts("127.0.0.1")), port), open_page(address) as opened:
+        screen = {"viewport": {"width": size[0], "height": size[1]}}
+        page = opened.context.browser.new_context(base_url=address, locale=language, **screen).new_page()
+
+        def enter_password() -> None:
+            page.fill("input[name=name]", "Anna")
+            page.fill("input[name=password]", PASSWORD)
+            page.get_by_role("button", name=_("Sign in"), exact=True).click()
+
+        page.goto("/sign-in?next=/jobs")
+        enter_password()
+        page.wait_for_url(f"{address}/jobs")
+        monkeypatch.setattr(gates, "RECENT", timedelta())
+        page.get_by_role("link", name=f"{_('Restore')}: {name}", exact=True).click()
+        page.wait_for_url(f"{address}/sign-in?**")
+        monkeypatch.setattr(gates, "RECENT", timedelta(minutes=10))
+        enter_password()
+        page.wait_for_url(f"{address}/jobs/restore?**")
+        assert page.locator("h1").inner_text() == _("Restore this backup?")
+        page.get_by_role("checkbox").focus()
+        page.keyboard.press("Space")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name=_("A backup is being restored"), exact=True).wait_for()
+        assert was_asked(supervised)
 
 
 def test_where_each_part_is_a_service_of_its_own_the_page_shows_the_command(jobs: Jobs):

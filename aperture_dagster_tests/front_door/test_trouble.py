@@ -47,7 +47,7 @@ def test_a_wrong_key_is_said_until_it_is_mended_and_is_nobodys_wrong_password(
             connect(door.settings)
         for page in on_pages(door):
             assert said(page) == {REFUSED} and WRONG_KEY not in page
-            assert "set APERTURE_MEDIA_SERVER_API_KEY to it, and restart" in page
+            assert "enters it on the page Settings, as APERTURE_MEDIA_SERVER_API_KEY" in page
         german = door.browser(**{"accept-language": "de"}).get("/sign-in").text
         assert "lehnt den Schlüssel dieses Programms ab" in german
         # Without lists, nobody is told to look again in a few minutes.
