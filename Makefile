@@ -15,7 +15,7 @@ HASHES := $(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --ge
 # Tests that make nightly runs with other parameters.
 REPEATED := catalogue/test_household_year.py publishing/test_crashes.py trakt/test_sync.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
-LONG := first_lists idle contest
+LONG := first_lists idle contest user_weights
 OF_THE_NIGHT := quarter
 BENCHMARKS := $(filter-out verdict peers protocol cells $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
 # What is tried with the newest Dagster: where it is, its packages, and the tests that are most about it.

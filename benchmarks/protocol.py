@@ -43,7 +43,7 @@ from aperture_dagster.taste.ranking.evaluation import (
     rank_household,
     world_of,
 )
-from aperture_dagster.taste.ranking.histories import as_utc, rows_where
+from aperture_dagster.taste.ranking.histories import as_utc, positions, rows_where
 from aperture_dagster.taste.ranking.library import library_of
 from aperture_dagster.taste.ranking.text import title_text
 
@@ -236,6 +236,25 @@ def earlier_crowd_of(world: World, user: int) -> Crowd:
     crowd = crowd_of(world, world.last_known[user])
     known = np.isin(crowd.sources, world.library.work_ids[world.seen[user]])
     return Crowd(crowd.sources[known], crowd.targets[known], crowd.strengths[known], crowd.people)
+
+
+def first_known(world: World, histories: pd.DataFrame, liked: NDArray[np.bool_], k: int) -> World:
+    """Return the world as if only the first ``k`` titles of each user were known; all that they liked later are hits.
+
+    ``histories`` and ``liked`` are those of the whole folder.
+    """
+    row = world.library.index
+    ordered = histories.assign(row=positions(histories["work_id"], row), liked=liked)
+    ordered = rows_where(ordered, ordered["row"] >= 0).sort_values("last_played_at", kind="stable", na_position="first")
+    place = np.asarray(ordered.groupby("user_id", sort=False).cumcount())
+    training, later = rows_where(ordered, place < k), rows_where(ordered, (place >= k) & ordered["liked"])
+    return replace(
+        world,
+        edges=None,
+        training=training.drop(columns=["row", "liked"]),
+        hits={user: set(group["row"]) for user, group in later.groupby("user_id") if user in world.hits},
+        seen={user: group["row"].to_numpy(dtype=np.int64) for user, group in training.groupby("user_id")},
+    )
 
 
 def paired(ours: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:

@@ -47,7 +47,6 @@ from cells import (
     small_worlds,
     write_release,
 )
-from numpy.typing import NDArray
 from protocol import (
     ALL,
     ALONE,
@@ -61,6 +60,7 @@ from protocol import (
     Setting,
     alone_together,
     edges_of,
+    first_known,
     households_of,
     load,
     mean_result,
@@ -85,7 +85,7 @@ from aperture_dagster.taste.ranking.evaluation import (
     judge,
     rank_household,
 )
-from aperture_dagster.taste.ranking.histories import positions, rows_where
+from aperture_dagster.taste.ranking.histories import rows_where
 
 FLOORS = {
     "plays only": {ALL.name: 0.1200, WITH_CROWD.name: 0.1276},
@@ -137,25 +137,6 @@ def compare(world: World, *, ratings: bool, cut: bool = True) -> dict[Setting, R
         print(f"{ours.votes:>6.0f} /{votes.votes:>6.0f} {ours.hit_rate:>6.3f} {ours.recall:>6.3f}", end=" ")
         print(f"{ours.coverage:>6.3f}", flush=True)
     return found
-
-
-def first_known(world: World, histories: pd.DataFrame, liked: NDArray[np.bool_], k: int) -> World:
-    """Return the world as if only the first ``k`` titles of each user were known; all that they liked later are hits.
-
-    ``histories`` and ``liked`` are those of the whole folder.
-    """
-    row = world.library.index
-    ordered = histories.assign(row=positions(histories["work_id"], row), liked=liked)
-    ordered = rows_where(ordered, ordered["row"] >= 0).sort_values("last_played_at", kind="stable", na_position="first")
-    place = np.asarray(ordered.groupby("user_id", sort=False).cumcount())
-    training, later = rows_where(ordered, place < k), rows_where(ordered, (place >= k) & ordered["liked"])
-    return replace(
-        world,
-        edges=None,
-        training=training.drop(columns=["row", "liked"]),
-        hits={user: set(group["row"]) for user, group in later.groupby("user_id") if user in world.hits},
-        seen={user: group["row"].to_numpy(dtype=np.int64) for user, group in training.groupby("user_id")},
-    )
 
 
 def compare_newcomers(world: World, histories: pd.DataFrame) -> dict[str, float]:

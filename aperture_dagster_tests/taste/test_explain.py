@@ -122,7 +122,7 @@ def test_a_disliked_title_is_no_reason_even_for_its_like(library, vectors):
 
 def test_a_cold_list_and_what_no_title_contributes_to_are_widely_liked(library, vectors):
     assert not any(because(model_of(library, vectors, watched("ann", [100, 103]))).values())
-    only_votes = RankingConfig(mix=NOTHING_ALIKE)
+    only_votes = RankingConfig(mix=NOTHING_ALIKE, by_facts=False)
     famous = library.assign(vote_count=np.arange(60) * 100.0)
     assert not any(because(model_of(famous, vectors, watched("ann", [100, 103, 106]), only_votes)).values())
 

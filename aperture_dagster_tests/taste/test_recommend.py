@@ -118,7 +118,7 @@ def test_vectors_alone_lead_to_liked_topics_and_away_from_disliked_ones(library,
     bare = library[["work_id", "media_type"]]
     histories = pd.concat([watched("ann", SPACE[:6], rating=9), watched("ann", LOVE[:6], rating=1)])
     given = inputs(bare, vectors, histories)
-    ranks = recommend(given, RankingConfig(diversity=0))["ann"].set_index("work_id")["rank"]
+    ranks = recommend(given, RankingConfig(diversity=0, by_facts=False))["ann"].set_index("work_id")["rank"]
     by_topic = ranks.groupby([topic_of(work) for work in ranks.index])
     assert by_topic.max()["space"] < by_topic.min()["crime"]
     assert by_topic.max()["crime"] < by_topic.min()["love"]
@@ -128,9 +128,9 @@ def test_popularity_counts_less_where_lists_lead_somewhere_and_in_full_where_the
     histories = watched("ann", SPACE)
     there = pd.DataFrame({"work_id": [100], "recommended_work_id": [101], "rank": [1]})
     nowhere = pd.DataFrame({"work_id": [101], "recommended_work_id": [102], "rank": [1]})
-    films = library.assign(vote_count=np.arange(60) * 10.0 + 1)
+    films, usual = library.assign(vote_count=np.arange(60) * 10.0 + 1), RankingConfig(limit=100, by_facts=False)
     found = {
-        name: prepare(inputs(films, vectors, histories, edges=edges), RankingConfig(limit=100)).for_user("ann")
+        name: prepare(inputs(films, vectors, histories, edges=edges), usual).for_user("ann")
         for name, edges in (("none", None), ("nowhere", nowhere), ("there", there))
     }
     spread = {name: one["popularity"].max() - one["popularity"].min() for name, one in found.items()}

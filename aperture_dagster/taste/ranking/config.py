@@ -68,6 +68,9 @@ class RankingConfig:
     cold_below: int = 3
     """With fewer known titles, a list says that its user is cold."""
     diversity: float = 0.1
+    by_facts: bool = True
+    """Whether weights follow facts of the user in lists of films where neither TMDb's recommended lists nor a crowd say
+    what belongs together."""
     factors: Mapping[str, float] = field(default_factory=dict)
     """What components are multiplied with, 1 for those that are not named; and the weight of ``recency``: how new a
     title is among the candidates, part of the component era."""

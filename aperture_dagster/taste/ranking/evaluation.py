@@ -141,6 +141,7 @@ def world_of(
     liked: NDArray[np.bool_],
     unavailable: Unavailable,
     users: Collection[Any] | None = None,
+    held_out: float = HELD_OUT,
 ) -> World:
     """Split the histories of titles in the library, and find who qualifies.
 
@@ -151,16 +152,17 @@ def world_of(
         liked: Which rows of the histories say that the user liked the title, shape (rows,).
         unavailable: Tells which titles a user could not watch; they are no candidates.
         users: Who may qualify. Default: everybody. Those without dates never do.
+        held_out: Share of each history that is held out.
     """
     row = library.index
     rows = positions(histories["work_id"], row)
     known = rows_where(histories.assign(row=rows, liked=liked), rows >= 0)
-    training, held_out = leave_last_out(known)
+    training, later = leave_last_out(known, share=held_out)
     last, last_known = last_moments(known), last_moments(training)
     liked_before = set(training.loc[training["liked"], "user_id"])
     hits: dict[Any, set[int]] = {}
     unreleased: dict[Any, NDArray[np.bool_]] = {}
-    for user, found in rows_where(held_out, held_out["liked"] & held_out["last_played_at"].notna()).groupby("user_id"):
+    for user, found in rows_where(later, later["liked"] & later["last_played_at"].notna()).groupby("user_id"):
         if user not in liked_before or (users is not None and user not in users):
             continue
         mask = unavailable(user, last_known[user], last[user])

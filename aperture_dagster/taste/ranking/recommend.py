@@ -41,6 +41,7 @@ from aperture_dagster.taste.ranking.signals import (
     weight_matrix,
     weights_for,
 )
+from aperture_dagster.taste.ranking.user_weights import LatestFilms, added, latest_films
 
 # The parts of a collection, such as the films of a trilogy, in their order, and few of them at the top of a list.
 
@@ -218,6 +219,7 @@ class RankingModel:
     unnamed: Mapping[Hashable, NDArray[np.bool_]]
     fatigue: Mapping[Hashable, NDArray[np.float64]]
     resting: Mapping[Hashable, Collection[int]]
+    latest: Mapping[Hashable, LatestFilms]
     similarity: dict[str, Floats]
     """Σ w · sim³ per media type, shape (rows of the type, users)."""
     links: Links | None
@@ -281,8 +283,7 @@ class RankingModel:
         factors, parts = self._config(media_type).factors, self._blend(user_id, titles, media_type, candidates)
         if "recency" in factors:
             parts["recency"] = _newness(self.library.released[candidates])
-        components = {name: "similarity" if name in SIMILAR else name for name in parts}
-        return {name: part * factors.get(components[name], 1.0) for name, part in parts.items()}
+        return {name: part * factors.get(_component(name), 1.0) for name, part in parts.items()}
 
     def _blend(self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows) -> dict[str, Doubles]:
         """Return the parts, each with its weight for this user."""
@@ -308,7 +309,21 @@ class RankingModel:
         found["co_watch"] = shares["co_watch"] * watched
         if self.linked is not None:
             found["recommended_from"] = shares["recommended_from"] * standardise(signed_root(linked))
+        if self.weighs_by_facts(user_id, media_type, candidates):
+            for name, gain in added(self.library, titles, self.latest[user_id], found, candidates).items():
+                found[name] = found.get(name, 0.0) + gain * config.earned.get(_component(name), 1.0)
         return found
+
+    def weighs_by_facts(self, user_id: Hashable, media_type: str, candidates: Rows) -> bool:
+        """Return whether the weights of a user's list follow facts of the user.
+
+        So do those of films where neither TMDb's recommended lists nor a crowd say what belongs together.
+        """
+        if media_type != "movie" or not self._config(media_type).by_facts or user_id not in self.latest:
+            return False
+        has_lists = self.linked is not None and bool(self.linked[candidates, self.people.column[user_id]].any())
+        has_lists &= self._config(media_type).earned.get("recommended_from", 1.0) > 0
+        return not has_lists and self.people.crowd is None
 
     def whole_lists(self, user_id: Hashable) -> dict[str, tuple[Rows, Doubles]]:
         """Return by media type the works of all candidates of one user, best first, with the score of each.
@@ -317,7 +332,7 @@ class RankingModel:
         """
         found: dict[str, tuple[Rows, Doubles]] = {}
         for media_type in self.library.rows:
-            candidates, score, _ = self._scored(user_id, media_type)
+            candidates, score, _ = self.scored(user_id, media_type)
             if not len(candidates):
                 continue
             listed = np.searchsorted(candidates, self._select(user_id, media_type)[0])
@@ -326,7 +341,7 @@ class RankingModel:
             found[media_type] = self.library.work_ids[candidates[order]], score[order]
         return found
 
-    def _scored(self, user_id: Hashable, media_type: str) -> tuple[Rows, Doubles, dict[str, Doubles]]:
+    def scored(self, user_id: Hashable, media_type: str) -> tuple[Rows, Doubles, dict[str, Doubles]]:
         """Return the rows of the candidates, ascending, with the score of each and what each part adds to it."""
         titles, candidates = self.people.titles.get(user_id, NO_TITLES), self._candidates(user_id, media_type)
         if not len(candidates):
@@ -345,7 +360,7 @@ class RankingModel:
     def _select(self, user_id: Hashable, media_type: str) -> tuple[Rows, Doubles, dict[str, Doubles]]:
         """Return the rows of a list, best first, with the score of each and what each part adds to it."""
         config = self._config(media_type)
-        candidates, score, parts = self._scored(user_id, media_type)
+        candidates, score, parts = self.scored(user_id, media_type)
         if not len(candidates) or config.limit < 1:
             return NO_ROWS, np.zeros(0), {}
         tired = np.intersect1d(positions(np.array([*self.resting.get(user_id, ())]), self.library.index), candidates)
@@ -402,7 +417,8 @@ def prepare(
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
     tidy = tidy.assign(row=positions(tidy["work_id"], index))
     is_here = tidy["row"].to_numpy() >= 0
-    started_by_user = rows_where(tidy, started(tidy) & is_here).groupby("user_id")
+    seen = rows_where(tidy, started(tidy) & is_here)
+    started_by_user = seen.groupby("user_id")
     lost = tidy.assign(lost=LEFT_LOSS * np.exp2(-days_before_last(tidy) / LEFT_HALF_LIFE_DAYS))
     left_by_user = rows_where(lost, left_early(tidy) & lost["lost"].notna() & is_here).groupby("user_id")
     model = RankingModel(
@@ -418,6 +434,7 @@ def prepare(
         unnamed=inputs.unnamed,
         fatigue=inputs.fatigue,
         resting=inputs.resting,
+        latest=latest_films(seen, library, people.titles),
         similarity=similarities(library, people),
         links=None,
         linked=None,
@@ -461,6 +478,11 @@ def _newness(released: Doubles) -> Doubles:
     """Return how new titles are compared with the newest one, standardised; one without a date is average."""
     age = np.nanmax(released, initial=-np.inf) - released
     return standardise(np.exp2(-age / RECENT_HALF_LIFE_YEARS), np.isfinite(released))
+
+
+def _component(part: str) -> str:
+    """Return the component that a part of the score is shown as."""
+    return "similarity" if part in SIMILAR else part
 
 
 def _components(parts: Mapping[str, Doubles]) -> dict[str, Doubles]:

@@ -1,0 +1,67 @@
+"""The weights that follow facts of a user, as ``benchmarks/user_weights.py --write`` writes them."""
+
+FACTS = {
+    "known": {"mean": 4.215, "deviation": 1.015},
+    "age": {"mean": 12.766, "deviation": 8.521},
+    "votes": {"mean": 8.218, "deviation": 0.673},
+}
+"""Of each fact the mean and the deviation among the people of the fit."""
+WEIGHTS = {
+    "everybody": {
+        "rating": -0.066,
+        "popularity": -0.010,
+        "era": -0.236,
+        "people": -0.077,
+        "genres": 0.142,
+        "description": -0.180,
+        "co_watch": -0.065,
+        "latest_era": 0.246,
+        "latest_description": 0.075,
+        "latest_people": 0.028,
+        "latest_genres": 0.178,
+        "newness": 0.001,
+    },
+    "known": {
+        "rating": -0.018,
+        "popularity": -0.060,
+        "era": -0.180,
+        "people": 0.013,
+        "genres": -0.080,
+        "description": -0.022,
+        "co_watch": -0.102,
+        "latest_era": -0.049,
+        "latest_description": 0.005,
+        "latest_people": -0.013,
+        "latest_genres": -0.050,
+        "newness": 0.011,
+    },
+    "age": {
+        "rating": 0.128,
+        "popularity": 0.048,
+        "era": -0.213,
+        "people": 0.009,
+        "genres": 0.025,
+        "description": 0.037,
+        "co_watch": -0.026,
+        "latest_era": -0.107,
+        "latest_description": 0.006,
+        "latest_people": -0.008,
+        "latest_genres": -0.042,
+        "newness": -0.221,
+    },
+    "votes": {
+        "rating": -0.011,
+        "popularity": 0.177,
+        "era": 0.116,
+        "people": 0.002,
+        "genres": -0.050,
+        "description": -0.046,
+        "co_watch": -0.008,
+        "latest_era": -0.021,
+        "latest_description": -0.010,
+        "latest_people": 0.009,
+        "latest_genres": -0.018,
+        "newness": 0.003,
+    },
+}
+"""The weight of each column for an average user, and what each fact adds per deviation."""
