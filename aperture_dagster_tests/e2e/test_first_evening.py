@@ -17,15 +17,27 @@ import httpx
 import pytest
 
 from aperture_dagster.files.env_file import read_env_file
+from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.worlds import WorldSize, generate_world
+from aperture_dagster.texts import texts_of
 from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.front_door.door import PASSWORD
+from aperture_dagster_tests.front_door.first_evening import (
+    DESKTOP,
+    PHONE,
+    Evening,
+    Walk,
+    see_the_first_list,
+    set_up_with_mistakes,
+)
+from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.services import NOW
+from aperture_dagster_tests.ui.browser import needs_chromium, open_page
 from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.webserver import free_port
 
@@ -116,6 +128,62 @@ def _first_evening(folder: Path, clusters: Path, simulator: RunningSimulator) ->
     assert key not in log.read_text() and PASSWORD not in log.read_text()
     up.send_signal(signal.SIGINT)
     assert up.wait(PATIENCE) == 0, log.read_text()
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("size", "language"),
+    [pytest.param(PHONE, "de", id="phone"), pytest.param(DESKTOP, "en", id="desktop", marks=ANOTHER_CASE)],
+)
+def test_in_chromium_from_nothing_to_the_first_list_with_each_mistake_corrected_on_its_page(
+    folder: Path, clusters: Path, size: tuple[int, int], language: str
+):
+    with running_simulator(generate_world(SIZE, seed=1, now=NOW), SimulatorSettings()) as simulator:
+        home, port, log = folder / "home", free_port(), folder / "up.log"
+        own = environment(home, APERTURE_HOME=str(home), APERTURE_TMDB_URL=simulator.tmdb_url, PYTHONPATH=str(PROJECT))
+        # What is set outside is not asked for.
+        del own["APERTURE_TIMEZONE"]
+        fault = simulator.state.add_fault(FaultRule("tmdb", status=503))
+        administrator, member = (user.name for user in simulator.state.users.values())
+
+        def tmdb_returns() -> str:
+            simulator.state.remove_fault(fault)
+            return "demo-tmdb-key"
+
+        evening = Evening(
+            simulator.jellyfin_url, f"http://127.0.0.1:{free_port()}", administrator, member, "Europe/Berlin",
+            str(folder), tmdb_returns,
+        )  # fmt: skip
+        with log.open("wb") as out:
+            up = subprocess.Popen(
+                [sys.executable, "-m", "aperture_dagster.cli.main", "up", "--port", str(port)],
+                env=own | {FOLDER: str(clusters)}, cwd=folder, stdout=out, stderr=out,
+            )  # fmt: skip
+        try:
+            address = f"http://127.0.0.1:{port}"
+            with open_page(address) as first, httpx.Client(base_url=address, timeout=60, trust_env=False) as browser:
+                page = wait_for(lambda: ask(browser), log.read_text, pause=0.3, process=up)
+                # Where tests run in a container.
+                code = re.search(r"code for set-up.*: (\w+)", log.read_text()) if 'name="code"' in page else None
+                context = first.context.browser.new_context(
+                    base_url=address, timezone_id="Europe/Berlin", locale=language,
+                    viewport={"width": size[0], "height": size[1]},
+                )  # fmt: skip
+                walk, began = Walk(context.new_page(), texts_of(language)), time.monotonic()
+                walk.page.set_default_timeout(120_000)
+                set_up_with_mistakes(walk, evening, code[1] if code else None)
+                set_up = time.monotonic() - began
+                see_the_first_list(walk, evening, PATIENCE)
+                context.close()
+            seconds = time.monotonic() - began
+            print(f"{walk.clicks} clicks with mistakes; set up after {set_up:.0f} s, first list after {seconds:.0f} s")
+            assert read_env_file(home / ".env")["TMDB_API_KEY"] == "demo-tmdb-key"
+            assert PASSWORD not in log.read_text() + (home / ".env").read_text()
+        except BaseException:
+            up.kill()
+            raise
+        up.send_signal(signal.SIGINT)
+        assert up.wait(PATIENCE) == 0, log.read_text()
 
 
 def change_country(browser: httpx.Client) -> None:
