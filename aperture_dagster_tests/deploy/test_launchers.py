@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from dagster._config import process_config, resolve_to_config_type
@@ -64,3 +65,52 @@ def test_the_file_of_compose_names_the_volumes_and_networks_that_runs_mount():
     given = added["x-launches"]["environment"]
     networks = {network["name"] for network in added["networks"].values()}
     assert networks == {given["RUN_INNER_NETWORK"], given["RUN_NETWORK"]}
+
+
+CLUSTER = """
+{apiVersion: v1, kind: Config, current-context: none, users: [],
+ clusters: [{name: none, cluster: {server: "https://192.0.2.1"}}],
+ contexts: [{name: none, context: {cluster: none, user: none}}]}
+"""
+
+
+def test_a_job_of_kubernetes_reaches_the_home_and_the_settings_and_holds_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kubernetes = pytest.importorskip("dagster_k8s")
+    from dagster_k8s.container_context import K8sContainerContext
+    from dagster_k8s.job import construct_dagster_k8s_job
+
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, f"given-{variable}")
+    monkeypatch.setenv("APERTURE_DATABASE_URL", "postgresql://aperture:a-password@postgres/aperture")
+    (tmp_path / "kubeconfig").write_text(CLUSTER, encoding="utf-8")
+    config = read(ENGINES / "k8s" / "dagster.yaml")["run_launcher"]["config"]
+    given = process_config(resolve_to_config_type(kubernetes.K8sRunLauncher.config_type()), config).value
+    # Outside of a cluster, and nothing asks it.
+    outside = {"load_incluster_config": False, "kubeconfig_file": str(tmp_path / "kubeconfig")}
+    launcher = kubernetes.K8sRunLauncher.from_config_value(None, {**given, **outside})
+    context = K8sContainerContext.create_for_run(dg.DagsterRun("some_job"), launcher, include_run_tags=False)
+    job = construct_dagster_k8s_job(
+        context.get_k8s_job_config(job_image=None, run_launcher=launcher),
+        args=["dagster", "api", "execute_run"],
+        job_name="run",
+        user_defined_k8s_config=context.run_k8s_config,
+    ).to_dict()
+
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounted = {one["mount_path"]: one["name"] for one in container["volume_mounts"]}
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    home = volumes[mounted["/var/lib/aperture"]]
+    assert home["persistent_volume_claim"]["claim_name"] == "aperture-home"
+    assert pod["security_context"]["run_as_user"] == 1000 and pod["service_account_name"] == "aperture"
+    assert container["image"] == "given-RUN_IMAGE" and container["resources"]["limits"] == {"memory": "1Gi"}
+    named = {
+        (one.get(kind) or {}).get("name") for one in container["env_from"] for kind in ("config_map_ref", "secret_ref")
+    }
+    assert {"aperture-settings", "aperture-secrets"} <= named
+    # What anybody may read who may list jobs.
+    assert "a-password" not in str(job)
+    # Dagster starts a run again, and nobody else may.
+    assert job["spec"]["backoff_limit"] == 0 and pod["restart_policy"] == "Never"
