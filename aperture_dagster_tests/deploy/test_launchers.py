@@ -25,6 +25,20 @@ def read(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("path", sorted(ENGINES.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_no_key_is_written_twice(path: Path):
+    # Compose refuses such a file; Python takes the last one.
+    def require_unique(node: yaml.Node) -> None:
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value]
+            assert len(keys) == len(set(keys)), keys
+        for part in node.value if isinstance(node, yaml.CollectionNode) else []:
+            for child in part if isinstance(part, tuple) else [part]:
+                require_unique(child)
+
+    require_unique(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
+
+
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_configuration_differs_from_ours_by_the_launcher_alone(name: str):
     given, ours = read(ENGINES / name / "dagster.yaml"), read(PROJECT / "dagster.yaml")
@@ -86,7 +100,7 @@ def test_a_job_of_kubernetes_reaches_the_home_and_the_settings_and_holds_no_key(
     monkeypatch.setenv("APERTURE_DATABASE_URL", "postgresql://aperture:a-password@postgres/aperture")
     (tmp_path / "kubeconfig").write_text(CLUSTER, encoding="utf-8")
     config = read(ENGINES / "k8s" / "dagster.yaml")["run_launcher"]["config"]
-    given = process_config(resolve_to_config_type(kubernetes.K8sRunLauncher.config_type()), config).value
+    given: Any = process_config(resolve_to_config_type(kubernetes.K8sRunLauncher.config_type()), config).value
     # Outside of a cluster, and nothing asks it.
     outside = {"load_incluster_config": False, "kubeconfig_file": str(tmp_path / "kubeconfig")}
     launcher = kubernetes.K8sRunLauncher.from_config_value(None, {**given, **outside})
