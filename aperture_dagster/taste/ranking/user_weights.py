@@ -141,9 +141,12 @@ def latest_parts(library: Library, latest: LatestFilms, candidates: Rows) -> dic
 def columns_of(
     library: Library, latest: LatestFilms, parts: Mapping[str, Doubles], candidates: Rows
 ) -> dict[str, Doubles]:
-    """Return ``COLUMNS``, given the parts of the score: each standardised, and 0 for a part that has no weight."""
+    """Return ``COLUMNS``, given the parts of the score: each standardised, and 0 for a part that has no weight.
+
+    Co-watch is as it is: in a household of ten, it has little weight, and gains or loses as little.
+    """
     none = np.zeros(len(candidates))
-    own = {name: standardise(parts.get(name, none)) for name in COMPONENTS}
+    own = {name: standardise(parts.get(name, none)) for name in COMPONENTS} | {"co_watch": parts.get("co_watch", none)}
     return own | latest_parts(library, latest, candidates)
 
 
