@@ -50,7 +50,7 @@ def test_it_writes_only_once_asked_and_a_second_time_there_is_nothing(home: str)
     omdb, tmdb = run_statements(home, STATE)
     # What is not dated in the future stays, and so does a date within the tolerance.
     assert omdb == before[0]
-    now = NOW + timedelta(minutes=10)
+    now = Clock().now()
     assert tmdb[2] <= now and tmdb[3] is None  # type: ignore[operator]
     dues = run_statements(home, "SELECT item, due_at <= now(), attempted_at <= now() FROM fetches ORDER BY item")
     assert dues == [(1, True, True), (2, False, True)]
