@@ -308,7 +308,8 @@ def compare_households(world: World, films: pd.DataFrame, earlier: pd.DataFrame,
                 [np.mean(judge(world, lists[what], members).ndcgs) for what in ("after", "before")]
                 for members in whole
                 if members
-            ]
+            ],
+            dtype=np.float64,
         )
         mean, margin = paired(both[:, 0], both[:, 1])
         verdict.least("households of four: least difference of NDCG@10 (95 %, by household)", mean - margin, LEAST_GAIN)
