@@ -16,6 +16,7 @@ from aperture_dagster.discovery.requests import NoSeerrUser, open_desk
 from aperture_dagster.discovery.seerr import RequestRefused, why_not_configured
 from aperture_dagster.discovery.suggestions import dismiss_title, undo_dismissal, wish_for
 from aperture_dagster.evening.company import parse_company, who_may_be_here
+from aperture_dagster.evening.votes import end_evening
 from aperture_dagster.front_door.choices import choose, exclude_genres, join_evenings, share_favourites
 from aperture_dagster.front_door.house import TOO_OFTEN, Answer, House, Visit
 from aperture_dagster.http.errors import ServiceError
@@ -123,12 +124,17 @@ def drop(connection: Connection, visit: Visit) -> None:
 
 
 def watched(connection: Connection, visit: Visit) -> None:
-    """Note that a member watched a title, with those who are here, join, and may see it."""
+    """Note that a member watched a title, with those who are here, join, and may see it.
+
+    What was found by votes ends the evening: its link says so from then on.
+    """
     title, now = visit.title(connection), visit.house.clock.now()
     others = who_may_be_here(connection, visit.member, visit.settings)
     company = parse_company(visit.member, others, [("with", key) for key in visit.form.get("with", "").split()])
     there = [user.user_id for user in company.people if titles_in_sight(connection, user, [visit.work])]
     note_watched(connection, there, visit.work, title, now=now)
+    if code := visit.form.get("evening"):
+        end_evening(connection, code, visit.member.user_id)
 
 
 def not_watched(connection: Connection, visit: Visit) -> None:

@@ -88,7 +88,18 @@ def test_the_first_title_that_all_like_is_shown_to_all(evening: Evening):
         assert asked(page.text) == "Film 11" and "All of you like this" in page.text
         assert "http-equiv" not in page.text and "evening.js" not in page.text, "there is nothing to wait for"
     # Who opened it says for those who are there that they watched it; the link alone cannot.
-    assert "We watched this" in evening.anna.get(path).text and "We watched this" not in first.get(path).text
+    page = evening.anna.get(path).text
+    assert "We watched this" in page and "We watched this" not in first.get(path).text
+    # That ends the evening, for every phone.
+    form = page.split('action="/together/watched">')[1].split("</form>")[0]
+    fields = dict(re.findall(r'name="(csrf|next|with|evening|work)" value="([^"]*)"', form))
+    others = fields | {"evening": "of somebody else"}
+    assert evening.anna.post("/together/watched", data=others).status_code == 303
+    assert first.get(path).status_code == 200
+    assert evening.anna.post("/together/watched", data=fields).headers["location"] == "/together"
+    assert first.get(path).status_code == 410
+    seen = evening.home.shelf.rows("SELECT user_id, title FROM watched_together ORDER BY user_id")
+    assert {row["title"] for row in seen} == {"Film 11"} and len(seen) == 2
 
 
 def test_saying_it_twice_changes_nothing_and_one_phone_has_one_voice(evening: Evening):

@@ -114,6 +114,11 @@ def test_four_with_a_child_vote_by_the_link_and_the_first_that_all_like_wins(
         visits[""].open(link)
         assert "You can look on here" in visits[""].page.inner_text("main")
 
+        # Nothing serves pictures here: none is drawn as broken.
+        anna.page.wait_for_function("[...document.images].every(image => image.complete)")
+        assert anna.page.locator("#evening img").count() == 1
+        assert not anna.page.locator("#evening img").is_visible()
+
         judge(anna, "Film 13", no)
         judge(anna, "Film 14", yes)
         for title in ("Film 15", "Film 16"):
