@@ -30,6 +30,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime
 from pathlib import Path
 
 from backup import fill
@@ -59,7 +60,8 @@ PAGES = {
     "a title outside the library": "/titles/{outside}",
     "Find, by name": "/find?q=Film+{number}",
     "Find, in plain words": "/find?q=space+horror+with+{number}+people",
-    "the year": "/year",
+    # Without a number, the address only leads to this one.
+    "the year": f"/year/{datetime.now(UTC).year}",
     "history": "/history",
     "devices": "/devices",
     "settings": "/settings",
