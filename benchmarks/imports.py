@@ -13,9 +13,9 @@ Memory is that of a process which reads a ZIP file of 3 MB with the longest text
 
     python benchmarks/imports.py [--data ../shared/data]
 
-Fails when lists with an import are not clearly better, for a household or for those who bring one kind of file, when
-fewer than nine of ten rows name their title, when a list holds what its user has seen, or when reading takes more than
-200 MB.
+Fails when lists with an import are not clearly better for a household, or not better for those who bring one kind of
+file, when fewer than nine of ten rows name their title, when a list holds what its user has seen, or when reading takes
+more than 200 MB.
 """
 
 from __future__ import annotations
