@@ -13,7 +13,7 @@ from aperture_dagster.catalogue.identity import ProviderIds
 from aperture_dagster.catalogue.references import MediaType, TitleId
 from aperture_dagster.discovery.pool import owned_under_any_id, settled_titles
 from aperture_dagster.discovery.tables import discovery_candidates, seerr_requests
-from aperture_dagster.members.hidden import hide, lock_hidden, show_again
+from aperture_dagster.members.hidden import hide, lock_hidden, not_hidden, show_again
 from aperture_dagster.model import SKEW
 from aperture_dagster.postgres.bulk import WriteCounts, upsert
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_frame, read_rows, read_value
@@ -116,7 +116,7 @@ def candidate_table(connection: Connection, user_id: str, *, country: str) -> li
         ARRAY(SELECT b.title {reasons}) AS because, ARRAY(SELECT work_id {reasons}) AS liked
         FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
         WHERE c.user_id = :user
-        AND NOT EXISTS (SELECT 1 FROM hidden_works h WHERE (h.user_id, h.work_id) = (:user, c.work_id) OFFSET 0)
+        AND {not_hidden(":user", "c.work_id")}
         ORDER BY c.media_type, c.rank"""
     rows = read_rows(connection, statement, user=user_id, country=country)
     owned = owned_under_any_id(connection, [row["work_id"] for row in rows]) if rows else set()

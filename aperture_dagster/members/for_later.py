@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from aperture_dagster.members.hidden import not_hidden
 from aperture_dagster.postgres.queries import execute, read_rows
 
 
@@ -42,7 +43,6 @@ def titles_for_later(connection: Connection, user_id: str) -> list[dict[str, Any
     """
     statement = f"""
         SELECT work_id, title, was_missing, added_at FROM for_later l WHERE user_id = :user AND NOT {_WATCHED}
-        AND NOT EXISTS (SELECT 1 FROM hidden_works h WHERE (h.user_id, h.work_id) = (l.user_id, l.work_id)
-          OFFSET 0)
+        AND {not_hidden("l.user_id", "l.work_id")}
         ORDER BY added_at DESC, title, work_id"""
     return read_rows(connection, statement, user=user_id)

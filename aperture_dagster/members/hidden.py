@@ -12,6 +12,14 @@ from aperture_dagster.catalogue.references import TitleId
 from aperture_dagster.postgres.queries import execute, lock_until_commit, read_rows
 
 
+def not_hidden(user: str, work: str) -> str:
+    """Return a condition of SQL, of columns or values: that a user did not hide a work, by itself or by its genres.
+
+    It is asked title by title, because of OFFSET: otherwise the planner reads all that has a hidden genre.
+    """
+    return f"NOT EXISTS (SELECT 1 FROM hidden_works h WHERE (h.user_id, h.work_id) = ({user}, {work}) OFFSET 0)"
+
+
 def lock_hidden(connection: Connection, user_id: str) -> None:
     """Make others who change what a user hid, or who write a list without it, wait until this transaction ends."""
     lock_until_commit(connection, f"dismissals:{user_id}")

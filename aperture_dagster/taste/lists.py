@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Connection, Table
 
 from aperture_dagster.catalogue.visibility import LibraryCopy
+from aperture_dagster.members.hidden import not_hidden
 from aperture_dagster.postgres.bulk import INTEGER, WriteCounts, driver_cursor, merge, read_packed, stage, upsert
 from aperture_dagster.postgres.queries import (
     array_of,
@@ -309,11 +310,10 @@ def recommendation_table(connection: Connection, user_id: str, *, work_id: int |
     # Not a condition that is always there: the planner would take it for one that leaves a single row.
     alone = "AND work_id = :work" if work_id is not None else ""
     of_one = {"work": work_id} if work_id is not None else {}
-    # Title by title, because of OFFSET: otherwise the planner reads all that has a hidden genre.
     statement = f"""
         SELECT work_id, media_type, rank, score::float8 AS score, components, is_cold, listed_since, generated_at,
         because FROM recommendations r WHERE user_id = :user {alone}
-        AND NOT EXISTS (SELECT 1 FROM hidden_works h WHERE (h.user_id, h.work_id) = (:user, r.work_id) OFFSET 0)
+        AND {not_hidden(":user", "r.work_id")}
         AND work_id NOT IN (SELECT work_id FROM watched_together WHERE user_id = :user) ORDER BY media_type, rank"""
     rows = read_rows(connection, statement, user=user_id, **of_one)
     # Reasons repeat, so the names of each work are read once, by a list of ids that the planner knows to be short.

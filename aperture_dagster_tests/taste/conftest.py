@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aperture_dagster.taste.ranking.config import RankingInputs
 from aperture_dagster.taste.ranking.crowd import Crowd, neighbours_of
 from aperture_dagster.taste.ranking.features import count_names, weigh_names
 from aperture_dagster_tests.conftest import PROJECT, load_script
 
 NOW = pd.Timestamp("2026-03-01", tz="UTC")
+SPACE = [100 + 3 * n for n in range(12)]
+"""The works of ``library`` whose topic is space, but for the last ones."""
 
 
 def history(*rows: dict[str, Any]) -> pd.DataFrame:
@@ -33,6 +36,10 @@ def history(*rows: dict[str, Any]) -> pd.DataFrame:
 def watched(user: str, works: list[int], **more: Any) -> pd.DataFrame:
     """A history of somebody who watched some works."""
     return history(*({"user_id": user, "work_id": work} | more for work in works))
+
+
+def inputs(library: pd.DataFrame, vectors: np.ndarray | None, histories: pd.DataFrame, **more: Any) -> RankingInputs:
+    return RankingInputs(items=library, histories=histories, as_of=NOW, vectors=vectors, **more)
 
 
 def crowd_of(histories: pd.DataFrame) -> Crowd:

@@ -12,7 +12,7 @@ import pytest
 from aperture_dagster.taste.ranking.config import COLUMNS, COMPONENTS, RankingConfig, RankingInputs, TasteMix
 from aperture_dagster.taste.ranking.links import links_of
 from aperture_dagster.taste.ranking.recommend import in_order, prepare
-from aperture_dagster_tests.taste.conftest import NOW, days_ago, history, topic_of, watched
+from aperture_dagster_tests.taste.conftest import NOW, SPACE, days_ago, history, inputs, topic_of, watched
 
 
 def recommend(given: RankingInputs, config: RankingConfig | None = None) -> dict[Hashable, pd.DataFrame]:
@@ -20,12 +20,7 @@ def recommend(given: RankingInputs, config: RankingConfig | None = None) -> dict
     return {user: model.for_user(user) for user in model.people.users}
 
 
-def inputs(library: pd.DataFrame, vectors: np.ndarray | None, histories: pd.DataFrame, **more) -> RankingInputs:
-    return RankingInputs(items=library, histories=histories, as_of=NOW, vectors=vectors, **more)
-
-
 NOTHING_ALIKE = TasteMix(description=0, people=0, genres=0, era=0)
-SPACE = [100 + 3 * n for n in range(12)]
 LOVE = [work + 1 for work in SPACE]
 
 

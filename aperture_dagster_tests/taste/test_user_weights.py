@@ -10,14 +10,15 @@ from aperture_dagster.taste.ranking.config import RankingConfig, RankingInputs
 from aperture_dagster.taste.ranking.library import library_of
 from aperture_dagster.taste.ranking.recommend import RankingModel, prepare
 from aperture_dagster.taste.ranking.user_weights import COLUMNS, FACTS, UserWeights, effect, fitted
-from aperture_dagster_tests.taste.conftest import NOW, crowd_of, days_ago, watched
+from aperture_dagster_tests.taste.conftest import SPACE, crowd_of, days_ago, inputs, watched
 
 FILMS = 400
-SPACE = [100 + 3 * n for n in range(12)]
 
 
-def inputs(items: pd.DataFrame, vectors: np.ndarray | None, histories: pd.DataFrame, **more: Any) -> RankingInputs:
-    return RankingInputs(items=items, vectors=vectors, histories=histories, as_of=NOW, **more)
+def lists(given: RankingInputs, config: RankingConfig | None = None) -> list[pd.DataFrame]:
+    """Ann's list with weights that follow facts, and without."""
+    usual = config or RankingConfig()
+    return [prepare(given, replace(usual, by_facts=by_facts)).for_user("ann") for by_facts in (True, False)]
 
 
 def films_of(years: np.ndarray, votes: np.ndarray | None = None) -> pd.DataFrame:
@@ -58,7 +59,7 @@ def alternating() -> pd.DataFrame:
 
 
 def lead_of_new_films(films: pd.DataFrame, histories: pd.DataFrame, *, by_facts: bool = True) -> float:
-    """How much more the years add to the score of films of the 2020s than to that of films of the 2000s."""
+    """How much more the component era adds to the scores of films from the 2020s than to those from the 2000s."""
     ranked = model_of(films, histories, by_facts=by_facts).for_user("ann")
     years = ranked["work_id"].map(dict(zip(films["work_id"], films["year"], strict=True)))
     return float(ranked["era"][years > 2_020].mean() - ranked["era"][years < 2_020].mean())
@@ -91,11 +92,8 @@ def test_weights_of_films_follow_facts_only_where_neither_lists_nor_a_crowd_say_
     there = pd.DataFrame({"work_id": [100], "recommended_work_id": [101], "rank": [1]})
     nowhere = pd.DataFrame({"work_id": [101], "recommended_work_id": [102], "rank": [1]})
 
-    def differs(films: pd.DataFrame = library, **more: Any) -> bool:
-        with_facts, without = (
-            prepare(inputs(films, vectors, histories, **more), RankingConfig(by_facts=by_facts)).for_user("ann")
-            for by_facts in (True, False)
-        )
+    def differs(films: pd.DataFrame = library, config: RankingConfig | None = None, **more: Any) -> bool:
+        with_facts, without = lists(inputs(films, vectors, histories, **more), config)
         return not with_facts.equals(without)
 
     assert differs()
@@ -104,19 +102,12 @@ def test_weights_of_films_follow_facts_only_where_neither_lists_nor_a_crowd_say_
     others = pd.concat([watched(f"other {number}", SPACE[:8]) for number in range(5)])
     assert not differs(crowd=crowd_of(others))
     mixed = library.assign(media_type=["movie", "series"] * 30)
-    lists = [
-        prepare(inputs(mixed, vectors, histories), RankingConfig(by_facts=by_facts)).for_user("ann")
-        for by_facts in (True, False)
-    ]
-    films, series = ([ranked[ranked["media_type"] == name] for ranked in lists] for name in ("movie", "series"))
+    ranked = lists(inputs(mixed, vectors, histories))
+    films, series = ([table[table["media_type"] == name] for table in ranked] for name in ("movie", "series"))
     assert not films[0].equals(films[1])
     pd.testing.assert_frame_equal(*series)
     unearned = RankingConfig(earned={"recommended_from": 0.0})
-    lists = [
-        prepare(inputs(library, vectors, histories, edges=there), replace(unearned, by_facts=by_facts)).for_user("ann")
-        for by_facts in (True, False)
-    ]
-    assert not lists[0].equals(lists[1]), "lists that have lost their weight count as none"
+    assert differs(config=unearned, edges=there), "lists that have lost their weight count as none"
 
 
 def test_few_films_change_little_and_none_or_none_with_a_date_nothing(library, vectors):
@@ -125,13 +116,7 @@ def test_few_films_change_little_and_none_or_none_with_a_date_nothing(library, v
     undated = watched("ann", SPACE, last_played_at=pd.NaT)
     nobody = watched("bob", [100])
     for histories in (undated, nobody):
-        with_facts, without = (
-            prepare(inputs(library, vectors, histories, users=["ann"]), RankingConfig(by_facts=by_facts)).for_user(
-                "ann"
-            )
-            for by_facts in (True, False)
-        )
-        pd.testing.assert_frame_equal(with_facts, without)
+        pd.testing.assert_frame_equal(*lists(inputs(library, vectors, histories, users=["ann"])))
 
 
 def test_disliked_films_are_not_what_somebody_watches_now(alternating):

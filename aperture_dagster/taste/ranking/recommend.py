@@ -41,7 +41,7 @@ from aperture_dagster.taste.ranking.signals import (
     weight_matrix,
     weights_for,
 )
-from aperture_dagster.taste.ranking.user_weights import LatestFilms, added, latest_films
+from aperture_dagster.taste.ranking.user_weights import FILMS, LatestFilms, added, latest_films
 
 # The parts of a collection, such as the films of a trilogy, in their order, and few of them at the top of a list.
 
@@ -290,7 +290,8 @@ class RankingModel:
         config, column, priors = self._config(media_type), self.people.column[user_id], self.library.priors
         others = self.people.co_watchers(user_id, self.library.rows[media_type])
         linked = np.zeros(0) if self.linked is None else self.linked[candidates, column]
-        shares = blend_shares(config, self._known(titles, media_type), others, has_lists=bool(linked.any()))
+        has_lists = bool(linked.any())
+        shares = blend_shares(config, self._known(titles, media_type), others, has_lists=has_lists)
         votes, trend = (standardise(values[candidates]) for values in (priors.votes, priors.trend))
         found = {
             "rating": shares["rating"] * standardise(priors.rating[candidates]),
@@ -309,21 +310,20 @@ class RankingModel:
         found["co_watch"] = shares["co_watch"] * watched
         if self.linked is not None:
             found["recommended_from"] = shares["recommended_from"] * standardise(signed_root(linked))
-        if self.weighs_by_facts(user_id, media_type, candidates):
+        if self._weighs_by_facts(user_id, media_type, has_lists=has_lists):
             for name, gain in added(self.library, titles, self.latest[user_id], found, candidates).items():
                 found[name] = found.get(name, 0.0) + gain * config.earned.get(_component(name), 1.0)
         return found
 
-    def weighs_by_facts(self, user_id: Hashable, media_type: str, candidates: Rows) -> bool:
+    def _weighs_by_facts(self, user_id: Hashable, media_type: str, *, has_lists: bool) -> bool:
         """Return whether the weights of a user's list follow facts of the user.
 
-        So do those of films where neither TMDb's recommended lists nor a crowd say what belongs together.
+        They do for films, where neither TMDb's recommended lists nor a crowd say what belongs together.
         """
-        if media_type != "movie" or not self._config(media_type).by_facts or user_id not in self.latest:
-            return False
-        has_lists = self.linked is not None and bool(self.linked[candidates, self.people.column[user_id]].any())
-        has_lists &= self._config(media_type).earned.get("recommended_from", 1.0) > 0
-        return not has_lists and self.people.crowd is None
+        config = self._config(media_type)
+        has_lists &= config.earned.get("recommended_from", 1.0) > 0
+        is_alone = not has_lists and self.people.crowd is None
+        return config.by_facts and media_type == FILMS and user_id in self.latest and is_alone
 
     def whole_lists(self, user_id: Hashable) -> dict[str, tuple[Rows, Doubles]]:
         """Return by media type the works of all candidates of one user, best first, with the score of each.

@@ -22,11 +22,12 @@ import numpy as np
 import pandas as pd
 
 from aperture_dagster.taste.ranking import fitted_weights
-from aperture_dagster.taste.ranking.features import signed_root
+from aperture_dagster.taste.ranking.config import TasteMix
 from aperture_dagster.taste.ranking.histories import Doubles, Rows, rows_where
 from aperture_dagster.taste.ranking.library import NO_TITLES, Library, UserTitles
-from aperture_dagster.taste.ranking.signals import ERA_YEARS, standardise
+from aperture_dagster.taste.ranking.signals import history_similarity, similar_parts, standardise
 
+FILMS = "movie"
 EVERYBODY = "everybody"
 FACTS = ("known", "age", "votes")
 COMPONENTS = ("rating", "popularity", "era", "people", "genres", "description", "co_watch")
@@ -38,6 +39,7 @@ LATEST = {
     "genres": "latest_genres",
 }
 """Parts that compare candidates with the latest films alone, by the part that they belong to."""
+EACH_AS_MUCH = TasteMix(description=1.0, people=1.0, genres=1.0, era=1.0)
 NEWNESS = "newness"
 """How new a candidate is, part of ``era``."""
 COLUMNS = (*COMPONENTS, *LATEST.values(), NEWNESS)
@@ -95,7 +97,7 @@ def latest_films(
 
     ``tidy`` has what users started or rated of the library, with ``row``; ``titles`` have what they think of it.
     """
-    films = library.rows.get("movie")
+    films = library.rows.get(FILMS)
     if films is None:
         return {}
     seen = rows_where(tidy, np.isin(tidy["row"], films))
@@ -116,7 +118,7 @@ def facts_of(library: Library, titles: UserTitles, latest: LatestFilms) -> Doubl
     These are the logarithm of the number of known films, and of what the user likes, weighted, the mean age in years at
     the last activity, and the mean logarithm of votes. Unknown years do not count.
     """
-    is_film = np.isin(titles.rows, library.rows["movie"])
+    is_film = np.isin(titles.rows, library.rows[FILMS])
     liked, weights = titles.rows[is_film], np.maximum(titles.weights[is_film], 0.0)
     ages = np.maximum(latest.year - library.features.years[liked], 0.0)
     return np.array([np.log(latest.known), _mean(ages, weights), _mean(library.priors.votes[liked], weights)])
@@ -124,18 +126,12 @@ def facts_of(library: Library, titles: UserTitles, latest: LatestFilms) -> Doubl
 
 def latest_parts(library: Library, latest: LatestFilms, candidates: Rows) -> dict[str, Doubles]:
     """Return how candidates compare with the latest films, and how new they are, each standardised."""
-    shown = np.zeros(len(library.work_ids))
-    shown[latest.rows] = 1.0
-    near = library.centred @ library.centred[latest.rows].T
-    found = {
-        "era": library.features.era(shown, ERA_YEARS)[candidates],
-        "description": signed_root(np.power(near, 3, out=near).sum(axis=1)[candidates]),
-    }
-    found |= {field: signed_root(names.affinity(shown, candidates)) for field, names in library.features.fields.items()}
-    parts = {LATEST[part]: standardise(values) for part, values in found.items()}
+    titles = UserTitles(latest.rows, np.ones(len(latest.rows)))
+    described = history_similarity(library.centred, titles.rows, titles.weights, candidates=candidates)
+    near = similar_parts(library, titles, described, candidates, FILMS, EACH_AS_MUCH)
     ages = np.maximum(latest.year - library.features.years[candidates], 0.0)
-    parts[NEWNESS] = standardise(-np.log1p(ages), np.isfinite(ages))
-    return parts
+    newness = standardise(-np.log1p(ages), np.isfinite(ages))
+    return {LATEST[part]: values for part, values in near.items()} | {NEWNESS: newness}
 
 
 def columns_of(
