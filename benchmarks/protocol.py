@@ -241,7 +241,7 @@ def earlier_crowd_of(world: World, user: int) -> Crowd:
 def first_known(world: World, histories: pd.DataFrame, liked: NDArray[np.bool_], k: int) -> World:
     """Return the world as if only the first ``k`` titles of each user were known; all that they liked later are hits.
 
-    ``histories`` and ``liked`` are those of the whole folder.
+    ``histories`` and ``liked`` cover the whole folder.
     """
     row = world.library.index
     ordered = histories.assign(row=positions(histories["work_id"], row), liked=liked)

@@ -12,8 +12,8 @@ what is shipped. Lists are judged as ranked by score, before titles that are ali
 
     python benchmarks/user_weights.py [--data ../shared/data] [--write]
 
-Fails when what is shipped is not what the fit gives, when it makes lists of anybody worse by more than the noise, or
-when people alone gain nothing that can be told from chance. ``--write`` ships what the fit gives.
+Fails when the shipped numbers differ from the fit, when they make the lists of any home significantly worse, or when
+the gain of people alone is not significant. ``--write`` ships the fit.
 """
 
 from __future__ import annotations

@@ -224,8 +224,8 @@ def record_user(
 ) -> None:
     """Log a materialization of a user's partition, with its own data version.
 
-    ``rows`` are those of each user, see :func:`rows_of_users`. Dagster's UI shows the row count of the partition that
-    was made last as that of the asset, so it is the sum; the user's own rows have a name of their own.
+    ``rows`` is the row count of each user, see :func:`rows_of_users`. Dagster's UI takes the row count of an asset from
+    the partition that was materialized last, so each record has the total; the user's own count has a key of its own.
     """
     shown = outcome.metadata | {"user": user.name, "rows_written": outcome.rows_written}
     if rows is not None:

@@ -283,7 +283,7 @@ class Visit:
 
         ``values`` are any of ``problem``, ``text``, ``link``, ``code``, ``facts`` (names and texts), the text of a
         ``button``, what it ``sends`` to the same path (a name and a value), and that of an ``other`` one. With
-        ``ends``, nothing leads back.
+        ``ends``, the page has no link back.
         """
         usual = dict.fromkeys(("problem", "text", "link", "code", "facts", "button", "other", "ends"), "")
         return self.render("step.html", status, heading=heading, **{**usual, "sends": ("step", "1"), **values})

@@ -22,7 +22,7 @@ TROUBLE: Mapping[Kind, str] = {
     ),
     "silence": marked(
         "The media server does not answer, so lists stay as they are for now. If that lasts, whoever runs this program "
-        "sees whether the server runs, and whether APERTURE_MEDIA_SERVER_URL is its address."
+        "should check that the server runs, and that APERTURE_MEDIA_SERVER_URL is its address."
     ),
     "settings": marked(
         "This program cannot use the media server as it is set up, so lists stay as they are for now. The page "

@@ -1,4 +1,4 @@
-"""Dagster's UI shows the row count of the partition made last as that of the asset: it is the one of everybody."""
+"""Dagster's UI takes an asset's row count from the partition that was materialized last: each record has the total."""
 
 from __future__ import annotations
 

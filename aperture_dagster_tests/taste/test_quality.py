@@ -1,9 +1,9 @@
 """On real histories the lists are better than popularity; ``benchmarks`` has the whole measurement.
 
-A slice of the data is among the test data; see the README beside it. Its figures are ratios to the NDCG@10 of "most
-voted": 1.83 from plays only and 2.06 with ratings, and for people alone 1.78 and 1.93. Without the embedded
-descriptions the first two were 1.61 and 1.70, with a co-watch weight of .3 instead of 1.2 the second was 2.00, and
-without the weights that follow facts of the user those of people alone were 1.38 and 1.51. The floors lie between.
+The test data includes a slice of the data; see the README beside it. Its figures are ratios to the NDCG@10 of "most
+voted": 1.83 from plays only and 2.06 with ratings; for people alone, 1.78 and 1.93. Without the embedded descriptions,
+the first two drop to 1.61 and 1.70; with a co-watch weight of .3 instead of 1.2, the second drops to 2.00; and without
+the weights that follow facts of the user, people alone get 1.38 and 1.51. The floors lie in between.
 """
 
 from __future__ import annotations
