@@ -59,7 +59,9 @@ def restore_routes(house: House, board: JobsBoard) -> Sequence[BaseRoute]:
 def ask(board: JobsBoard, visit: Visit) -> Response:
     """Show what a restore would do, to somebody who has entered their password within the last minutes."""
     name = visit.request.query_params.get("backup", "")
-    return _admitted(visit, f"{PATH}?{urlencode({'backup': name})}") or _asked(board, visit, name)
+    return _admitted(visit, f"{PATH}?{urlencode({'backup': name})}") or _asked(
+        visit, backup_named(visit, name), board.runs_in_progress()
+    )
 
 
 def _admitted(visit: Visit, target: str) -> Response | None:
@@ -75,9 +77,8 @@ def backup_named(visit: Visit, name: str) -> Backup:
     return backup
 
 
-def _asked(board: JobsBoard, visit: Visit, name: str, problem: str = "", status: int = 200) -> Response:
-    _, backup = visit.texts, backup_named(visit, name)
-    running = board.runs_in_progress()
+def _asked(visit: Visit, backup: Backup, running: list[str], problem: str = "", status: int = 200) -> Response:
+    _, name = visit.texts, backup.path.name
     # Without `aperture up`, nobody could stop the other parts.
     by_hand = "" if restart.is_possible() else f"aperture restore {shlex.quote(str(backup.path))}"
     return visit.render(
@@ -96,16 +97,16 @@ def order(board: JobsBoard, visit: Visit) -> Response:
     _, backup = visit.texts, backup_named(visit, name)
     if not restart.is_possible():
         raise HTTPException(404)
+    if running := board.runs_in_progress():
+        return _asked(visit, backup, running, status=409)
     if visit.form.get("sure") != "1":
-        return _asked(board, visit, name, _(NOT_SURE), 422)
-    if board.runs_in_progress():
-        return _asked(board, visit, name, status=409)
+        return _asked(visit, backup, [], _(NOT_SURE), 422)
     _id, author = author_of(visit)
     try:
         now = visit.house.clock.now()
         write_order(visit.settings, RestoreOrder(backup.path.name, author, now.isoformat(timespec="seconds")))
     except FileError as error:
-        return _asked(board, visit, name, str(error), 503)
+        return _asked(visit, backup, [], str(error), 503)
     _LOG.warning("%s restores %s on the page of jobs.", author, backup.path.name)
     answer = visit.step(
         _("A backup is being restored"),
