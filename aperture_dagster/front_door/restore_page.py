@@ -78,11 +78,11 @@ def backup_named(visit: Visit, name: str) -> Backup:
 
 
 def _asked(visit: Visit, backup: Backup, running: list[str], problem: str = "", status: int = 200) -> Response:
-    _, name = visit.texts, backup.path.name
+    _ = visit.texts
     # Without `aperture up`, nobody could stop the other parts.
     by_hand = "" if restart.is_possible() else f"aperture restore {shlex.quote(str(backup.path))}"
     return visit.render(
-        "restore.html", status, heading=_("Restore this backup?"), name=name, is_proven=backup.is_proven,
+        "restore.html", status, heading=_("Restore this backup?"), name=backup.path.name, is_proven=backup.is_proven,
         problem=problem, happens=[_(line) for line in HAPPENS], running=running, busy=_(BUSY), by_hand=by_hand,
         csrf=visit.house.gate.csrf(visit.request),
     )  # fmt: skip

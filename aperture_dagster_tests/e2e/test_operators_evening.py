@@ -252,7 +252,7 @@ def _restore(operator: Operator) -> None:
 
 
 def _order(operator: Operator) -> bool:
-    """Order a restore, at first without saying that one is sure; whether no job was in its way."""
+    """Order a restore, first without ticking the box; return whether no job was in the way."""
     page, _ = operator.page, operator._
     page.goto("/jobs")
     operator.press(page.locator('a[href*="/jobs/restore?"]').first)
@@ -266,7 +266,7 @@ def _order(operator: Operator) -> bool:
             assert page.get_by_role("alert").inner_text() == _(NOT_SURE)
             operator.look("restore-not-sure")
             page.get_by_role("checkbox").check()
-        operator.press(operator.button("Restore, and start anew"))
+        operator.press(operator.button("Restore and restart"))
     return page.get_by_role("alert").count() == 0
 
 

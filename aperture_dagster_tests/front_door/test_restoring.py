@@ -84,6 +84,9 @@ def test_a_restore_is_asked_twice_and_leads_to_one_order_and_a_start_of_everythi
     run = jobs.instance.create_run_for_job(jobs.code["database_backup"], status=dg.DagsterRunStatus.STARTED)
     busy = browser.post("/jobs/restore", data={**form, "sure": "1"})
     assert busy.status_code == 409 and "database_backup" in busy.text and 'name="sure"' not in busy.text
+    # One reason at a time: there is no box to tick meanwhile.
+    busy = browser.post("/jobs/restore", data=form)
+    assert busy.status_code == 409 and "database_backup" in busy.text and "tick the box" not in busy.text
     assert read_order(settings) is None and not was_asked(supervised)
     # Its process took the lock, and is gone: nothing is in progress, although nobody has ended the run yet.
     jobs.instance.add_run_tags(run.run_id, {TAG: tag_of(run.run_id)})
