@@ -84,6 +84,8 @@ def test_a_restore_is_asked_twice_and_leads_to_one_order_and_a_start_of_everythi
     run = jobs.instance.create_run_for_job(jobs.code["database_backup"], status=dg.DagsterRunStatus.STARTED)
     busy = browser.post("/jobs/restore", data={**form, "sure": "1"})
     assert busy.status_code == 409 and "database_backup" in busy.text and 'name="sure"' not in busy.text
+    looked_at = browser.get(address).text
+    assert "database_backup" in looked_at and 'name="sure"' not in looked_at
     # One reason at a time: there is no box to tick meanwhile.
     busy = browser.post("/jobs/restore", data=form)
     assert busy.status_code == 409 and "database_backup" in busy.text and "tick the box" not in busy.text
