@@ -92,15 +92,15 @@ class Gate:
         settings: where the secrets are, and whether there is a media server.
         database: sessions and users.
         is_open: everybody may see everything, as in a demo.
-        clock: the time.
+        clock: the time, of the pages behind it as well.
     """
 
     def __init__(
         self, settings: Settings, database: ReadOnlyDatabase, *, is_open: bool = False, clock: Clock | None = None
     ) -> None:
         self._settings, self._database, self.is_open = settings, database, is_open
-        self._clock = clock or Clock()
-        self.sessions, self.roster = Sessions(settings, self._clock), Roster(settings, self._clock)
+        self.clock = clock or Clock()
+        self.sessions, self.roster = Sessions(settings, self.clock), Roster(settings, self.clock)
         self._remembered: dict[str, tuple[datetime, int, tuple[Session, User | None]]] = {}
         # Health checks read it, and do not make it.
         read_secret(settings, OPERATOR)
@@ -124,7 +124,7 @@ class Gate:
 
     def _look_up(self, token: str) -> tuple[Session, User | None] | None:
         """Return the session of a token, and its user: as read seconds ago, unless a session has changed since."""
-        now, changes = self._clock.now(), self.sessions.changes
+        now, changes = self.clock.now(), self.sessions.changes
         read_at, changes_before, found = self._remembered.get(token, (now, -1, None))
         if changes_before == changes and timedelta() <= now - read_at < REMEMBERED:
             return found
@@ -143,7 +143,7 @@ class Gate:
         return session, user
 
     def _recognise(self, session: Session, user: User | None) -> Visitor | None:
-        answer, now = self.roster.answer(session.confirmed_at), self._clock.now()
+        answer, now = self.roster.answer(session.confirmed_at), self.clock.now()
         confirmed_at, is_administrator = past(session.confirmed_at, now) or session.created_at, session.is_administrator
         if answer is not None and answer.asked_at > confirmed_at:
             if answer.is_out(session.user_id):
@@ -188,14 +188,14 @@ class Gate:
         if not visitor.is_administrator:
             raise Refused(403, NO_OPERATOR)
         if not visitor.operates:
-            is_old = visitor.session is None or self._clock.now() - visitor.session.created_at >= OPERATOR_LIFE
+            is_old = visitor.session is None or self.clock.now() - visitor.session.created_at >= OPERATOR_LIFE
             raise Refused(401, AGAIN) if is_old else Refused(503, UNKNOWN_OPERATOR)
 
     def has_just_signed_in(self, visitor: Visitor | None) -> bool:
         """Tell whether a visitor has entered their password within the last minutes."""
         if visitor is None or visitor.session is None:
             return False
-        return timedelta() <= self._clock.now() - visitor.session.created_at < RECENT
+        return timedelta() <= self.clock.now() - visitor.session.created_at < RECENT
 
     def _has_operators_key(self, request: HTTPConnection) -> bool:
         """Tell whether a program of this home, such as a health check, shows the key that lies there."""

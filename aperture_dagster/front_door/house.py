@@ -33,7 +33,6 @@ from aperture_dagster.front_door.server import network_of
 from aperture_dagster.front_door.throttle import FILE, Throttle
 from aperture_dagster.front_door.trouble import ServerWatch
 from aperture_dagster.media_server.posters import Posters
-from aperture_dagster.model import Clock
 from aperture_dagster.postgres.database import Database, NothingYet, ReadOnlyDatabase
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster.settings import Settings
@@ -74,16 +73,13 @@ class House:
     Args:
         settings: who takes part, and the operator's country and time zone.
         database: where the lists are. What members say is written to another one, of the same settings.
-        gate: who visits.
+        gate: who visits, and what time it is: a page must not show one time, and judge a session by another.
         prefix: path below which everything is served; empty, or with a leading slash.
-        clock: the time.
     """
 
-    def __init__(
-        self, settings: Settings, database: ReadOnlyDatabase, gate: Gate, prefix: str = "", clock: Clock | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, database: ReadOnlyDatabase, gate: Gate, prefix: str = "") -> None:
         self.settings, self.database, self.gate, self.prefix = settings, database, gate, prefix
-        self.clock, self.written = clock or Clock(), Database(settings)
+        self.clock, self.written = gate.clock, Database(settings)
         self.index = search_index(database)
         self.connecting, self.throttle = Connecting(), Throttle(settings.home_path / FOLDER / FILE)
         # What reads the database, and what asks a service: for members, who signs in on a device that is known or is

@@ -29,8 +29,10 @@ def members_app(
 ) -> Iterator[Starlette]:
     """Open the members' pages alone; everybody sees all of them if they are ``is_open``, as in a demo."""
     database = ReadOnlyDatabase(settings)
-    gate = Gate(settings, database, is_open=is_open)
-    yield members_pages(House(settings, database, gate, prefix, Clock(now)))
+    gate = Gate(settings, database, is_open=is_open, clock=Clock(now))
+    pages = members_pages(House(settings, database, gate, prefix))
+    pages.state.clock = gate.clock
+    yield pages
     database.close()
 
 
@@ -41,9 +43,14 @@ def browsers(settings: Settings, now: Callable[[], datetime] = lambda: NOW) -> I
         yield lambda user_id: browser_of(pages, settings, user_id)
 
 
+def session_of(pages: Any, settings: Settings, user_id: str) -> str:
+    """Let a member sign in, and return the cookie."""
+    return Sessions(settings, pages.state.clock).begin(user_id, is_administrator=user_id == "Anna")
+
+
 def browser_of(pages: Any, settings: Settings, user_id: str | None, **headers: str) -> TestClient:
     """Return the browser of a member, or of a stranger."""
-    cookies = {} if user_id is None else {COOKIE: Sessions(settings).begin(user_id, is_administrator=user_id == "Anna")}
+    cookies = {} if user_id is None else {COOKIE: session_of(pages, settings, user_id)}
     return TestClient(pages, cookies=cookies, headers=headers, follow_redirects=False)
 
 

@@ -52,7 +52,7 @@ def open_door(
 
         With ``services``, Seerr and Trakt are there; other settings are given.
 
-        ``clock`` is that of sessions. Without it, these and their users are read with each request.
+        ``clock`` is that of sessions and pages. Without it, sessions and their users are read with each request.
         """
         if clock is None:
             monkeypatch.setattr(gates, "REMEMBERED", timedelta())

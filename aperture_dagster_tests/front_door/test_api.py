@@ -15,10 +15,10 @@ from starlette.testclient import TestClient
 
 from aperture_dagster.cli.main import main
 from aperture_dagster.front_door.api import LISTS
-from aperture_dagster.front_door.sessions import COOKIE, Sessions
+from aperture_dagster.front_door.sessions import COOKIE
 from aperture_dagster.front_door.throttle import RATES
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.front_door.browsing import members_app
+from aperture_dagster_tests.front_door.browsing import members_app, session_of
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_pages import titles
 
@@ -112,7 +112,7 @@ def test_programs_get_what_the_pages_show(home: Home, programs: Programs):
         "VALUES ('Ben', :work, 'movie', 'Up', now())", work=hidden,
     )  # fmt: skip
     browser = programs.client()
-    browser.cookies.set(COOKIE, Sessions(programs.settings).begin("Ben", is_administrator=False))
+    browser.cookies.set(COOKIE, session_of(programs.app, programs.settings, "Ben"))
     client = programs.client(programs.key("Homepage"))
     for path, page in PAGES.items():
         found = [f"{one['title']} {one['year'] or ''}".strip() for one in read(client, "Ben", path)]
@@ -140,7 +140,7 @@ def test_without_a_key_nobody_reads_anything(home: Home, programs: Programs):
     wrong = [
         {}, {"authorization": key}, {"authorization": f"Basic {key}"}, {"authorization": "Bearer "},
         {"authorization": f"Bearer {key[:-1]}"}, {"authorization": f"Bearer {key}x"}, {"x-api-key": key},
-        {"cookie": f"{COOKIE}={Sessions(programs.settings).begin('Anna', is_administrator=True)}"},
+        {"cookie": f"{COOKIE}={session_of(programs.app, programs.settings, 'Anna')}"},
     ]  # fmt: skip
     for headers in wrong:
         for target in (path, f"{path}?key={key}&api_key={key}&access_token={key}"):

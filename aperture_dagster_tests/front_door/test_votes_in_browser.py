@@ -12,9 +12,9 @@ import segno
 
 from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.front_door import evenings
-from aperture_dagster.front_door.sessions import COOKIE, Sessions
+from aperture_dagster.front_door.sessions import COOKIE
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.front_door.browsing import members_app
+from aperture_dagster_tests.front_door.browsing import members_app, session_of
 from aperture_dagster_tests.front_door.home import Home
 from aperture_dagster_tests.front_door.test_members_in_browser import PHONE, Visit, browser
 from aperture_dagster_tests.shelf import film, played, user_row
@@ -30,14 +30,14 @@ MODULES = re.compile(r"M(\d+) (\d+)h1v1h-1z")
 
 
 @contextmanager
-def phones(browser: Any, settings: Settings, address: str) -> Iterator[dict[str, Visit]]:
+def phones(browser: Any, pages: Any, settings: Settings, address: str) -> Iterator[dict[str, Visit]]:
     """A phone for each of them, signed in, and one of nobody."""
     contexts, visits, said = [], {}, []
     for name in (*PEOPLE, ""):
         context = browser.new_context(base_url=address, timezone_id="UTC", reduced_motion="reduce", **PHONE)
         contexts.append(context)
         if name:
-            cookie = Sessions(settings).begin(name, is_administrator=name == "Anna")
+            cookie = session_of(pages, settings, name)
             context.add_cookies([{"name": COOKIE, "value": cookie, "url": address}])
         page = context.new_page()
         page.on("pageerror", lambda error: said.append(str(error)))
@@ -91,7 +91,7 @@ def test_four_with_a_child_vote_by_the_link_and_the_first_that_all_like_wins(
     yes, no = "Yes, let's watch it", "No"
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    with members_app(settings) as pages, serving(pages, port), phones(browser, settings, address) as visits:
+    with members_app(settings) as pages, serving(pages, port), phones(browser, pages, settings, address) as visits:
         anna, ben, cora, kim = (visits[name] for name in PEOPLE)
         anna.open("/together")
         for name in ("Ben", "Cora", "Kim"):
