@@ -10,6 +10,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 # More than processors: tests also wait, for processes and for time-outs.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
+# Twice as long as one of these tests may take.
+PATIENT := -o faulthandler_timeout=7200
 HASHES := $(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --generate-hashes \
   --python-platform linux --python-version 3.11 --constraint constraints.txt
 # Tests that make nightly runs with other parameters.
@@ -81,8 +83,8 @@ bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, first list
 	@$(call run-benchmarks,$(filter-out performance,$(BENCHMARKS)) $(LONG) "performance --full")
 
 nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories
-	@$(PYTEST) --hypothesis-profile=night -m 'nightly or hypothesis' $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
-	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest --hypothesis-profile=night -n $(WORKERS) -q -m '' \
+	@$(PYTEST) $(PATIENT) --hypothesis-profile=night -m 'nightly or hypothesis' $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
+	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest $(PATIENT) --hypothesis-profile=night -n $(WORKERS) -q -m '' \
 	  $(addprefix aperture_dagster_tests/, $(REPEATED))
 
 quarter: $(DEVELOPMENT)  ## live through 90 days with kills, faults and wrong clocks, compare them with quiet ones, and show what grew
@@ -92,7 +94,7 @@ test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from 
 	@$(BIN)/python -m aperture_dagster_tests.wheels
 
 test-containers: $(DEVELOPMENT)  ## build the image, and run households and services as containers; needs Docker
-	@$(BIN)/pytest -n 0 -m "$(or $(MARKS),containers)" --durations 5 aperture_dagster_tests/deploy
+	@$(BIN)/pytest $(PATIENT) -n 0 -m "$(or $(MARKS),containers)" --durations 5 aperture_dagster_tests/deploy
 
 arm64: $(DEVELOPMENT)  ## look whether every package of the image has a wheel for ARM, from a package index
 	@$(BIN)/python tools/arm64.py

@@ -86,8 +86,16 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+SLOWER = {"nightly": 3600, "containers": 1800}
+"""Seconds after which a test with a mark is given up; other tests have those of ``pyproject.toml``."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what is long first, so that no worker is left with it at the end."""
+    """Run what is long first, so that no worker is left with it at the end, and be patient with it."""
+    for item in items:
+        patience = [seconds for mark, seconds in SLOWER.items() if item.get_closest_marker(mark)]
+        if patience and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(max(patience)))
     marks = {"ui", "e2e", "namespaces", "root"}
     long = {item.path for item in items if marks & {mark.name for mark in item.iter_markers()}}
     items.sort(key=lambda item: item.path not in long)
