@@ -15,7 +15,7 @@ PATIENT := -o faulthandler_timeout=7200
 HASHES := $(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --generate-hashes \
   --python-platform linux --python-version 3.11 --constraint constraints.txt
 # Tests that make nightly runs with other parameters.
-REPEATED := catalogue/test_household_year.py publishing/test_crashes.py trakt/test_sync.py
+REPEATED := catalogue/test_household_year.py publishing/server/test_crashes.py trakt/test_sync.py
 # Benchmarks that take longer than a coffee break, and those that are for nights.
 LONG := first_lists idle contest user_weights
 OF_THE_NIGHT := quarter

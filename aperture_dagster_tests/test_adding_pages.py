@@ -112,6 +112,10 @@ class Copy:
         return done.stdout
 
 
+@pytest.mark.nightly(
+    reason="Two copies of the project are changed and loaded.",
+    instead="test_docs.py",
+)
 @pytest.mark.e2e
 def test_the_pages_on_adding_things_are_followed_literally(tmp_path: Path, postgres: str):
     copy = Copy(tmp_path)

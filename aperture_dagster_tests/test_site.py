@@ -60,6 +60,10 @@ def test_every_page_is_built_with_its_links_and_is_in_llms_txt(hooks: ModuleType
     assert not re.search(r'<(?:script|img|link rel="(?:stylesheet|preconnect)")[^>]*(?:src|href)="https?://', home)
 
 
+@pytest.mark.nightly(
+    reason="The site is built three times.",
+    instead="test_site.py::test_every_page_is_built_with_its_links_and_is_in_llms_txt",
+)
 def test_a_broken_link_or_anchor_or_an_unlisted_page_breaks_the_build(tmp_path: Path):
     for name in ("mkdocs.yml", "pyproject.toml", "README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"):
         (tmp_path / name).symlink_to(PROJECT / name)

@@ -16,6 +16,7 @@ from typing import Literal
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
+TESTS = PROJECT / "aperture_dagster_tests"
 PACKAGE = PROJECT / "aperture_dagster"
 LONGEST_FILE = 650
 Where = Literal["anywhere", "at the top", "in functions"]
@@ -395,3 +396,16 @@ def test_no_file_holds_a_path_of_a_machine_or_the_address_of_a_package_registry(
         found = [text for text in forbidden if text in content]
         found += re.findall(r"(?<![\w.}])/(?:home|Users|root)/[a-z][\w.-]*/", content)
         assert not found, f"{path.relative_to(PROJECT)} holds {found}"
+
+
+def test_each_nightly_test_names_a_quick_one_that_exists():
+    for path in sorted(TESTS.rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.nightly"):
+                continue
+            given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+            assert given.keys() == {"reason", "instead"}, f"{path}:{call.lineno}"
+            for file, name in re.findall(r"([\w/]+\.py)(?:::(\w+))?", given["instead"]):
+                there = TESTS / file
+                assert there.is_file(), f"{path}:{call.lineno}: there is no {file}"
+                assert not name or f"def {name}(" in there.read_text(encoding="utf-8"), f"{path}:{call.lineno}: {name}"

@@ -93,6 +93,10 @@ def test_a_dry_run_prints_the_plan_that_a_run_carries_out_and_changes_nothing(
         assert place.titles(ANNAS) == ["Film 8", "Film 5", "Film 3", "Film 2"]
 
 
+@pytest.mark.nightly(
+    reason="A run that is killed.",
+    instead="publishing/server/test_crashes.py::test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs",
+)
 def test_what_was_done_before_an_interruption_is_kept(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def interrupt(_: Any) -> None:
         raise KeyboardInterrupt

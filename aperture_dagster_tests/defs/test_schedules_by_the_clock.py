@@ -29,6 +29,7 @@ from aperture_dagster.jobs import Job
 from aperture_dagster.model import Clock
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.sensors.runs import add_run
 
 SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key", "database_url": None}
@@ -133,7 +134,9 @@ def scheduler(
     _loaded.clear()
 
 
-@pytest.mark.parametrize("sunday", [date(2026, 3, 29), date(2026, 10, 25)])
+@pytest.mark.parametrize(
+    "sunday", [date(2026, 3, 29), pytest.param(date(2026, 10, 25), marks=ANOTHER_CASE)], ids=["spring", "autumn"]
+)
 def test_what_runs_once_a_day_runs_once_on_the_days_when_the_clock_changes(scheduler, sunday: date):
     zone = "Europe/Berlin"
     here = ZoneInfo(zone)

@@ -246,6 +246,10 @@ def test_commands_about_the_media_server_start_the_stand_ins_of_a_demo_that_does
     assert account.nobody_connected()
 
 
+@pytest.mark.nightly(
+    reason="Commands as processes of their own.",
+    instead="e2e/test_demo_and_up.py::test_commands_about_the_media_server_start_the_stand_ins_of_a_demo_that_does_not_run",
+)
 def test_commands_about_the_media_server_act_on_the_demo_that_runs(account: Account, clusters: Path, up: Up):
     served = json.loads((account.home / SERVED).read_text())
     examined = states(aperture(account, clusters, "doctor", "--json"))

@@ -52,6 +52,10 @@ FAIL = ("status", "status --json", "alert test", "trakt status", "crowd remove")
 """Nothing runs on this home, and it has neither an address, nor an app, nor a crowd."""
 
 
+@pytest.mark.nightly(
+    reason="Every documented command is run.",
+    instead="test_docs.py",
+)
 @pytest.mark.usefixtures("isolated_dagster_instance")
 def test_documented_commands_do_what_the_pages_say(settled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch):
     lines = (words_after("aperture", line) for page in PAGES for line in code(text_of(page)))

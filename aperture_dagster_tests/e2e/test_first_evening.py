@@ -71,6 +71,10 @@ def send(browser: httpx.Client, step: str, **fields: Any) -> httpx.Response:
     return browser.post(f"/set-up/{step}", data={"csrf": token[1], **fields})
 
 
+@pytest.mark.nightly(
+    reason="Everything that `aperture up` starts, twice, and the first lists.",
+    instead="front_door/test_set_up.py::test_from_an_address_to_a_file_with_all_settings; sensors/test_first_sync.py",
+)
 def test_from_nothing_to_the_first_list(folder: Path, clusters: Path):
     world = generate_world(SIZE, seed=1, now=NOW)
     with running_simulator(world, SimulatorSettings()) as simulator:
@@ -130,6 +134,10 @@ def _first_evening(folder: Path, clusters: Path, simulator: RunningSimulator) ->
     assert up.wait(PATIENCE) == 0, log.read_text()
 
 
+@pytest.mark.nightly(
+    reason="Everything that `aperture up` starts, in Chromium.",
+    instead="front_door/test_set_up_in_browser.py::test_everything_is_set_up_and_each_mistake_corrected_on_its_page",
+)
 @needs_chromium
 @pytest.mark.parametrize(
     ("size", "language"),

@@ -125,6 +125,10 @@ def test_checks_run_with_one_partition_and_are_about_everybody(console: Console)
     }
 
 
+@pytest.mark.nightly(
+    reason="Three jobs as processes of Dagster.",
+    instead="e2e/test_from_the_ui.py::test_a_backfill_of_everything_that_has_users_records_each_asset_and_user_once",
+)
 def test_a_job_that_is_launched_without_a_partition_serves_everybody(console: Console):
     home, everyone = console.home, console.home.everyone()
     # Of each scope, the one that makes most.

@@ -62,6 +62,10 @@ class Life:
         return {name.partition("'")[0] for name in self.place.libraries() if name.endswith("AI Picks - Movies")}
 
 
+@pytest.mark.nightly(
+    reason="A long history.",
+    instead="catalogue/test_catalogue.py::test_reassigned_ids_do_not_move_history",
+)
 def test_a_user_is_one_person_from_the_first_day_to_the_last(household: Any, tmp_path: Path):
     films = [
         WorldTitle(f"movie:{n}", "movie", f"Film {n}", 2000 + n, tmdb_id=1000 + n, official_rating="PG")

@@ -249,6 +249,10 @@ def test_an_invalid_setting_ends_every_command_with_one_sentence_that_names_it(
 MATERIALIZE = ("dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select", "users")
 
 
+@pytest.mark.nightly(
+    reason="Dagster's command, as a process that loads everything.",
+    instead="e2e/test_operator_mistakes.py::test_a_mistake_is_reported_in_one_sentence_in_a_run",
+)
 def test_in_dagsters_own_command_a_failed_asset_takes_one_line(well: dict[str, str]):
     environment = {"PATH": os.environ["PATH"], "DAGSTER_HOME": str(PROJECT)}
     done = run_fork(

@@ -173,6 +173,10 @@ class Operator:
         wait_for(is_seen, lambda: f"{seen} of {job}: {self.card(job).inner_text()}", seconds=PATIENCE, pause=0)
 
 
+@pytest.mark.nightly(
+    reason="An evening of all jobs under `aperture up`, in Chromium: minutes.",
+    instead="front_door/test_jobs_page.py; front_door/test_restoring.py",
+)
 @pytest.mark.parametrize(
     ("size", "language"),
     [pytest.param(PHONE, "de", id="phone"), pytest.param(DESKTOP, "en", id="desktop", marks=ANOTHER_CASE)],

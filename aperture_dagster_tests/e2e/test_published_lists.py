@@ -111,6 +111,10 @@ def test_no_collection_where_it_would_hide_its_titles(household: Any, tmp_path: 
 # At once: one waits for the other, but not for hours, and nothing comes in between
 
 
+@pytest.mark.nightly(
+    reason="Runs that wait for one another.",
+    instead="worklist/test_services.py",
+)
 def test_while_another_run_publishes_for_hours_a_run_ends_without_a_failure_and_the_next_one_publishes(
     household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

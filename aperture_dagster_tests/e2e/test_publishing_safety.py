@@ -72,7 +72,7 @@ def test_parental_limits_treat_a_copy_as_its_original(household: Any, tmp_path: 
 
 @pytest.mark.nightly(
     reason="Everything that anybody sees is looked at before and after each request that writes.",
-    instead="publishing/test_crashes.py::test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs",
+    instead="publishing/server/test_crashes.py::test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs",
 )
 @pytest.mark.parametrize("server", ["jellyfin@10.10.7", "jellyfin@12.0.0"])
 def test_at_no_moment_does_anybody_see_lists_of_others_or_half_of_one(

@@ -139,6 +139,10 @@ def test_a_quota_ends_a_refetch_which_goes_on_the_next_day(library: Any):
         assert why_skipped(here) is not None
 
 
+@pytest.mark.nightly(
+    reason="A run that is killed.",
+    instead="e2e/test_refetch.py::test_a_quota_ends_a_refetch_which_goes_on_the_next_day",
+)
 def test_a_refetch_that_is_killed_goes_on_where_it_was(library: Any):
     with library(titles(1, MANY)) as here:
         for source in ("tmdb", "omdb"):

@@ -154,6 +154,10 @@ def test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_
         assert home.rows() == made, "a second run that fails keeps the list of the first"
 
 
+@pytest.mark.nightly(
+    reason="A household of its own for one kind of list.",
+    instead="popularity/test_pick_ranking.py",
+)
 def test_a_hybrid_list_joins_both_outlives_a_failure_and_stays_when_its_day_is_past(house: Any) -> None:
     # Film 5 is first here and fifth of five outside, Film 1 the reverse; Film 2 is second in both.
     both = ("ada", "bob")
@@ -192,6 +196,10 @@ def test_a_list_with_nothing_of_the_library_keeps_the_last_list_and_never_writes
 # Days
 
 
+@pytest.mark.nightly(
+    reason="Each day once more by itself.",
+    instead="e2e/test_top_picks.py::test_days_missed_by_an_outage_are_made_up_for_by_the_next_run",
+)
 def test_a_backfill_is_one_run_with_the_rows_of_single_runs(house: Any) -> None:
     # The server tells only when somebody last watched a film.
     plays = [play for day in range(40) for play in watched(1 + day, USERS[day % 3], USERS[day % 2], days_ago=day)]

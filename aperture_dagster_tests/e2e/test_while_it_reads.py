@@ -103,6 +103,10 @@ def test_a_run_is_started_for_what_is_left_once_an_hour_for_the_same_and_never_t
     assert asks().run_requests
 
 
+@pytest.mark.nightly(
+    reason="Runs that wait for one another.",
+    instead="e2e/test_while_it_reads.py::test_a_run_is_started_for_what_is_left_once_an_hour_for_the_same_and_never_two",
+)
 def test_a_run_that_waits_takes_no_place_that_others_need(place: Publishing):
     graph = place.home.definitions.resolve_asset_graph()
     names = ["recommendation_libraries", "shows_you_watch_libraries", "top_picks_libraries", "media_server_libraries"]

@@ -107,6 +107,10 @@ def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_the
         assert "note" not in metadata_of(results.values(), "recommendations", "Alma")
 
 
+@pytest.mark.nightly(
+    reason="Three whole cycles.",
+    instead="e2e/test_only_what_changed.py::test_a_run_computes_what_changed_and_leaves_the_rest_as_it_was",
+)
 def test_a_second_cycle_writes_requests_and_embeds_nothing_and_what_is_new_gets_its_place(settled):
     with settled() as (simulator, home, world):
         home.note_addresses()
@@ -265,6 +269,10 @@ def test_items_that_a_user_may_no_longer_see_keep_their_marks_and_plays(settled:
 YEAR = timedelta(days=365)
 
 
+@pytest.mark.nightly(
+    reason="Two whole cycles.",
+    instead="cli/test_clock.py",
+)
 def test_after_aperture_clock_every_job_works_as_if_the_clock_had_never_been_ahead(settled: Callable[..., Any]):
     clock = SetClock(datetime.now(UTC) + YEAR)
     with settled({"clock": clock}) as (simulator, home, world):

@@ -101,6 +101,10 @@ def test_pages_and_health_do_not_wait_for_sign_ins_and_pictures_of_a_server_that
     assert max(one.seconds for one in signing_in) < 2 * HANGS and max(one.seconds for one in pictures) < 20
 
 
+@pytest.mark.nightly(
+    reason="It waits for limits of seconds.",
+    instead="front_door/test_busy.py::test_a_lane_is_free_again_after_calls_that_fail_and_calls_that_nobody_waits_for",
+)
 def test_one_client_does_not_take_all_places_of_those_who_sign_in(busy: Busy):
     busy.hang("AuthenticateByName")
     _, greedy = at_once(*(lambda n=n: busy.sign_in("127.0.1.1", f"user {n}") for n in range(20)))
@@ -111,6 +115,10 @@ def test_one_client_does_not_take_all_places_of_those_who_sign_in(busy: Busy):
     assert others[0].status == 303
 
 
+@pytest.mark.nightly(
+    reason="It waits for a limit of seconds.",
+    instead="front_door/test_busy.py::test_pages_and_health_do_not_wait_for_sign_ins_and_pictures_of_a_server_that_hangs",
+)
 def test_a_poster_that_the_server_does_not_send_is_given_up_and_not_asked_for_again(busy: Busy):
     busy.door.simulator.state.add_fault(FaultRule("jellyfin", "/Images/", kind="slow", delay_seconds=30))
     got = busy.picture()

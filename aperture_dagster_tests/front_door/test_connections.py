@@ -72,6 +72,10 @@ def test_a_client_with_too_many_connections_loses_its_own(door: Served):
         client.close()
 
 
+@pytest.mark.nightly(
+    reason="It waits for these ten seconds.",
+    instead="front_door/test_connections.py::test_after_an_answer_the_next_head_has_as_long",
+)
 def test_a_head_has_to_arrive_within_ten_seconds_however_it_trickles_in(door: Served):
     began, client = time.monotonic(), door.connect()
     client.sendall(b"GET /sign-in HTTP/1.1\r\nhost: localhost\r\n")

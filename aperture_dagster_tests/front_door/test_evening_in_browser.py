@@ -238,6 +238,10 @@ def furnish(door: Door) -> None:
         )  # fmt: skip
 
 
+@pytest.mark.nightly(
+    reason="The whole walk in Chromium.",
+    instead="front_door/test_members_in_browser.py::test_a_member_finds_their_way",
+)
 def test_an_evening_with_a_finger_and_with_the_keyboard_alone(open_door: Callable[..., Any]):
     with open_door() as door:
         furnish(door)

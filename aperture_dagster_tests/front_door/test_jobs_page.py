@@ -27,7 +27,7 @@ from starlette.testclient import TestClient
 from aperture_dagster.front_door import gate as gates
 from aperture_dagster.front_door.app import FrontDoor, members_pages
 from aperture_dagster.front_door.dagster_queries import DagsterQueries
-from aperture_dagster.front_door.examination import Trouble, troubles_of
+from aperture_dagster.front_door.examination import Examination, Trouble, troubles_of
 from aperture_dagster.front_door.guard import AllowedHosts, Guard
 from aperture_dagster.front_door.jobs_board import bar_of
 from aperture_dagster.front_door.jobs_page import JobsPage, routes_of
@@ -103,9 +103,20 @@ class Jobs:
 
 
 @pytest.fixture
+def examined() -> None:
+    """Let the page of :func:`jobs` run `aperture status` and `aperture doctor`, which are two processes."""
+
+
+@pytest.fixture
 def jobs(
-    open_door: Callable[..., Any], make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    request: pytest.FixtureRequest,
+    open_door: Callable[..., Any],
+    make_settings: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> Iterator[Jobs]:
+    if "examined" not in request.fixturenames:
+        monkeypatch.setattr(Examination, "begin", lambda self: None)
     code = tmp_path / "code.py"
     code.write_text(CODE)
     url = make_settings().database_url
@@ -146,6 +157,7 @@ def press(browser: TestClient, button: str, name: str, **changes: str) -> httpx.
     return browser.post(path[1], data={**hidden_fields(form), **changes})
 
 
+@pytest.mark.usefixtures("examined")
 def test_the_page_shows_what_failed_and_why_what_runs_and_how_far_it_is(jobs: Jobs):
     assert not jobs.execute("sync_movies").success
     backup = jobs.execute("database_backup")
@@ -285,6 +297,11 @@ def test_a_bar_is_never_more_than_full(done: int, total: int, share: float, left
     assert bar is not None and (bar.share, bar.left) == (share, left) and (bar.total or 0) >= bar.done
 
 
+@pytest.mark.usefixtures("examined")
+@pytest.mark.nightly(
+    reason="Chromium.",
+    instead="front_door/test_jobs_page.py::test_a_double_click_starts_one_run_which_can_be_stopped_and_schedules_are_switched",
+)
 @pytest.mark.ui
 @needs_chromium
 def test_a_phone_and_a_desktop_show_the_page_and_the_keyboard_starts_a_job(jobs: Jobs):

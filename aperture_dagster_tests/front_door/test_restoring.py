@@ -39,6 +39,7 @@ from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.front_door.browsing import hidden_fields
 from aperture_dagster_tests.front_door.door import PASSWORD
 from aperture_dagster_tests.front_door.test_jobs_page import Jobs, jobs
+from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.postgres.test_restore import HOUSEHOLD, which
 from aperture_dagster_tests.shelf import NOW
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
@@ -125,6 +126,10 @@ def test_only_an_administrator_who_has_just_entered_the_password_restores_or_dro
     assert read_order(settings) is None and not was_asked(supervised)
 
 
+@pytest.mark.nightly(
+    reason="Chromium.",
+    instead="front_door/test_restoring.py::test_only_an_administrator_who_has_just_entered_the_password_restores_or_drops",
+)
 @pytest.mark.ui
 @needs_chromium
 @pytest.mark.parametrize(("size", "language"), [((390, 844), "de"), ((1440, 900), "en")], ids=["phone", "desktop"])
@@ -254,8 +259,15 @@ restore_as_asked(load_settings(), "127.0.0.1", int(sys.argv[1]), None, lambda li
 """
 
 
-@pytest.mark.parametrize("step", ["Restoring", "Putting"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ("Putting", signal.SIGKILL),
+        pytest.param("Putting", signal.SIGTERM, marks=ANOTHER_CASE),
+        pytest.param("Restoring", signal.SIGKILL, marks=ANOTHER_CASE),
+        pytest.param("Restoring", signal.SIGTERM, marks=ANOTHER_CASE),
+    ],
+)
 def test_a_restore_that_is_killed_is_tried_again_and_loses_no_database(
     damaged: Settings, database_url: str, step: str, number: signal.Signals
 ):

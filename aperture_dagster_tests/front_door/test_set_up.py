@@ -19,9 +19,11 @@ import psutil
 import pytest
 
 from aperture_dagster.files.env_file import read_env_file
+from aperture_dagster.front_door import throttle
 from aperture_dagster.front_door.set_up import checks
 from aperture_dagster.front_door.set_up.pages import Start, new_code
 from aperture_dagster.front_door.set_up.progress import progress_file, read_progress
+from aperture_dagster.front_door.throttle import LONGEST_WAIT, Rate
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.up import health
@@ -414,6 +416,9 @@ def test_other_machines_need_the_code_which_is_not_guessed(begin: Begin, monkeyp
     assert read_env_file(evening.home / ".env")["APERTURE_UI_ALLOWED_HOSTS"] == "nas.lan:3000"
     with begin(start=Start("0.0.0.0", [], None, code)) as evening:
         monkeypatch.setattr(evening.set_up._throttle, "_now", lambda: 0.0)
+        # So that none is held for forty seconds, but refused at once.
+        slower = {"failing": Rate(8, LONGEST_WAIT + 1)}
+        monkeypatch.setattr(throttle, "RATES", throttle.RATES | slower)
         answers = [evening.send("code", code="2222222222").status_code for _ in range(60)]
         assert answers[0] == 403 and answers[-1] == 429
 

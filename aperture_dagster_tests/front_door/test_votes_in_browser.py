@@ -83,6 +83,10 @@ def judge(visit: Visit, title: str, answer: str) -> None:
     visit.press("button", answer)
 
 
+@pytest.mark.nightly(
+    reason="Five browsers at once.",
+    instead="front_door/test_evenings.py::test_the_first_title_that_all_like_is_shown_to_all",
+)
 def test_four_with_a_child_vote_by_the_link_and_the_first_that_all_like_wins(
     browser: Any, settings: Settings, four: Home, monkeypatch: pytest.MonkeyPatch
 ):

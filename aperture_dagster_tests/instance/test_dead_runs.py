@@ -167,6 +167,10 @@ def test_a_killed_run_is_ended_and_frees_its_slot(
     assert end_dead_runs(instance) == []
 
 
+@pytest.mark.nightly(
+    reason="Another process that is killed.",
+    instead="instance/test_dead_runs.py::test_a_killed_run_is_ended_and_frees_its_slot",
+)
 @needs_namespaces
 def test_a_run_in_another_container_is_checked_without_its_process_id(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
@@ -199,6 +203,10 @@ def test_two_homes_on_one_database_do_not_end_each_others_runs(
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
 
 
+@pytest.mark.nightly(
+    reason="Another process that is killed.",
+    instead="instance/test_dead_runs.py::test_a_killed_run_is_ended_and_frees_its_slot",
+)
 def test_a_killed_run_of_another_home_is_ended_here(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner], tmp_path: Path
 ):
@@ -239,6 +247,10 @@ def test_a_run_that_is_cut_off_stops_before_it_counts_as_dead(
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
 
 
+@pytest.mark.nightly(
+    reason="Processes that are cut off, once more.",
+    instead="instance/test_dead_runs.py::test_a_run_that_is_cut_off_stops_before_it_counts_as_dead",
+)
 def test_a_run_that_is_cut_off_stops_also_while_the_server_holds_its_lock(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
@@ -303,6 +315,10 @@ def test_a_run_is_worked_on_by_one_process(instance: dg.DagsterInstance, externa
     assert len(stopped) == 1
 
 
+@pytest.mark.nightly(
+    reason="Another process that is killed.",
+    instead="instance/test_dead_runs.py::test_a_killed_run_is_ended_and_frees_its_slot",
+)
 def test_a_lock_ends_with_its_process_also_if_a_child_lives_on(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
@@ -317,6 +333,10 @@ def test_a_lock_ends_with_its_process_also_if_a_child_lives_on(
         worker.kill_child()
 
 
+@pytest.mark.nightly(
+    reason="Another process that is killed.",
+    instead="instance/test_dead_runs.py::test_a_killed_run_is_ended_and_frees_its_slot",
+)
 def test_a_step_that_waits_for_a_place_of_a_dead_run_gets_it_without_a_daemon(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
 ):
@@ -343,6 +363,10 @@ def test_a_run_that_was_created_or_launched_and_never_started_is_ended_after_a_w
     assert [one.status for one in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
 
 
+@pytest.mark.nightly(
+    reason="Another process that is killed.",
+    instead="instance/test_dead_runs.py::test_a_killed_run_is_ended_and_frees_its_slot",
+)
 def test_dagsters_monitoring_ends_dead_runs_without_any_sensor(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):

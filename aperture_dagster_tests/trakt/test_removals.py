@@ -137,6 +137,10 @@ def test_a_rating_that_is_back_is_held_no_longer(losing: Losing):
     assert losing.values() == losing.values_there() == {FILMS[0]: 8, FILMS[1]: 9}
 
 
+@pytest.mark.nightly(
+    reason="A kill at each step.",
+    instead="trakt/test_removals.py",
+)
 def test_kills_between_any_two_steps_count_every_removal_once(losing: Losing):
     losing.have(14)
     for start, is_held in ((0, False), (6, True)):

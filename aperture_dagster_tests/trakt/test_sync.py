@@ -248,6 +248,10 @@ losses = st.tuples(st.just("lossy sync"), st.none(), st.integers(1, 2))
 steps = edits | syncs | failures | losses | undated.map(lambda edit: ("undated", *edit))
 
 
+@pytest.mark.nightly(
+    reason="Random histories with kills.",
+    instead="trakt/test_sync.py",
+)
 @settings(max_examples=STORIES, suppress_health_check=list(HealthCheck))
 @given(story=st.lists(steps, min_size=2, max_size=8))
 def test_edits_failures_and_kills_in_any_order_end_in_step(rated: RatedHome, story: list[Any]):

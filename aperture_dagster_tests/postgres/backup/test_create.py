@@ -257,6 +257,10 @@ create.create_backup(settings, datetime.fromisoformat(now))
 """
 
 
+@pytest.mark.nightly(
+    reason="A kill at each step.",
+    instead="postgres/backup/test_create.py::test_a_failure_of_any_kind_leaves_the_last_backup_and_nothing_else",
+)
 def test_backups_that_are_killed_leave_the_others_and_the_next_one_is_whole(
     back_up: BackUp, settings: Settings, clock: SetClock, postgres: str
 ):
