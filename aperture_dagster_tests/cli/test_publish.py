@@ -16,9 +16,10 @@ from aperture_dagster.defs.publishing import why_nobody_is_listed, why_nothing_t
 from aperture_dagster.model import Clock
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.e2e.commands import environment
-from aperture_dagster_tests.e2e.publishing import OTHER_VERSIONS, ROOT_ON_SERVER, Publishing, at_night
+from aperture_dagster_tests.e2e.publishing import ROOT_ON_SERVER, Publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
 from aperture_dagster_tests.household import failures, materializations
+from aperture_dagster_tests.marks import ANOTHER_CASE, at_night
 from aperture_dagster_tests.media_server.writers import views_of
 from aperture_dagster_tests.settled import Templates, households
 
@@ -174,10 +175,10 @@ def test_what_failed_is_not_counted_as_changed(household: Any, tmp_path: Path, m
 @pytest.mark.parametrize(
     ("server", "strict"),
     [
-        pytest.param("jellyfin@10.10.7", False, marks=OTHER_VERSIONS),
+        pytest.param("jellyfin@10.10.7", False, marks=ANOTHER_CASE),
         ("jellyfin@10.11.11", True),
-        pytest.param("jellyfin@12.0.0", False, marks=OTHER_VERSIONS),
-        pytest.param("emby", True, marks=OTHER_VERSIONS),
+        pytest.param("jellyfin@12.0.0", False, marks=ANOTHER_CASE),
+        pytest.param("emby", True, marks=ANOTHER_CASE),
     ],
 )
 def test_unpublish_takes_everything_back(

@@ -233,6 +233,10 @@ def test_reading_neither_writes_nor_migrates(settings: Settings, database: Datab
         execute(connection, "DELETE FROM users")
 
 
+@pytest.mark.nightly(
+    reason="A household whose clock was ahead.",
+    instead="cli/test_clock.py",
+)
 @pytest.mark.usefixtures("external")
 def test_status_and_doctor_say_in_one_sentence_what_a_clock_that_was_ahead_has_written(
     serve: Callable[..., Any],

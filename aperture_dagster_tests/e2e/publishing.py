@@ -31,16 +31,6 @@ from aperture_dagster_tests.household import Household, materializations, metada
 from aperture_dagster_tests.media_server.writers import views_of
 from aperture_dagster_tests.shelf import list_rows, pick_rows
 
-OTHER_VERSIONS = pytest.mark.nightly(
-    reason="Every version of every server again.", instead="the same test on another server or version"
-)
-
-
-def at_night(*servers: Any) -> list[Any]:
-    """Return servers, or other parameters, with which only ``make nightly`` runs a test."""
-    return [pytest.param(server, marks=OTHER_VERSIONS) for server in servers]
-
-
 ROOT_ON_SERVER = "/srv/aperture"
 READS = ("sync_users", "sync_movies", "sync_series")
 

@@ -84,6 +84,10 @@ FILE = re.compile(r"^`([^`\n]+)`, new:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MU
 TABLES = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 
 
+@pytest.mark.nightly(
+    reason="A code location of its own, as a process.",
+    instead="test_docs.py",
+)
 def test_the_code_location_of_the_page_reads_the_lists(
     settled: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

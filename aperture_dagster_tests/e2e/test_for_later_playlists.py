@@ -14,12 +14,13 @@ from aperture_dagster.members.choices import Choices, write_choices
 from aperture_dagster.members.for_later import put_aside, take_off
 from aperture_dagster.publishing.manifest import Manifest
 from aperture_dagster.simulator.world import Play, World, WorldUser
-from aperture_dagster_tests.e2e.publishing import READS, Publishing, at_night, publishing
+from aperture_dagster_tests.e2e.publishing import READS, Publishing, publishing
 from aperture_dagster_tests.e2e.reading import read_histories
 from aperture_dagster_tests.e2e.test_lists_follow_plays import ADA, Viewers, viewers
 from aperture_dagster_tests.e2e.test_published_lists import found, titles
 from aperture_dagster_tests.e2e.test_publishing import film, series
 from aperture_dagster_tests.killing import Killed, killed_at
+from aperture_dagster_tests.marks import at_night
 
 pytestmark = pytest.mark.e2e
 

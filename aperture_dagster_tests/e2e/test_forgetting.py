@@ -253,6 +253,10 @@ def killed(home: Two, owner: Any, name: str, step: int) -> None:
         raise result.exception or AssertionError(result.output)
 
 
+@pytest.mark.nightly(
+    reason="A whole cycle, and every table.",
+    instead="maintenance/test_forgetting.py",
+)
 def test_nothing_of_who_left_is_left_and_nothing_of_the_other_is_missing(
     household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

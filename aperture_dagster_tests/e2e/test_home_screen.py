@@ -12,9 +12,10 @@ from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.popularity.stored_picks import replace_top_picks
 from aperture_dagster.publishing.server.publication import KINDS
 from aperture_dagster_tests.e2e.home_screen import HomeScreen
-from aperture_dagster_tests.e2e.publishing import Publishing, at_night
+from aperture_dagster_tests.e2e.publishing import Publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, film, series, shelf
 from aperture_dagster_tests.household import SetClock
+from aperture_dagster_tests.marks import at_night
 from aperture_dagster_tests.sensors.runs import look
 from aperture_dagster_tests.shelf import pick_rows
 

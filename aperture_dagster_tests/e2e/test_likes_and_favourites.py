@@ -14,11 +14,11 @@ from aperture_dagster.ratings.in_force import ratings_in_force
 from aperture_dagster.ratings.outbox import rate_here
 from aperture_dagster.simulator.catalogue import item_number
 from aperture_dagster_tests.clients import Client
-from aperture_dagster_tests.e2e.publishing import Publishing, at_night
+from aperture_dagster_tests.e2e.publishing import Publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, shelf
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.killing import killed_at
-from aperture_dagster_tests.marks import ANOTHER_CASE
+from aperture_dagster_tests.marks import ANOTHER_CASE, at_night
 from aperture_dagster_tests.sensors.runs import look
 
 pytestmark = pytest.mark.e2e

@@ -114,6 +114,10 @@ def test_every_table_is_filled_by_an_asset_or_is_none_of_theirs():
     assert not set(FILLED_BY) & OF_NO_ASSET
 
 
+@pytest.mark.nightly(
+    reason="Every job once, and every asset once more by itself.",
+    instead="e2e/test_lineage.py::test_every_table_is_filled_by_an_asset_or_is_none_of_theirs",
+)
 def test_an_asset_declares_every_asset_whose_tables_it_reads(household: Callable[..., Any], tmp_path: Path):
     undeclared: defaultdict[str, set[str]] = defaultdict(set)
     read_anything = set()

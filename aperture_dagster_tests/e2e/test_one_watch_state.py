@@ -12,12 +12,12 @@ import pytest
 
 from aperture_dagster.media_server.jellyfin.writer import JellyfinWriter
 from aperture_dagster.simulator.world import Play, World, WorldUser
-from aperture_dagster_tests.e2e.publishing import Publishing, at_night, publishing
+from aperture_dagster_tests.e2e.publishing import Publishing, publishing
 from aperture_dagster_tests.e2e.reading import read_histories, read_server
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, series, shelf
 from aperture_dagster_tests.household import materializations, metadata_of
 from aperture_dagster_tests.killing import killed_at
-from aperture_dagster_tests.marks import ANOTHER_CASE
+from aperture_dagster_tests.marks import ANOTHER_CASE, at_night
 
 pytestmark = pytest.mark.e2e
 

@@ -12,9 +12,10 @@ import pytest
 from aperture_dagster.publishing import manifest as published
 from aperture_dagster.publishing.server import publication
 from aperture_dagster.publishing.server.playlists import ListPublisher
-from aperture_dagster_tests.e2e.publishing import Publishing, at_night
+from aperture_dagster_tests.e2e.publishing import Publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, SHOWS, shelf
 from aperture_dagster_tests.household import materializations
+from aperture_dagster_tests.marks import at_night
 
 pytestmark = pytest.mark.e2e
 

@@ -12,8 +12,9 @@ import pytest
 
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
-from aperture_dagster_tests.e2e.publishing import READS, ROOT_ON_SERVER, Publishing, at_night, publishing
+from aperture_dagster_tests.e2e.publishing import READS, ROOT_ON_SERVER, Publishing, publishing
 from aperture_dagster_tests.e2e.reading import read_histories
+from aperture_dagster_tests.marks import at_night
 
 pytestmark = pytest.mark.e2e
 

@@ -15,8 +15,9 @@ from aperture_dagster.cli.doctor.finding import Finding
 from aperture_dagster.media_server.changes import MediaServerChanges
 from aperture_dagster.publishing.disk.root_folder import MARKER
 from aperture_dagster_tests.e2e.commands import run_command
-from aperture_dagster_tests.e2e.publishing import Publishing, at_night
+from aperture_dagster_tests.e2e.publishing import Publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, film, shelf
+from aperture_dagster_tests.marks import at_night
 
 pytestmark = pytest.mark.e2e
 

@@ -41,6 +41,10 @@ def similarity_of(home: Household) -> set[float]:
     return {row["adds"] for row in rows}
 
 
+@pytest.mark.nightly(
+    reason="A library that is large enough to measure.",
+    instead="taste/test_quality.py",
+)
 def test_a_server_measures_its_own_lists_against_the_most_voted_titles(household, monkeypatch: pytest.MonkeyPatch):
     with household(fans(), parts={"clock": SetClock(NOW)}) as (simulator, home):
         # Nothing was read yet.

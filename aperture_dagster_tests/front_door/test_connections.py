@@ -17,6 +17,7 @@ import pytest
 from aperture_dagster.front_door.server import HEAD_SECONDS, LARGEST_HEAD, MOST_OF_CLIENT, FairShare, network_of
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.served import Served, is_open, served
+from aperture_dagster_tests.marks import at_night
 from aperture_dagster_tests.waiting import wait_for
 
 SILENT = 1_300
@@ -43,7 +44,7 @@ def test_a_server_that_is_told_to_end_has_not_failed(door: Served):
         assert door.process.wait(60) == 0 and not is_open(silent)
 
 
-@pytest.mark.parametrize("addresses", [1, 40])
+@pytest.mark.parametrize("addresses", [40, *at_night(1)])
 def test_silent_connections_cost_nobody_else_anything(door: Served, addresses: int):
     silent: list[socket.socket] = []
     waits = [door.ask("/sign-in", OWN).seconds]

@@ -24,6 +24,7 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.front_door.door import PASSWORD, Door, sign_in
 from aperture_dagster_tests.front_door.served import Got, Served, served
 from aperture_dagster_tests.inbox import Inbox
+from aperture_dagster_tests.marks import at_night
 from aperture_dagster_tests.waiting import wait_for
 
 HOUR = 3600.0
@@ -71,7 +72,7 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("who", STRANGERS)
+@pytest.mark.parametrize("who", ["a network of IPv6", *at_night("one stranger", "a handful of addresses")])
 def test_a_hundred_wrong_passwords_of_strangers_lock_nobody_out_of_a_device_that_is_known(
     household: tuple[Door, Served], who: str
 ):

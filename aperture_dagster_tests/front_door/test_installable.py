@@ -38,6 +38,10 @@ def test_the_manifest_leads_to_pages_and_pictures_that_are_there(open_door: Call
         )
 
 
+@pytest.mark.nightly(
+    reason="Chromium.",
+    instead="front_door/test_installable.py",
+)
 @needs_chromium
 @pytest.mark.ui
 def test_while_the_server_is_away_there_is_a_page_of_ours_and_no_list_is_kept(

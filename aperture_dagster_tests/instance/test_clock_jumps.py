@@ -25,6 +25,7 @@ from aperture_dagster.instance import run_storage
 from aperture_dagster.instance.purge import Retention, purge
 from aperture_dagster.instance.wrong_clock import MOST_SET_BACK_SECONDS, future_dates, watch_clock
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.waiting import wait_for
 
 START = datetime(2026, 5, 17, 1, 10, tzinfo=UTC)
@@ -131,7 +132,11 @@ def daemon(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.mark.parametrize(
     ("ahead", "installed"),
-    [(HOUR, True), (YEAR, True), (YEAR, False)],
+    [
+        pytest.param(HOUR, True, marks=ANOTHER_CASE),
+        pytest.param(YEAR, True, marks=ANOTHER_CASE),
+        (YEAR, False),
+    ],
     ids=["hour", "year", "installed-while-it-was-a-year-ahead"],
 )
 def test_after_a_clock_that_was_ahead_sensors_schedules_and_automation_go_on_at_once(

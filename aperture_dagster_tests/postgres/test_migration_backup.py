@@ -21,6 +21,7 @@ from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.cli.next_release import REVISION, next_release
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.marks import at_night
 from aperture_dagster_tests.postgres.test_restore import HOUSEHOLD
 
 
@@ -99,7 +100,7 @@ with next_release(Path(scripts), pytest.MonkeyPatch()):
 """
 
 
-@pytest.mark.parametrize("where", ["statement", "_upgrade"])
+@pytest.mark.parametrize("where", ["statement", *at_night("_upgrade")])
 def test_a_migration_that_is_killed_is_done_by_the_next_start(
     household: Callable[..., Settings], empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ):

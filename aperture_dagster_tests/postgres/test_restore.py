@@ -33,6 +33,7 @@ from aperture_dagster_tests.cli.next_release import next_release
 from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.marks import at_night
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 HOUSEHOLD = (
@@ -193,7 +194,7 @@ def test_api_keys_are_those_of_the_database_that_is_replaced(settings: Settings,
     assert keys(url) == [("Dashboard", "d1", "u1"), ("Leaked", "d3", None), ("Phone", "d4", "u2")]
 
 
-@pytest.mark.parametrize("trouble", ["DROP TABLE api_keys", "DROP DATABASE"])
+@pytest.mark.parametrize("trouble", ["DROP DATABASE", *at_night("DROP TABLE api_keys")])
 def test_where_nobody_knows_which_api_keys_were_removed_there_are_none_unless_the_operator_keeps_them(
     settings: Settings, file: Path, postgres: str, trouble: str
 ):
@@ -239,7 +240,7 @@ restored(load_settings(home=home, database_url=url), Path(file))
 """
 
 
-@pytest.mark.parametrize("point", ["restore_dump", "switch"])
+@pytest.mark.parametrize("point", ["switch", *at_night("restore_dump")])
 def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one_and_can_be_repeated(
     settings: Settings, database: Database, file: Path, postgres: str, point: str
 ):

@@ -428,6 +428,10 @@ def test_a_part_that_does_not_listen_is_killed(start: Start):
     assert up.end()[0] == 0
 
 
+@pytest.mark.nightly(
+    reason="It waits for limits of seconds.",
+    instead="up/test_supervisor.py::test_a_part_that_does_not_listen_is_killed",
+)
 def test_a_second_ctrl_c_does_not_wait_for_a_part_that_does_not_listen(start: Start):
     # Longer than the test waits.
     up = start(Limits(stop_seconds=600), daemon="stubborn")
@@ -455,6 +459,10 @@ def test_the_database_is_stopped_when_the_part_that_used_it_last_was_killed(star
     assert not processes_of(folder.parent)
 
 
+@pytest.mark.nightly(
+    reason="It waits for limits of seconds.",
+    instead="up/test_supervisor.py::test_the_database_is_stopped_when_the_part_that_used_it_last_was_killed",
+)
 def test_the_database_of_a_killed_part_goes_on_while_another_command_uses_it(
     start: Start, folder: Path, hold: Callable[..., Holder]
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import random
 import re
@@ -111,11 +112,14 @@ def test_a_dump_with_any_other_statement_is_refused_with_its_line_and_none_of_it
     data, path, owned = dump.index(b"COPY public.facts"), tmp_path / "hostile.sql.gz", tmp_path / "owned"
     line = dump[:data].count(b"\n") + 1
     with server_connection(postgres) as server, scratch_database(server, postgres) as url:
+        restore = functools.partial(restore_dump, url)
         for what, statement in HOSTILE.items():
             added = statement.replace("{owned}", str(owned)).encode() + b"\n"
             path.write_bytes(gzip.compress(dump[:data] + added + dump[data:], 1))
             with subtests.test(what):
-                for read in (inspect_dump, lambda file: restore_dump(url, file)):
+                # One of them is enough to see that a restore inspects what it runs.
+                reads = [inspect_dump, restore] if what == next(iter(HOSTILE)) else [inspect_dump]
+                for read in reads:
                     with pytest.raises(BackupError, match=r"no backup of this program does, in line (\d+) ") as raised:
                         read(path)
                     found = re.search(r"in line (\d+) ", str(raised.value))

@@ -19,10 +19,11 @@ from aperture_dagster.publishing.server.libraries import LibraryPublisher
 from aperture_dagster.publishing.server.outcomes import PublishingOutcome, ScanTooLong, explain_failures
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.killing import Killed
+from aperture_dagster_tests.marks import at_night
 from aperture_dagster_tests.publishing.place import Place, a_place
 
 # Scans that are refreshes of single libraries, and scans of everything; libraries that cannot be hidden are apart.
-SERVERS = ["10.10.7", "12.0.0"]
+SERVERS = [*at_night("10.10.7"), "12.0.0"]
 LISTS = {"ada": ["Alone", "Merged"], "bo": ["Part One", "Part Two"], "cleo": ["Two Files", "Alone"]}
 # A film in 100 s.
 SLOW: dict[str, Any] = {"scan_entries_per_second": 0.01}
@@ -163,7 +164,7 @@ def test_on_a_server_that_hides_no_library_access_comes_first_and_each_is_verifi
         assert {0, 1, 2} == set(verified) and len(place.manifest.copies) == 6
 
 
-@pytest.mark.parametrize("server", ["12.0.0", "emby"])
+@pytest.mark.parametrize("server", ["12.0.0", *at_night("emby")])
 def test_a_scan_that_goes_on_for_hours_is_waited_for(
     tmp_path: Path, server: str, patience: Callable[[float, float], None]
 ):
@@ -403,7 +404,7 @@ def at_look(place: Place, number: int, act: Callable[[], None]) -> None:
     place.sleep = sleep
 
 
-@pytest.mark.parametrize("look", [2, 9])
+@pytest.mark.parametrize("look", [2, *at_night(9)])
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_list_that_another_run_changes_meanwhile_is_left_to_that_run_and_to_whoever_goes_on_with_it(
     tmp_path: Path, server: str, look: int
