@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +15,9 @@ import psycopg
 
 from aperture_dagster.postgres.embedded import release_embedded_server
 from aperture_dagster.settings.home import project_root
-from aperture_dagster_tests.forks import Fork
+from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.processes import processes_of, wait_until_ended
+from aperture_dagster_tests.programs import Program
 
 HOLD = """
 import sys
@@ -37,14 +36,11 @@ class Holder:
         self, folder: Path, *, inside: Callable[[list[str | Path]], list[str]] | None = None, **environment: str
     ) -> None:
         environment = {**os.environ, **environment}
-        self._process = (
-            Fork(HOLD, folder, environment=environment)
-            if inside is None
-            else subprocess.Popen(
-                inside([sys.executable, "-c", HOLD, folder]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                cwd=project_root(), env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
-            )
-        )  # fmt: skip
+        if inside is not None:
+            # As another user, perhaps, who may write nothing into this project, nor read clusters to copy.
+            environment["PYTHONDONTWRITEBYTECODE"] = "1"
+            environment.pop(FOLDER, None)
+        self._process = Program(HOLD, folder, environment=environment, folder=project_root(), inside=inside)
 
     @property
     def pid(self) -> int:
@@ -52,17 +48,15 @@ class Holder:
 
     def url(self) -> str:
         """Wait for the process to print the server's URL, and return it."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        return self._process.readline().strip()
 
     def start_again(self) -> str:
-        assert self._process.stdin is not None
         print("again", file=self._process.stdin, flush=True)
         return self.url()
 
     def end(self) -> None:
         """End normally, like a program that has finished."""
-        self._process.communicate(timeout=300)
+        self._process.communicate()
 
     @property
     def is_running(self) -> bool:
@@ -70,7 +64,7 @@ class Holder:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.communicate(timeout=300)
+        self._process.communicate()
 
 
 def run(url: str, statement: str) -> list[tuple[object, ...]]:

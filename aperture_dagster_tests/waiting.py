@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
-# Never waited for unless a test fails.
-SECONDS = 240.0
+# Never waited for unless a test fails, and less than pytest waits for a test: the message here says more.
+SECONDS = 120.0
 
 
 class Process(Protocol):

@@ -17,8 +17,8 @@ from aperture_dagster.catalogue.history_import.files import read_history_file, s
 from aperture_dagster.catalogue.history_import.records import Limits
 from aperture_dagster.catalogue.history_import.rows import PastRow, SkippedRow
 from aperture_dagster.model.errors import OperatorError
-from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.marks import at_night
+from aperture_dagster_tests.programs import run_program
 
 ZONE = ZoneInfo("Europe/Berlin")
 READING = Reading(scale=10)
@@ -323,7 +323,7 @@ QUICK = ("zip bomb of spaces", "nested zip", "a line without end", "deep JSON", 
 
 @pytest.mark.parametrize("kind", [*QUICK, *at_night(*(kind for kind in HOSTILE if kind not in QUICK))])
 def test_a_hostile_file_costs_itself(tmp_path: Path, kind: str):
-    done = run_fork(PROGRAM, str(HOSTILE[kind](tmp_path)))
+    done = run_program(PROGRAM, str(HOSTILE[kind](tmp_path)))
     assert done.returncode == 0, done.stderr
     bounded, megabytes = done.stdout.splitlines()
     assert bounded == "True True"

@@ -20,7 +20,7 @@ from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.postgres.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.catalogue.viewers import histories, history_of
-from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.programs import run_program
 from aperture_dagster_tests.shelf import Shelf, film, played
 
 Import = Callable[..., str]
@@ -280,7 +280,7 @@ except OperatorError as error:
     print(error)
 print(rows > 150_000, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024 < 20)
 """
-    done = run_fork(program, str(path))
+    done = run_program(program, str(path))
     assert done.stdout.splitlines() == [
         f"{path.name} holds more than 7 MB. Split it, and import its parts.",
         "True True",

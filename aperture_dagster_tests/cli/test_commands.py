@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 
 from aperture_dagster.cli.main import main
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.inbox import TOKEN, Inbox, open_inbox
 from aperture_dagster_tests.marks import ANOTHER_CASE
+from aperture_dagster_tests.programs import Program
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +73,8 @@ def test_the_help_begins_with_what_a_newcomer_needs_and_lists_every_command():
 )
 def test_the_stand_ins_alone_play_any_media_server(server: str, version: str):
     program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
-    simulator = Fork(program, "simulate", "--server", server, "--world", "odd", "--port", "0", folder=PROJECT)
-    root = simulator.stdout.readline().removeprefix("simulator: ").strip()
+    simulator = Program(program, "simulate", "--server", server, "--world", "odd", "--port", "0", folder=PROJECT)
+    root = simulator.readline().removeprefix("simulator: ").strip()
     info = httpx.get(f"{root}/{server.partition('@')[0]}/System/Info/Public").json()
     simulator.send_signal(signal.SIGTERM)
     simulator.communicate()

@@ -23,9 +23,9 @@ from aperture_dagster.settings import Settings, environment_names, secret_names
 from aperture_dagster.settings.home import env_file
 from aperture_dagster.simulator.settings import VOLUME
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.instances import instance_in_memory
 from aperture_dagster_tests.processes import all_gone
+from aperture_dagster_tests.programs import Program
 
 KEEP = """
 import sys
@@ -37,8 +37,8 @@ with StandIns(users=1).running() as (_, environment):
 
 
 def test_the_stand_ins_of_a_killed_demo_stop_and_leave_no_file(tmp_path: Path):
-    demo = Fork(KEEP, environment=os.environ | {"TMPDIR": str(tmp_path)}, folder=PROJECT)
-    url = demo.stdout.readline().strip()
+    demo = Program(KEEP, environment=os.environ | {"TMPDIR": str(tmp_path)}, folder=PROJECT)
+    url = demo.readline().strip()
     assert httpx.get(f"{url}/System/Info/Public").is_success
     demo.kill()
     demo.communicate()

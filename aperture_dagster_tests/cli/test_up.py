@@ -25,7 +25,7 @@ from aperture_dagster.simulator.world import World
 from aperture_dagster.up.files import UpFiles
 from aperture_dagster.up.plan import Ui
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.programs import run_program
 
 CHECKED = ["home", "media server"]
 
@@ -167,7 +167,7 @@ def test_a_world_that_does_not_exist_leaves_no_home_behind(
 ) -> None:
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
     program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
-    done = run_fork(program, *command.split(), "--world", "nowhere", folder=PROJECT)
+    done = run_program(program, *command.split(), "--world", "nowhere", folder=PROJECT)
     assert done.returncode == 1 and "unknown world 'nowhere'" in done.stderr
     assert list(tmp_path.iterdir()) == []
 

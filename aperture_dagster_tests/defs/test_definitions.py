@@ -22,7 +22,7 @@ from aperture_dagster.taste.changes import program_hash
 from aperture_dagster.taste.ranking.text import RECIPE
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions
-from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.programs import run_program
 
 VERBS = ("sync", "enrich", "generate", "refresh", "evaluate", "send", "first", "follow", "run", "show")
 
@@ -54,7 +54,7 @@ def test_loading_opens_no_database_and_makes_no_folder(tmp_path: Path):
     home = tmp_path / "home"
     code = "import aperture_dagster.definitions as module; module.defs.get_repository_def().load_all_definitions()"
     environment = {"APERTURE_HOME": str(home)}
-    assert run_fork(code, environment=environment, folder=PROJECT).returncode == 0
+    assert run_program(code, environment=environment, folder=PROJECT).returncode == 0
     assert not home.exists()
 
 

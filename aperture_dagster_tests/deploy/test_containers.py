@@ -41,7 +41,7 @@ from aperture_dagster_tests.deploy.compose_file import (
     read_compose,
     read_env_file,
 )
-from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.programs import run_program
 from aperture_dagster_tests.webserver import free_port
 
 SCHEMA = Path(__file__).with_name("compose-spec.json")
@@ -107,7 +107,7 @@ def test_the_example_is_read_by_the_product_as_it_is(tmp_path: Path):
     (tmp_path / ".env").write_text(re.sub(r"^#([A-Z])", r"\1", ENV_EXAMPLE.read_text(encoding="utf-8"), flags=re.M))
     code = "from aperture_dagster.settings import load_settings; s = load_settings(); print(s.publish_root, s.path_map)"
     environment = os.environ | {"APERTURE_HOME": str(tmp_path)}
-    done = run_fork(code, environment=environment, folder=tmp_path)
+    done = run_program(code, environment=environment, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("/srv/aperture/published")
 

@@ -29,8 +29,8 @@ from aperture_dagster.up.processes import RUNNER
 from aperture_dagster_tests.chaos import DemoHome, environment
 from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.forks import Finished, run_fork
 from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.programs import Finished, run_program
 from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.webserver import ask, free_port
 
@@ -115,7 +115,7 @@ def demo(account: Account, clusters: Path) -> str:
     """What a demo printed."""
     program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
     own = account.environment() | {FOLDER: str(clusters)}
-    done = run_fork(program, "demo", *WORLD, environment=own, folder=PROJECT)
+    done = run_program(program, "demo", *WORLD, environment=own, folder=PROJECT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -216,7 +216,7 @@ def aperture(account: Account, clusters: Path, *arguments: str) -> Finished:
     """Run a command in the home of the demo, as an operator without a media server."""
     program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
     own = account.environment() | {FOLDER: str(clusters)}
-    done = run_fork(program, *arguments, "--home", str(account.home), environment=own, folder=PROJECT)
+    done = run_program(program, *arguments, "--home", str(account.home), environment=own, folder=PROJECT)
     assert done.stderr.splitlines()[0].startswith(
         f"No media server is configured: this is about the demo in {account.home}"
     )

@@ -25,10 +25,10 @@ from aperture_dagster.simulator.worlds import odd_world
 from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import no_room
-from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.instances import instance_in_memory
 from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.programs import run_program
 from aperture_dagster_tests.services import Answer, Scripted
 
 pytestmark = pytest.mark.e2e
@@ -255,7 +255,7 @@ MATERIALIZE = ("dagster", "asset", "materialize", "-m", "aperture_dagster.defini
 )
 def test_in_dagsters_own_command_a_failed_asset_takes_one_line(well: dict[str, str]):
     environment = {"PATH": os.environ["PATH"], "DAGSTER_HOME": str(PROJECT)}
-    done = run_fork(
+    done = run_program(
         "from dagster._cli import main; main()",
         *MATERIALIZE[1:],
         environment=environment | well | {KEY: PASSWORD},
@@ -314,7 +314,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 def one_sentence(*arguments: str, home: Path, **more: str) -> str:
     """Run a command that is refused before it starts anything; return the sentence with which it failed."""
     program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
-    done = run_fork(program, *arguments, environment=environment(home, **more), folder=PROJECT)
+    done = run_program(program, *arguments, environment=environment(home, **more), folder=PROJECT)
     assert done.returncode not in (0, -signal.SIGKILL), done.stdout
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     said = done.stderr.strip()

@@ -33,8 +33,8 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import data_directory, role_with_password, run_statements
 from aperture_dagster_tests.e2e.housekeeper import ANSWER
 from aperture_dagster_tests.e2e.worlds import small_world
-from aperture_dagster_tests.forks import Fork, run_fork
 from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.programs import Program, run_program
 from aperture_dagster_tests.services import Answer, Asked, Scripted
 
 pytestmark = pytest.mark.e2e
@@ -133,14 +133,14 @@ class Housekeeper:
     """The process that runs the jobs, with its output."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self._process = Fork(HOUSEKEEPER, log, environment=environment, folder=PROJECT)
+        self._process = Program(HOUSEKEEPER, log, environment=environment, folder=PROJECT)
         self.said = ""
 
     def do(self, job: str | None = None, **how: Any) -> dict[str, Any]:
         """Run a job, and wait for its result."""
         order = how | ({"job": job} if job else {})
         print(json.dumps(order), file=self._process.stdin, flush=True)
-        for said in self._process.stdout:
+        for said in self._process.lines():
             self.said += said
             if said.startswith(ANSWER):
                 return json.loads(said.removeprefix(ANSWER))
@@ -337,6 +337,6 @@ def in_environment(settings: dict[str, str]) -> dict[str, str]:
 
 
 def doctor(environment: dict[str, str]) -> list[tuple[str, str]]:
-    done = run_fork("from aperture_dagster.cli.main import main; main(['doctor'])", environment=environment)
+    done = run_program("from aperture_dagster.cli.main import main; main(['doctor'])", environment=environment)
     assert "Traceback" not in done.stdout + done.stderr
     return [("the doctor", done.stdout + done.stderr)]

@@ -19,7 +19,7 @@ from aperture_dagster.settings import (
     settings_set_outside,
 )
 from aperture_dagster.settings.given import Given, given_settings
-from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.programs import run_program
 
 WRITTEN = """# Our household
 APERTURE_TIMEZONE=Europe/Berlin   # where we live
@@ -149,7 +149,7 @@ def test_killed_anywhere_it_leaves_the_old_file_or_the_new_one(tmp_path: Path, s
     path = tmp_path / ".env"
     path.write_text("# ours\nA=1\n")
     program = KILLED.replace('("os", "fsync")', '(__import__("os"), "fsync")')
-    assert run_fork(program, str(path), step, when).returncode == -signal.SIGKILL
+    assert run_program(program, str(path), step, when).returncode == -signal.SIGKILL
     assert path.read_text() == f"# ours\nA={value}\n"
     change_env_file(path, {"A": "3"})
     assert sorted(one.name for one in tmp_path.iterdir()) == [".env", LOCK], "what was begun is cleared"
@@ -172,7 +172,7 @@ def test_the_environment_wins_unless_it_is_empty_and_is_told_apart(home: Path):
     outside = {"home": "APERTURE_HOME", "http_attempts": "APERTURE_HTTP_ATTEMPTS", "mdblist_api_key": "mdblist_api_key"}
     assert settings_set_outside() == outside
     # A child has all of it in its environment, and can still tell.
-    child = run_fork(CHILD)
+    child = run_program(CHILD)
     assert child.stdout.split() == sorted(outside), child.stderr
     assert environment_outside() == {name: value for name, value in before.items() if name != "OMDB_API_KEY"}
 

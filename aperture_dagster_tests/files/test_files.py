@@ -11,7 +11,7 @@ import pytest
 from aperture_dagster.files.private import FileError, clear_unfinished, prepare_home, read_secret_file, write_file
 from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.programs import run_program
 
 
 def mode(path: Path) -> int:
@@ -63,7 +63,7 @@ def test_files_of_all_commands_are_private(tmp_path: Path, clusters: Path, monke
     (home / "something else").touch(mode=0o600)
     copy_clusters(monkeypatch, clusters)
     environment = os.environ | {"APERTURE_HOME": str(home), "DAGSTER_HOME": str(PROJECT)}
-    done = run_fork(f"import os, sys; os.umask(0o022); {APERTURE}", "doctor", environment=environment)
+    done = run_program(f"import os, sys; os.umask(0o022); {APERTURE}", "doctor", environment=environment)
     assert "Traceback" not in done.stderr
     written = [path for path in home.rglob("*") if not path.is_socket()]
     assert len(written) >= 3

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.forks import Fork
+from aperture_dagster_tests.programs import Program
 from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.webserver import free_port
 
@@ -56,7 +56,7 @@ class Got:
 class Served:
     """The front door, as other machines reach it: ``source`` is the address that a client connects from."""
 
-    def __init__(self, process: Fork, port: int) -> None:
+    def __init__(self, process: Program, port: int) -> None:
         self.process, self.port = process, port
         self.left: list[socket.socket] = []
         """Connections whose answers nobody waits for."""
@@ -128,7 +128,7 @@ def served(settings: Settings, descriptors: tuple[int, int] = (1024, 1024), **ch
     port = free_port()
     given: dict[str, Any] = {name: getattr(settings, name) for name in settings.model_fields_set}
     constants = {name.replace("__", ".", 1): value for name, value in changed.items()}
-    process = Fork(PROGRAM, json.dumps([port, descriptors, given, constants], default=_as_text))
+    process = Program(PROGRAM, json.dumps([port, descriptors, given, constants], default=_as_text))
     door = Served(process, port)
 
     def answers() -> bool:

@@ -27,8 +27,8 @@ from aperture_dagster.front_door.throttle import LONGEST_WAIT, Rate
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.up import health
-from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.front_door.setting_up import PASSWORD, SEEN_AT, Begin, Evening, begin, household
+from aperture_dagster_tests.programs import Program
 from aperture_dagster_tests.services import Answer, Asked, Scripted
 from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.webserver import free_port
@@ -462,7 +462,7 @@ def test_it_speaks_german_and_escapes_what_is_typed(begin: Begin):
 class Started:
     """What `aperture up` runs, and the address by which another machine would ask it."""
 
-    process: Fork
+    process: Program
     address: str
     port: int
 
@@ -480,7 +480,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         port = probe.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("APERTURE_HOME", str(home))
-        process = Fork(APERTURE, "up", "--host", "0.0.0.0", "--port", str(port))
+        process = Program(APERTURE, "up", "--host", "0.0.0.0", "--port", str(port))
     running = Started(process, f"http://127.0.0.2:{port}", port)
 
     def answers() -> bool:

@@ -25,9 +25,9 @@ from aperture_dagster.instance import dead_runs, run_lock
 from aperture_dagster.instance.dead_runs import LAUNCHED_WITHIN, end_dead_runs, end_if_dead, lost_runs
 from aperture_dagster.model.errors import OperatorError
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.forks import Fork
+from aperture_dagster_tests.programs import Program
 from aperture_dagster_tests.relay import relay
-from aperture_dagster_tests.users import needs_namespaces
+from aperture_dagster_tests.users import contained, needs_namespaces
 from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.watchman import Watchman
 
@@ -67,9 +67,9 @@ class Runner:
 
     def __init__(self, instance: dg.DagsterInstance, *, container: bool = False, **environment: str) -> None:
         self._instance = instance
-        self._process = Fork(RUN, environment={**os.environ, **environment}, container=container)
-        self._child = int(self._process.stdout.readline()) if environment.get("FORK") else None
-        assert self._process.stdout.readline() == "working\n"
+        self._process = Program(RUN, environment={**os.environ, **environment}, inside=contained if container else None)
+        self._child = int(self._process.readline()) if environment.get("FORK") else None
+        assert self._process.readline() == "working\n"
 
     def die(self) -> None:
         """Kill the process in the middle of the step, and wait until the server has noticed."""
@@ -80,17 +80,17 @@ class Runner:
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         # The pipe is closed when the last process of the container has exited.
-        self._process.communicate(timeout=300)
+        self._process.communicate()
 
     def complete(self) -> None:
-        self._process.communicate("go on\n", timeout=300)
+        self._process.communicate("go on\n")
         assert self._process.returncode == 0
 
     def die_alone(self) -> None:
         """Kill the process, whose child lives on."""
         self._process.send_signal(signal.SIGKILL)
         # The child keeps what tells of the end of the process.
-        wait_for(lambda: not Path(f"/proc/{self._process.pid}").exists(), "it does not end")
+        wait_for(lambda: self.has_ended, "it does not end")
 
     def kill_child(self) -> None:
         assert self._child is not None

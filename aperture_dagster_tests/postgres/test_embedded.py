@@ -14,9 +14,9 @@ from aperture_dagster.postgres.embedded import release_embedded_server, start_em
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.databases import as_superuser
-from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.holders import HOLD, Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
+from aperture_dagster_tests.programs import run_program
 
 
 def starts_of(folder: Path) -> int:
@@ -154,7 +154,7 @@ def test_a_full_disk_is_reported_at_every_attempt_and_harms_nothing(folder: Path
         "    try:\n        start_embedded_server(Path(sys.argv[1]))\n"
         "    except DatabaseError as error:\n        print(error)\n"
     )
-    done = run_fork(code, folder)
+    done = run_program(code, folder)
     assert (done.returncode, done.stderr) == (0, "")
     for told in done.stdout.splitlines(keepends=True):
         assert "File too large" in told and "Make room" in told and "APERTURE_HOME" in told and str(folder) in told
@@ -183,6 +183,6 @@ def test_a_cluster_of_another_version_is_not_touched(folder: Path):
 
 def test_a_removed_folder_causes_no_error_at_exit(folder: Path):
     program = HOLD + "import shutil\nshutil.rmtree(Path(sys.argv[1]).parent)\n"
-    done = run_fork(program, folder)
+    done = run_program(program, folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert not folder.parent.exists()

@@ -17,10 +17,10 @@ import pytest
 from aperture_dagster.postgres.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster_tests.databases import as_superuser
-from aperture_dagster_tests.forks import Fork, run_fork
 from aperture_dagster_tests.holders import Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
-from aperture_dagster_tests.users import needs_namespaces
+from aperture_dagster_tests.programs import Program, run_program
+from aperture_dagster_tests.users import contained, needs_namespaces
 
 WRITE = """
 import sys
@@ -56,7 +56,8 @@ class Writer:
     def __init__(self, home: Path, name: str, commits: int, *, container: bool) -> None:
         self.name = name
         self._said, self._errors = home.parent / f"{name}.out", home.parent / f"{name}.err"
-        self._process = Fork(WRITE, home, name, str(commits), self._said, self._errors, container=container)
+        inside = contained if container else None
+        self._process = Program(WRITE, home, name, str(commits), self._said, self._errors, inside=inside)
 
     def acknowledged(self) -> list[int]:
         if not self._said.exists():
@@ -73,11 +74,11 @@ class Writer:
         return self._errors.read_text() if self._errors.exists() else ""
 
     def complete(self) -> None:
-        assert self._process.wait(240) == 0, self.errors()
+        assert self._process.wait() == 0, self.errors()
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(300)
+        self._process.wait()
 
     def close(self) -> None:
         if self._process.poll() is None:
@@ -161,12 +162,12 @@ release_embedded_server(Path(sys.argv[1]))
 print("released", flush=True)
 sys.stdin.readline()
 """
-    container = Fork(stays, folder, container=True)
-    assert container.stdout.readline() == "up\n"
+    container = Program(stays, folder, inside=contained)
+    assert container.readline() == "up\n"
     holder = hold()
     url = holder.url()
     print(file=container.stdin, flush=True)
-    assert container.stdout.readline() == "released\n"
+    assert container.readline() == "released\n"
     assert run(url, "SELECT 1") == [(1,)], "somebody uses it still"
     holder.end()
     with pytest.raises(psycopg.OperationalError):
@@ -195,7 +196,7 @@ start_embedded_server(data)
 os.close(writing)
 os.waitpid(child, 0)
 """
-    done = run_fork(program, folder)
+    done = run_program(program, folder)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
@@ -241,7 +242,7 @@ try:
 except DatabaseError as error:
     print(error)
 """
-    done = run_fork(program, folder)
+    done = run_program(program, folder)
     assert done.stderr == ""
     assert "without working file locks" in done.stdout and "APERTURE_HOME" in done.stdout
     assert str(folder.parent) in done.stdout and len(done.stdout.splitlines()) == 1
@@ -261,7 +262,7 @@ print(server.get_uri(), flush=True)
 
 def test_a_server_that_a_person_started_is_refused_and_its_data_used_once_it_has_ended(folder: Path):
     folder.mkdir()
-    started = run_fork(FOREIGN, folder)
+    started = run_program(FOREIGN, folder)
     assert run(started.stdout.strip(), "SELECT n FROM kept") == [(42,)]
     with pytest.raises(DatabaseError, match=r"did not start uses .*: stop it, then try again"):
         start_embedded_server(folder)

@@ -20,10 +20,10 @@ from aperture_dagster.postgres.embedded import release_embedded_server, start_em
 from aperture_dagster.postgres.errors import DatabaseError
 from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.holders import Holder, run
 from aperture_dagster_tests.processes import all_gone, processes_of
-from aperture_dagster_tests.users import ALICE, NOBODY, acting_as, needs_namespaces, needs_root, snapshot
+from aperture_dagster_tests.programs import run_program
+from aperture_dagster_tests.users import ALICE, NOBODY, acting_as, contained, needs_namespaces, needs_root, snapshot
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_root_does_not_touch_another_users_home(alices_home: Path):
     environment = {"APERTURE_HOME": str(alices_home), "APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:9"}
     aperture = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
     for command in (["doctor"], ["up", "--port", "0", "--home", alices_home]):
-        done = run_fork(aperture, *command, environment=os.environ | environment | {"COLUMNS": "500"})
+        done = run_program(aperture, *command, environment=os.environ | environment | {"COLUMNS": "500"})
         assert done.returncode == 1, done.stdout
         assert f"sudo -u {ALICE.pw_name}" in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
@@ -195,7 +195,7 @@ print(start_embedded_server(data))
 print(next(data.parent.glob(".*.programs")).readlink())
 release_embedded_server(data)
 """
-    done = run_fork(program, folder, closed, installed, container=True)
+    done = run_program(program, folder, closed, installed, inside=contained)
     assert done.returncode == 0, done.stderr
     _, copy = done.stdout.splitlines()
     assert not Path(copy).exists()
@@ -208,17 +208,31 @@ def test_homes_that_begin_at_once_share_one_account_for_root(tmp_path: Path):
     """Otherwise, servers run under a number that has no account any more, and cannot be started again."""
     shutil.copytree("/etc", tmp_path / "etc", symlinks=True)
     program = """
-import multiprocessing, pwd, subprocess, sys
+import os, pwd, subprocess, sys
 from aperture_dagster.postgres.cluster import _account_for_root
-subprocess.run(["mount", "--bind", sys.argv[1], "/etc"], check=True)
-with multiprocessing.get_context("fork").Pool(4) as others:
-    for _ in range(5):
-        # Although servers of other tests run under it; when there is none, it fails.
-        subprocess.run(["userdel", "--force", "pgserver"], stderr=subprocess.DEVNULL)
-        found = {one.get() for one in [others.apply_async(_account_for_root) for _ in range(4)]}
-        assert found == {pwd.getpwnam("pgserver")}, found
+subprocess.run(["mount", "--bind", sys.argv[1], "/etc"], check=True, timeout=60)
+for _ in range(5):
+    # Although servers of other tests run under it; when there is none, it fails.
+    subprocess.run(["userdel", "--force", "pgserver"], stderr=subprocess.DEVNULL, timeout=60)
+    others, (begin, beginning) = [], os.pipe()
+    for _ in range(4):
+        if not (other := os.fork()):
+            is_right = False
+            try:
+                os.close(beginning)
+                os.read(begin, 1)
+                is_right = _account_for_root() == pwd.getpwnam("pgserver")
+            finally:
+                os._exit(not is_right)
+        others.append(other)
+    os.close(begin)
+    # All of them begin when the last one that could write has closed it.
+    os.close(beginning)
+    assert not any(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) for other in others)
+    accounts = [line for line in open("/etc/passwd") if line.startswith("pgserver:")]
+    assert len(accounts) == 1, accounts
 """
-    done = run_fork(program, tmp_path / "etc", container=True)
+    done = run_program(program, tmp_path / "etc", inside=contained)
     assert done.returncode == 0, done.stderr
 
 

@@ -20,9 +20,9 @@ from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.cli.next_release import REVISION, next_release
 from aperture_dagster_tests.databases import run_statements
-from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.marks import at_night
 from aperture_dagster_tests.postgres.test_restore import HOUSEHOLD
+from aperture_dagster_tests.programs import run_program
 
 
 def revision(url: str) -> object:
@@ -106,7 +106,7 @@ def test_a_migration_that_is_killed_is_done_by_the_next_start(
 ):
     settings, scripts = household(), tmp_path / "killed"
     scripts.mkdir()
-    killed = run_fork(KILLED, where, empty, tmp_path, scripts)
+    killed = run_program(KILLED, where, empty, tmp_path, scripts)
     assert killed.returncode == -9, killed.stderr
     assert revision(empty) == (REVISION if where == "_upgrade" else HEAD_REVISION)
     with next_release(tmp_path, monkeypatch) as new:

@@ -32,8 +32,8 @@ from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.cli.next_release import next_release
 from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.databases import database_copy, run_statements
-from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.marks import at_night
+from aperture_dagster_tests.programs import run_program
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 HOUSEHOLD = (
@@ -245,7 +245,7 @@ def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one_and_can
     settings: Settings, database: Database, file: Path, postgres: str, point: str
 ):
     url = url_of(settings)
-    killed = run_fork(KILLED, point, url, file, settings.home_path)
+    killed = run_program(KILLED, point, url, file, settings.home_path)
     assert killed.returncode == -9, killed.stderr
     with database.transaction() as connection:
         left = connection.execute(text("SELECT value FROM facts WHERE name = 'which'")).scalar()

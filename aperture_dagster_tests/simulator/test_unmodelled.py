@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster_tests.forks import run_fork
+from aperture_dagster_tests.programs import run_program
 
 pytest_plugins = ["pytester"]
 PROJECT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def test_an_unmodelled_request_fails_the_test_whichever_process_serves_it(pytest
     pytester.makepyfile(PROGRAM)
     command = "import sys, pytest; sys.exit(pytest.main(['-v', '-p', 'no:cacheprovider', '-p', 'no:xdist']))"
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    ran = run_fork(command, environment=environment, folder=pytester.path)
+    ran = run_program(command, environment=environment, folder=pytester.path)
     errors = [line for line in ran.stdout.splitlines() if line.startswith("ERROR")]
     assert [line.partition("::")[2].partition(" ")[0] for line in errors] == [
         "test_in_this_process", "test_in_another_process", "test_marked_without_need",

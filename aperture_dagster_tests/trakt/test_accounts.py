@@ -16,7 +16,7 @@ from aperture_dagster.trakt.errors import ActionNeeded, AppRefused, EdgeBlocked,
 from aperture_dagster.trakt.records import TokenPair
 from aperture_dagster.trakt.tokens import TokenStore
 from aperture_dagster_tests.clocks import redate
-from aperture_dagster_tests.forks import Fork
+from aperture_dagster_tests.programs import Program
 from aperture_dagster_tests.trakt.trakt_home import LIFE, TraktHome
 from aperture_dagster_tests.waiting import wait_for
 
@@ -33,9 +33,9 @@ with TraktAccounts(settings, Database(settings), Clock()).open(sys.argv[1]) as c
 """
 
 
-def look_elsewhere(home: TraktHome, user: str) -> Fork:
+def look_elsewhere(home: TraktHome, user: str) -> Program:
     """Open Trakt for a user in another process."""
-    return Fork(LOOK, user, environment={**os.environ, **home.environment()})
+    return Program(LOOK, user, environment={**os.environ, **home.environment()})
 
 
 def make_due(home: TraktHome, *users: str) -> None:
@@ -47,7 +47,7 @@ def make_due(home: TraktHome, *users: str) -> None:
     )
 
 
-def wait_for_refresh(home: TraktHome, process: Fork | None = None) -> None:
+def wait_for_refresh(home: TraktHome, process: Program | None = None) -> None:
     wait_for(lambda: home.count("POST /oauth/token"), "no token is renewed", pause=0.01, process=process)
 
 

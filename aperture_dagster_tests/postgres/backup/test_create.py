@@ -26,8 +26,8 @@ from aperture_dagster.postgres.databases import PREFIX, exclusive_maintenance, s
 from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.databases import database_copy, role_with_password, run_statements
-from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.household import SetClock
+from aperture_dagster_tests.programs import run_program
 
 BackUp = Callable[..., BackupReport]
 RIGHTS = 0o077
@@ -173,7 +173,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(settings: Settings, back_up:
         "APERTURE_DATABASE_URL": settings.database_url.get_secret_value(),
         "APERTURE_HOME": str(settings.home),
     }
-    run = run_fork(code, environment=os.environ | environment)
+    run = run_program(code, environment=os.environ | environment)
     assert run.returncode == 1
     assert "existing ones are kept" in run.stderr and "cannot be written (File too large)" in run.stderr, run.stderr
     assert "Traceback" not in run.stderr
@@ -270,7 +270,7 @@ def test_backups_that_are_killed_leave_the_others_and_the_next_one_is_whole(
     for name, when, is_made in (("restore_dump", "after", False), ("_delete_expired", "before", True)):
         before = files(settings)
         clock.moment += timedelta(days=1)
-        killed = run_fork(KILLED, name, when, url, settings.home_path, clock.now().isoformat(), "2")
+        killed = run_program(KILLED, name, when, url, settings.home_path, clock.now().isoformat(), "2")
         assert killed.returncode == -9, killed.stderr
         lost = before.keys() - files(settings).keys()
         assert all(name.endswith(".partial") for name in lost), lost
