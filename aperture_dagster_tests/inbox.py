@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from aperture_dagster_tests.waiting import SECONDS
+
 TOKEN = "t0k3n-0f-th3-h00k"
 
 
@@ -65,5 +67,5 @@ def open_inbox() -> Iterator[Inbox]:
     finally:
         inbox.hang.set()
         server.shutdown()
-        thread.join()
+        thread.join(SECONDS)
         server.server_close()

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 
 # Never waited for unless a test fails.
 DEADLINE_SECONDS = 120.0
@@ -136,7 +136,7 @@ class Stop:
         """Wait until a side has stopped here."""
         wait_until(lambda: self._reached.is_set() or side.is_over, "a side comes to the point where it stops")
         if not self._reached.is_set():
-            side.result()
+            side.result(SECONDS)
             raise AssertionError("the side ended without coming to the point where it should stop")
 
     def go_on(self) -> None:
@@ -201,4 +201,4 @@ def race(url: str, stop: Stop, first: Callable[[], A], second: Callable[[], B]) 
     other = Side(second)
     wait_until_blocked(url, other)
     stop.go_on()
-    return one.result(), other.result()
+    return one.result(SECONDS), other.result(SECONDS)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from aperture_dagster_tests.waiting import SECONDS
+
 
 class Listener:
     """The requests that arrived at ``url``: method, path and headers of each."""
@@ -46,5 +48,5 @@ def listening(page: str | None = None) -> Iterator[Listener]:
         yield listener
     finally:
         server.shutdown()
-        thread.join()
+        thread.join(SECONDS)
         server.server_close()

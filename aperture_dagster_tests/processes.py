@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 
 
 def has_ended(process: psutil.Process) -> bool:
@@ -41,7 +41,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def all_gone(folder: Path, *, seconds: float = 240) -> bool:
+def all_gone(folder: Path, *, seconds: float = SECONDS) -> bool:
     """Wait until no process works in the folder; return False if some still do after ``seconds``."""
     deadline = time.monotonic() + seconds
     while processes_of(folder):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from aperture_dagster_tests.waiting import SECONDS
+
 
 class Relay:
     """A port of this machine that passes bytes on to a server.
@@ -58,7 +60,7 @@ class Relay:
         """End the relay and its connections."""
         self._closed = True
         self.reset()
-        self._thread.join()
+        self._thread.join(SECONDS)
         for side in (*self._pairs, self._listener):
             side.close()
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from aperture_dagster_tests.waiting import SECONDS
+
 TOKEN = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|(\x1b.?)|(.)", re.DOTALL)
 
 
@@ -88,7 +90,7 @@ def terminal(width: int) -> Iterator[tuple[TextIO, Screen]]:
         with os.fdopen(writing, "w", encoding="utf-8") as file:
             yield file, screen
     finally:
-        reader.join()
+        reader.join(SECONDS)
         os.close(reading)
     screen.feed(b"".join(received).decode("utf-8"))
 
@@ -109,6 +111,12 @@ def run_in_terminal(command: Sequence[str], width: int, *, cwd: Path, env: dict[
     """Run a command whose input, output and errors are a terminal; return its exit code and the screen."""
     with terminal(width) as (file, screen):
         done = subprocess.run(
-            command, stdin=file, stdout=file, stderr=file, cwd=cwd, env=env | {"TERM": "xterm-256color"}, timeout=300
+            command,
+            stdin=file,
+            stdout=file,
+            stderr=file,
+            cwd=cwd,
+            env=env | {"TERM": "xterm-256color"},
+            timeout=SECONDS,
         )
     return done.returncode, screen

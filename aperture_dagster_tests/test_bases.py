@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster_tests.conftest import PROJECT, load_script
+from aperture_dagster_tests.waiting import SECONDS
 
 NEW = "sha256:" + "b" * 64
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -64,7 +65,7 @@ def registry(kind: str = INDEX, *, is_up: bool = True) -> Iterator[str]:
             yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(SECONDS)
 
 
 @pytest.fixture

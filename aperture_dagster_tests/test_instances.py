@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster_tests.instances import copy_instance, instance_in_memory
+from aperture_dagster_tests.waiting import SECONDS
 
 
 @dg.asset
@@ -35,5 +36,5 @@ def test_other_threads_read_and_write_it():
     with instance_in_memory() as instance:
         thread = threading.Thread(target=lambda: dg.materialize([films], instance=instance))
         thread.start()
-        thread.join()
+        thread.join(SECONDS)
         assert instance.get_latest_materialization_event(films.key)

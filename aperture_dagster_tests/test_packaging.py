@@ -20,6 +20,7 @@ from packaging.version import Version
 
 from aperture_dagster_tests.conftest import PROJECT, load_script
 from aperture_dagster_tests.test_structure import imports, modules
+from aperture_dagster_tests.waiting import SECONDS
 from aperture_dagster_tests.wheels import VERSIONS, build_wheel
 
 # Imported only with a setting that asks for it.
@@ -141,6 +142,8 @@ def test_the_versions_that_are_promised_are_those_that_are_tested(project: dict[
 
 
 def test_every_large_package_has_a_reason_and_all_of_them_stay_below_the_limit():
-    done = subprocess.run([sys.executable, "benchmarks/install_size.py"], cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "benchmarks/install_size.py"], cwd=PROJECT, capture_output=True, text=True, timeout=SECONDS
+    )
     assert done.returncode == 0, done.stdout
     assert "PASS" in done.stdout

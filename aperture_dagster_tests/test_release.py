@@ -17,6 +17,7 @@ import yaml
 
 from aperture_dagster.postgres.migrate import HEAD_REVISION
 from aperture_dagster_tests.conftest import PROJECT, load_script
+from aperture_dagster_tests.waiting import SECONDS
 
 VERSION = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
@@ -107,7 +108,9 @@ def test_a_release_has_dated_notes_of_its_own(release: ModuleType, tmp_path: Pat
 
 def test_a_release_is_made_of_what_its_tag_names(release: ModuleType, tmp_path: Path):
     def git(*words: str) -> None:
-        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", *words], cwd=tmp_path, check=True)
+        subprocess.run(
+            ["git", "-c", "user.name=x", "-c", "user.email=x@x", *words], cwd=tmp_path, check=True, timeout=SECONDS
+        )
 
     git("init", "--quiet")
     (tmp_path / "one").write_text("released")
@@ -151,7 +154,13 @@ def test_the_contents_of_an_image_are_listed_and_checksums_are_those_of_the_file
     assert len(serials) == 2 and all(re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", serial) for serial in serials)
     (tmp_path / "a.whl").write_bytes(b"wheel")
     release.write_checksums(tmp_path)
-    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        timeout=SECONDS,
+    )
 
 
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
@@ -223,7 +232,9 @@ def test_nothing_that_tests_or_builds_a_release_may_write_anywhere():
 
 
 def test_a_tag_that_is_none_is_one_sentence():
-    done = subprocess.run([sys.executable, "tools/release.py", ""], cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "tools/release.py", ""], cwd=PROJECT, capture_output=True, text=True, timeout=SECONDS
+    )
     assert done.returncode == 1 and done.stderr == (
         "No release: '' is no tag of a release: it is v and three numbers, such as v1.0.0.\n"
     )

@@ -12,6 +12,7 @@ import pytest
 
 from aperture_dagster_tests.conftest import PROJECT, load_script
 from aperture_dagster_tests.test_docs import PAGES, problems, text_of
+from aperture_dagster_tests.waiting import SECONDS
 
 REPOSITORY = "https://github.com/aperture-dagster/aperture-dagster"
 SITE = "https://aperture-dagster.github.io/aperture-dagster/"
@@ -33,7 +34,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(configuration: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     # With --quiet, a warning would break nothing.
     command = [sys.executable, "-m", "mkdocs", "build", "--config-file", str(configuration)]
-    return subprocess.run([*command, "--site-dir", str(folder)], cwd=PROJECT, capture_output=True, text=True)
+    return subprocess.run(
+        [*command, "--site-dir", str(folder)], cwd=PROJECT, capture_output=True, text=True, timeout=SECONDS
+    )
 
 
 def test_every_page_is_listed_once(hooks: ModuleType):

@@ -15,6 +15,8 @@ from typing import Literal
 
 import pytest
 
+from aperture_dagster_tests.waiting import SECONDS
+
 PROJECT = Path(__file__).resolve().parents[1]
 TESTS = PROJECT / "aperture_dagster_tests"
 PACKAGE = PROJECT / "aperture_dagster"
@@ -95,6 +97,7 @@ def tracked() -> list[Path]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=SECONDS,
     )
     if listed.returncode:
         pytest.skip("not a checkout")
@@ -294,7 +297,9 @@ def fresh(code: str) -> str:
     # Whoever uses the package has its compiled files; compiling takes as long as all the rest.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=PROJECT, env=environment, check=False, timeout=SECONDS
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -409,3 +414,16 @@ def test_each_nightly_test_names_a_quick_one_that_exists():
                 there = TESTS / file
                 assert there.is_file(), f"{path}:{call.lineno}: there is no {file}"
                 assert not name or f"def {name}(" in there.read_text(encoding="utf-8"), f"{path}:{call.lineno}: {name}"
+
+
+def test_what_waits_for_a_process_or_thread_has_a_time_out():
+    endless = []
+    for path in sorted(TESTS.rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+                continue
+            runs = ast.unparse(call.func) in ("subprocess.run", "subprocess.check_output", "subprocess.check_call")
+            waits = call.func.attr in ("join", "result") and not (call.args or call.keywords)
+            if waits or (runs and "timeout" not in {keyword.arg for keyword in call.keywords}):
+                endless.append(f"{path.relative_to(TESTS)}:{call.lineno} {ast.unparse(call)[:80]}")
+    assert not endless, "\n".join(endless)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from aperture_dagster.postgres.cluster import embedded_tool
+from aperture_dagster_tests.waiting import SECONDS
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -41,11 +42,16 @@ def acting_as(user: pwd.struct_passwd, command: list[str | Path]) -> list[str]:
 def _acts_as_others() -> bool:
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         return False
-    if subprocess.run(acting_as(NOBODY, [sys.executable, "-c", ""]), capture_output=True).returncode:
+    if subprocess.run(acting_as(NOBODY, [sys.executable, "-c", ""]), capture_output=True, timeout=SECONDS).returncode:
         return False
     tool = [embedded_tool("psql"), "--version"]
     try:
-        return subprocess.run(tool, capture_output=True, user=NOBODY.pw_uid, group=NOBODY.pw_gid).returncode == 0
+        return (
+            subprocess.run(
+                tool, capture_output=True, user=NOBODY.pw_uid, group=NOBODY.pw_gid, timeout=SECONDS
+            ).returncode
+            == 0
+        )
     except PermissionError:
         return False
 
@@ -53,7 +59,8 @@ def _acts_as_others() -> bool:
 @functools.cache
 def _makes_namespaces() -> bool:
     return (
-        shutil.which("unshare") is not None and subprocess.run(contained(["true"]), capture_output=True).returncode == 0
+        shutil.which("unshare") is not None
+        and subprocess.run(contained(["true"]), capture_output=True, timeout=SECONDS).returncode == 0
     )
 
 

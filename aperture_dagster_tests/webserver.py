@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 
 # Below the ports that systems give to connections, so that no client takes one before its server does.
 PORTS = range(20_000, 32_768)
@@ -49,4 +49,4 @@ def serving(app: Any, port: int) -> Iterator[None]:
         yield
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(SECONDS)

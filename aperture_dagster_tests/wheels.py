@@ -31,7 +31,7 @@ def build_wheel(folder: Path) -> Path:
         shutil.copy(PROJECT / name, source)
     # What pip would do, without starting it twice.
     build = f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})"
-    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, stdout=subprocess.DEVNULL, timeout=1800)
     shutil.rmtree(source)
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -39,29 +39,29 @@ def build_wheel(folder: Path) -> Path:
 
 def install_over_this_environment(wheel: Path, folder: Path) -> Path:
     """Make an environment that also sees this one's packages, but not the checkout; return its Python."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=1800)
     python = folder / "bin" / "python"
     packages = site_packages(python)
     # Other .pth files are not read in a folder that is added like this, so an editable checkout stays out.
     (packages / "test-environment.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     options = ["--quiet", "--no-deps", "--no-index", "--no-compile"]
-    subprocess.run([*PIP, "--python", str(python), "install", *options, str(wheel)], check=True)
+    subprocess.run([*PIP, "--python", str(python), "install", *options, str(wheel)], check=True, timeout=1800)
     return python
 
 
 def install_from_index(wheel: Path, interpreter: Path, folder: Path) -> Path:
     """Make an environment with the wheel and what it needs, as the pages say; return its Python."""
-    subprocess.run([str(interpreter), "-m", "venv", str(folder)], check=True)
+    subprocess.run([str(interpreter), "-m", "venv", str(folder)], check=True, timeout=1800)
     python = folder / "bin" / "python"
     options = ["--quiet", "--disable-pip-version-check", "--no-compile"]
-    subprocess.run([str(python), "-m", "pip", "install", *options, f"{wheel}[tested]"], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", *options, f"{wheel}[tested]"], check=True, timeout=1800)
     return python
 
 
 def site_packages(python: Path) -> Path:
     """Return the folder in which an environment keeps its packages."""
     command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+    return Path(subprocess.run(command, check=True, capture_output=True, text=True, timeout=1800).stdout.strip())
 
 
 def interpreters() -> Iterator[tuple[str, Path]]:
@@ -71,7 +71,12 @@ def interpreters() -> Iterator[tuple[str, Path]]:
         found += [Path(path) for path in [shutil.which(f"python{version}")] if path]
         for path in found:
             # A launcher may be there without its Python, and a Python of the system without the module that it needs.
-            if subprocess.run([str(path), "-c", "import ensurepip, venv"], capture_output=True).returncode == 0:
+            if (
+                subprocess.run(
+                    [str(path), "-c", "import ensurepip, venv"], capture_output=True, timeout=1800
+                ).returncode
+                == 0
+            ):
                 yield version, path
                 break
 
@@ -102,6 +107,7 @@ def _test(wheel: Path, interpreter: Path, folder: Path) -> str:
         [sys.executable, "-m", "pytest", "-q", "-m", "", TEST],
         cwd=PROJECT,
         env=os.environ | {INSTALLED_PYTHON: str(python)},
+        timeout=1800,
     )
     shutil.rmtree(folder)
     return "passed" if done.returncode == 0 else "failed"

@@ -47,6 +47,7 @@ from aperture_dagster_tests.e2e.reading import read_server
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.instance.conftest import external
 from aperture_dagster_tests.instances import instance_in_memory
+from aperture_dagster_tests.waiting import SECONDS
 
 __all__ = ["external"]
 
@@ -215,7 +216,7 @@ def test_an_installed_package_looks_where_it_is_told_with_the_settings_from_ther
     clean |= {"PYTHONPATH": str(tmp_path / "package"), "HOME": str(account), "PYTHONIOENCODING": "ascii"}
     clean["XDG_DATA_HOME"] = str(account)
     command = [sys.executable, "-P", "-m", "aperture_dagster.cli.main", "status", "--home", str(home)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=account, env=clean, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=account, env=clean, check=False, timeout=SECONDS)
     assert done.returncode == 1 and "http://films.example" in done.stdout and "the demo" not in done.stdout
     assert "Traceback" not in done.stderr
     assert list(account.iterdir()) == []

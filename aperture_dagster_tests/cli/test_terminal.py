@@ -202,7 +202,12 @@ def test_a_whole_demo_in_a_terminal_breaks_no_word_and_leaves_nothing_of_the_pro
     assert code == 0 and not page.wrapped, "\n".join(page.lines)
     assert any(line.startswith("ada0: list of 20") for line in page.lines)
     status = subprocess.run(
-        [*aperture, "status", "--json", *own], cwd=PROJECT, env=environment(home), capture_output=True, text=True
+        [*aperture, "status", "--json", *own],
+        cwd=PROJECT,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert status.returncode == 0, status.stdout + status.stderr
     assert json.loads(status.stdout)["users"]["with_list"] == 1

@@ -15,7 +15,7 @@ from aperture_dagster.cli.doctor.finding import Finding
 from aperture_dagster.cli.main import main
 from aperture_dagster.simulator.responses import FaultRule
 from aperture_dagster_tests.trakt.trakt_home import TraktHome, trakt_home
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 
 Run = Callable[..., Result]
 QUICK = {"trakt_device_interval": 0}
@@ -72,7 +72,7 @@ def test_a_user_connects_with_a_code_and_disconnects(
 
     thread = answered(home, enter)
     done = run("connect", "ADA")
-    thread.join()
+    thread.join(SECONDS)
     assert done.exit_code == 0, done.output
     (code,) = entered
     assert f"/activate/{code}" in done.output and f"the code {code} at" in done.output
@@ -98,7 +98,7 @@ def test_a_user_connects_with_a_code_and_disconnects(
 def test_a_denied_code_connects_nobody(home: TraktHome, run: Run):
     thread = answered(home, home.state.trakt_deny)
     done = run("connect", "ada")
-    thread.join()
+    thread.join(SECONDS)
     assert done.exit_code == 1 and "refused on Trakt's page" in done.output
     assert home.states() == {}
 
@@ -107,7 +107,7 @@ def test_two_users_on_one_account_are_refused(home: TraktHome, run: Run):
     home.accounts.connect("ben", home.grant("family"))
     thread = answered(home, lambda code: home.state.trakt_approve("family", code))
     done = run("connect", "ada", APERTURE_TRAKT_SYNC_ONLY="true")
-    thread.join()
+    thread.join(SECONDS)
     assert done.exit_code == 1 and "family on Trakt is already used by ben;" in done.output
     assert home.states() == {"ben": "connected"}
     assert "APERTURE_TRAKT_SYNC_ONLY is on" in done.output

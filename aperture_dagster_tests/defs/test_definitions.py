@@ -23,6 +23,7 @@ from aperture_dagster.taste.ranking.text import RECIPE
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions
 from aperture_dagster_tests.programs import run_program
+from aperture_dagster_tests.waiting import SECONDS
 
 VERBS = ("sync", "enrich", "generate", "refresh", "evaluate", "send", "first", "follow", "run", "show")
 
@@ -35,7 +36,7 @@ def definitions() -> dg.Definitions:
 def in_a_fresh_interpreter(code: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run code as a new process that has no environment at all."""
     return subprocess.run(
-        [sys.executable, *options, "-c", code], env={}, cwd=PROJECT, capture_output=True, text=True, timeout=300
+        [sys.executable, *options, "-c", code], env={}, cwd=PROJECT, capture_output=True, text=True, timeout=SECONDS
     )
 
 

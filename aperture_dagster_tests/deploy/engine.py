@@ -92,7 +92,7 @@ def compose_program() -> list[str]:
 
 
 def _make(*how: str) -> None:
-    done = subprocess.run([str(BASES), *how], capture_output=True, text=True)
+    done = subprocess.run([str(BASES), *how], capture_output=True, text=True, timeout=1200)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise Unavailable(f"{how[1]} can neither be pulled nor be made from Debian's packages: {last}")
@@ -106,7 +106,7 @@ def build_image(name: str = IMAGE, *, extras: str = "") -> None:
     require_base(PYTHON_BASE, "python", PYTHON_BASE)
     base = ["--build-arg", f"PYTHON={PYTHON_BASE}", "--build-arg", f"EXTRAS={extras}"]
     words = ["docker", "build", "--file", str(DEPLOY / "Dockerfile"), *base, "--tag", name, str(PROJECT)]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=1200)
     if done.returncode != 0:
         if not succeeds("run", "--rm", PYTHON_BASE, "sh", "-ceu", REACHES, seconds=300):
             raise Unavailable("Containers do not reach the packages of Debian and Python, so no image can be built.")
@@ -131,7 +131,9 @@ def files_of_context(dockerfile: Path, builder: str) -> set[str]:
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(Path.home()), "DOCKER_BUILDKIT": builder}
     docker("build", "--quiet", "--file", str(dockerfile), "--tag", name, str(PROJECT), env=environment)
     container = docker("create", name, "nothing")
-    exported = subprocess.run(f"docker export {container} | tar -t", shell=True, capture_output=True, text=True)
+    exported = subprocess.run(
+        f"docker export {container} | tar -t", shell=True, capture_output=True, text=True, timeout=1200
+    )
     docker("rm", container)
     docker("rmi", name)
     return {path for path in exported.stdout.splitlines() if path.startswith("context/") and not path.endswith("/")}
@@ -164,7 +166,7 @@ class Deployment:
         """Run Compose on the project; ``files`` are added for this time."""
         given = [word for path in (*self._files, *files) for word in ("--file", str(path))]
         command = [*self._program, "--project-name", self.name, "--project-directory", str(self.folder), *given, *words]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, timeout=1200)
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -174,12 +176,14 @@ class Deployment:
 
     def log(self, service: str) -> str:
         """Return what a service has printed."""
-        done = subprocess.run(["docker", "logs", self.container(service)], capture_output=True, text=True)
+        done = subprocess.run(["docker", "logs", self.container(service)], capture_output=True, text=True, timeout=1200)
         return done.stdout + done.stderr
 
     def try_in(self, service: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a program in a service's container."""
-        return subprocess.run(["docker", "exec", self.container(service), *words], capture_output=True, text=True)
+        return subprocess.run(
+            ["docker", "exec", self.container(service), *words], capture_output=True, text=True, timeout=1200
+        )
 
     def run_in(self, service: str, *words: str) -> str:
         """Return what a program in a service's container prints; AssertionError if it fails."""

@@ -42,6 +42,7 @@ from aperture_dagster_tests.deploy.compose_file import (
     read_env_file,
 )
 from aperture_dagster_tests.programs import run_program
+from aperture_dagster_tests.waiting import SECONDS
 from aperture_dagster_tests.webserver import free_port
 
 SCHEMA = Path(__file__).with_name("compose-spec.json")
@@ -291,7 +292,7 @@ def test_a_code_server_is_healthy_only_if_it_answers(tmp_path: Path):
     server.add_insecure_port(address)
     server.start()
     assert health.grpc_server_answers(address, 10)
-    server.stop(None).wait()
+    server.stop(None).wait(SECONDS)
 
 
 @pytest.mark.parametrize("part", ["code", "webserver", "daemon", "all"])
@@ -334,5 +335,5 @@ def test_who_waits_for_a_part_says_so_once_and_goes_on_when_it_is_there(
 def test_a_health_check_imports_nothing_but_the_standard_library():
     code = "import sys, aperture_dagster.up.health; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-Sc", f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {code}"],
-                          check=True, capture_output=True, text=True)  # fmt: skip
+                          check=True, capture_output=True, text=True, timeout=SECONDS)  # fmt: skip
     assert set(done.stdout.split()) - sys.stdlib_module_names <= {"aperture_dagster", "__main__"}

@@ -59,7 +59,7 @@ with swept(name):
 
 def test_nothing_is_left_of_tests_that_are_killed(image: str, prefix: str):
     name = f"{prefix}-killed"
-    done = subprocess.run([sys.executable, "-c", STARTS, name, image], cwd=PROJECT)
+    done = subprocess.run([sys.executable, "-c", STARTS, name, image], cwd=PROJECT, timeout=1200)
     assert done.returncode == -signal.SIGKILL
 
     def left() -> str:

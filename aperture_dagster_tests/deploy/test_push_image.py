@@ -68,13 +68,13 @@ def release(tmp_path: Path, local: Registry) -> Iterator[Path]:
         file.write_bytes(gzip.compress(saved_image(image, architecture)))
     yield folder
     left = docker("images", "--quiet", "--filter", f"reference={local.host}/*/*").split()
-    subprocess.run(["docker", "rmi", "--force", image, *left], capture_output=True)
+    subprocess.run(["docker", "rmi", "--force", image, *left], capture_output=True, timeout=600)
 
 
 def push(local: Registry, folder: Path) -> dict[str, str]:
     # An owner may have capital letters, the name of an image may not.
     command = [str(PUSH), f"{local.host}/{NAME.title()}", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(line.split("=") for line in done.stdout.splitlines())
 
@@ -99,10 +99,10 @@ def test_every_tag_names_all_architectures_and_pushing_again_changes_nothing(loc
 def test_without_images_or_with_one_that_cannot_be_pushed_no_tag_moves(local: Registry, release: Path):
     (release / f"aperture-dagster-{VERSION}-image-arm64.tar.gz").write_bytes(b"cut off")
     command = [str(PUSH), f"{local.host}/{NAME}", str(release)]
-    assert subprocess.run(command, capture_output=True).returncode != 0
+    assert subprocess.run(command, capture_output=True, timeout=600).returncode != 0
     assert local.tags(NAME) == {f"{VERSION}-amd64"}
     for file in release.glob("*.tar.gz"):
         file.unlink()
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1 and "There is no *-image-*.tar.gz" in done.stderr
     assert not succeeds("manifest", "inspect", "--insecure", f"{local.host}/{NAME}:latest")

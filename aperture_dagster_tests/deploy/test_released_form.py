@@ -38,7 +38,7 @@ def published(image: str, tmp_path: Path) -> Iterator[tuple[Registry, dict[str, 
     try:
         with registry(tmp_path) as made:
             command = [str(PROJECT / "tools" / "push_image.sh"), f"{made.host}/{NAME}", str(folder)]
-            pushed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            pushed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
             remove_images(made)
             yield made, dict(line.split("=") for line in pushed.splitlines())
             remove_images(made)

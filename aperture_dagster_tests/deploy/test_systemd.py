@@ -16,6 +16,7 @@ from aperture_dagster.cli.main import main as aperture
 from aperture_dagster.settings import known_variables
 from aperture_dagster.up.plan import Limits
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.waiting import SECONDS
 
 FOLDER = PROJECT / "deploy" / "systemd"
 UNIT = FOLDER / "aperture.service"
@@ -40,7 +41,7 @@ def unit(tmp_path: Path) -> Path:
 
 
 def analyze(*words: str) -> str:
-    done = subprocess.run(["systemd-analyze", *words], capture_output=True, text=True)
+    done = subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -86,4 +87,4 @@ def test_administrators_use_the_program_as_the_unit_does():
     for pair in shlex.split(values("Environment")[0]):
         assert f" {pair} " in text
     assert f"runuser -u {values('User')[0]} -- " in text and f'{PROGRAM} "$@"' in text
-    assert subprocess.run(["sh", "-n", str(script)]).returncode == 0
+    assert subprocess.run(["sh", "-n", str(script)], timeout=SECONDS).returncode == 0

@@ -37,6 +37,7 @@ from aperture_dagster_tests.interleaving import Side, stop_before_statement, wai
 from aperture_dagster_tests.postgres.test_restore import HOUSEHOLD
 from aperture_dagster_tests.sensors.runs import add_run
 from aperture_dagster_tests.shelf import admin, empty
+from aperture_dagster_tests.waiting import SECONDS
 
 __all__ = ["admin", "empty", "external", "instance"]
 
@@ -83,7 +84,7 @@ def test_of_three_services_that_start_at_once_one_migrates_and_two_say_that_they
         assert not any(side.is_over for side in others)
         stop.go_on()
         for side in (first, *others):
-            side.result()
+            side.result(SECONDS)
     assert backups == [HEAD_REVISION]
     assert run_statements(previous, "SELECT version_num FROM alembic_version") == [(REVISION,)]
     waiting = [line for line in caplog.messages if WAITS in line]
@@ -102,8 +103,8 @@ def test_a_process_of_the_previous_version_works_on_while_the_new_one_migrates(p
         writing = Side(lambda: run_statements(previous, rename))
         wait_until_blocked(previous, writing)
         stop.go_on()
-        migration.result()
-        writing.result()
+        migration.result(SECONDS)
+        writing.result(SECONDS)
     assert run_statements(previous, "SELECT name FROM users WHERE user_id = 'u1'") == [("Anna",)]
 
 
@@ -127,7 +128,7 @@ def test_the_limit_is_for_the_wait_alone(previous: str, engines: list[Engine]):
             waiting = Side(limit_after_waiting)
             wait_until_blocked(previous, waiting)
         # A migration that takes longer is not interrupted.
-        assert waiting.result() == "0"
+        assert waiting.result(SECONDS) == "0"
 
 
 def test_only_the_command_that_starts_a_code_server_migrates_the_products_database(

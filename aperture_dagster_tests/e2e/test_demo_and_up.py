@@ -31,7 +31,7 @@ from aperture_dagster_tests.clusters import FOLDER
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.programs import Finished, run_program
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 from aperture_dagster_tests.webserver import ask, free_port
 
 pytestmark = pytest.mark.e2e
@@ -361,7 +361,7 @@ def test_a_second_start_on_the_same_home_is_refused_and_after_a_kill_it_takes_ov
     assert up.process.poll() is None and up.everything_runs()
     assert len(parts) > 1 and up.parts() == parts, "none of the parts was started again"
     up.process.kill()
-    up.process.wait()
+    up.process.wait(SECONDS)
     # The parts end by themselves; until then, the home is theirs.
     wait_for(lambda: not up_is_running(account.home), up.log.read_text)
     up.process = up.start()

@@ -36,6 +36,7 @@ from aperture_dagster_tests.e2e.rating import TRAKT
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.killing import Killed, killed_at
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
+from aperture_dagster_tests.waiting import SECONDS
 
 pytestmark = pytest.mark.e2e
 
@@ -119,7 +120,9 @@ class Two:
         texts = []
         for name in (url.database, f"{url.database}_dagster"):
             whole = url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
-            done = subprocess.run([embedded_tool("pg_dump"), whole], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [embedded_tool("pg_dump"), whole], capture_output=True, text=True, check=True, timeout=SECONDS
+            )
             texts.append(done.stdout)
         return "\n".join(texts)
 

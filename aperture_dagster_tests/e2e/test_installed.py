@@ -208,4 +208,4 @@ def test_dagster_commands_and_up_work_on_the_same_home(installed: Installed, dem
         for one in (up, *processes_of(installed.folder)):
             with suppress(Exception):
                 one.kill()
-        up.wait()
+        up.wait(600)

@@ -25,5 +25,5 @@ pytestmark = [
 
 def test_days_with_kills_and_faults_end_like_the_same_days_without():
     command = [sys.executable, str(PROJECT / "benchmarks" / "quarter.py"), "--quick", "--seed", "1"]
-    done = subprocess.run(command, cwd=PROJECT, env=dict(os.environ), capture_output=True, text=True)
+    done = subprocess.run(command, cwd=PROJECT, env=dict(os.environ), capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]

@@ -20,6 +20,7 @@ from aperture_dagster.settings import (
 )
 from aperture_dagster.settings.given import Given, given_settings
 from aperture_dagster_tests.programs import run_program
+from aperture_dagster_tests.waiting import SECONDS
 
 WRITTEN = """# Our household
 APERTURE_TIMEZONE=Europe/Berlin   # where we live
@@ -124,7 +125,7 @@ def test_one_process_writes_at_a_time(tmp_path: Path, monkeypatch: pytest.Monkey
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(SECONDS)
     assert read_env_file(path) == {f"A{n}": "9" for n in range(4)}
     monkeypatch.setattr("aperture_dagster.files.env_file.LOCK_SECONDS", 0.1)
     with locks.exclusive(tmp_path / LOCK), pytest.raises(FileError, match="another process"):

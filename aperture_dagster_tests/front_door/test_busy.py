@@ -21,6 +21,7 @@ from aperture_dagster.simulator.state import Picture
 from aperture_dagster.simulator.world import WorldTitle
 from aperture_dagster_tests.front_door.door import PASSWORD, Door
 from aperture_dagster_tests.front_door.served import Got, Served, served
+from aperture_dagster_tests.waiting import SECONDS
 
 OWN = "127.0.0.9"
 HANGS = 8.0
@@ -93,7 +94,7 @@ def test_pages_and_health_do_not_wait_for_sign_ins_and_pictures_of_a_server_that
     # A second each; the tests beside this one may use all processors for longer.
     assert median(one.seconds for one in got) < 1 and max(one.seconds for one in got) < HANGS / 2
     for thread in [*first, *second]:
-        thread.join()
+        thread.join(SECONDS)
     refused = [one for one in signing_in if one.status == 503]
     assert len(refused) >= 30 and max(one.seconds for one in refused) < HANGS / 2
     assert all("too much to do" in one.text and one.headers["retry-after"] for one in refused)
@@ -111,7 +112,7 @@ def test_one_client_does_not_take_all_places_of_those_who_sign_in(busy: Busy):
     time.sleep(1)
     others, waiting = at_once(lambda: busy.sign_in(OWN))
     for thread in [*greedy, *waiting]:
-        thread.join()
+        thread.join(SECONDS)
     assert others[0].status == 303
 
 

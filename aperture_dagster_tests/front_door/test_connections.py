@@ -18,7 +18,7 @@ from aperture_dagster.front_door.server import HEAD_SECONDS, LARGEST_HEAD, MOST_
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.front_door.served import Served, is_open, served
 from aperture_dagster_tests.marks import at_night
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 
 SILENT = 1_300
 OWN = "127.0.0.9"
@@ -175,7 +175,7 @@ def test_many_clients_at_once_are_all_answered(door: Served):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(SECONDS)
     assert answers == [200] * 300
 
 

@@ -25,7 +25,7 @@ from aperture_dagster_tests.front_door.door import PASSWORD, Door, sign_in
 from aperture_dagster_tests.front_door.served import Got, Served, served
 from aperture_dagster_tests.inbox import Inbox
 from aperture_dagster_tests.marks import at_night
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 
 HOUR = 3600.0
 FORM = {"next": "/"}
@@ -270,7 +270,7 @@ def test_the_filter_of_the_docs_finds_the_addresses_in_the_log_and_no_others(tmp
     ]  # fmt: skip
     log.write_text("".join(f"{line}\n" for line in lines))
     command = ["fail2ban-regex", "--out", "ip", str(log), str(rule)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
     assert done.stdout.split() == ["203.0.113.7", "2001:db8:1:2::3", "203.0.113.8"]
 
 

@@ -43,6 +43,7 @@ from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.postgres.test_restore import HOUSEHOLD, which
 from aperture_dagster_tests.shelf import NOW
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
+from aperture_dagster_tests.waiting import SECONDS
 from aperture_dagster_tests.webserver import free_port, serving
 
 __all__ = ["jobs"]
@@ -223,7 +224,7 @@ def test_the_restore_says_at_every_address_what_it_does_and_keeps_the_replaced_d
     assert os.get_inheritable(listening)
     with socket.create_connection(("127.0.0.1", port), timeout=5):
         os.close(listening)
-    looking.join()
+    looking.join(SECONDS)
     assert which(database_url) == "backed up"
     (old,) = replaced_databases(product_database_url(damaged))
     order = read_order(damaged)

@@ -10,6 +10,7 @@ import pytest
 
 from aperture_dagster.http.rate_limit import CATCH_UP_SECONDS, JITTER_SECONDS, Pacer
 from aperture_dagster_tests.interleaving import Side, Stop, WatchedLock
+from aperture_dagster_tests.waiting import SECONDS
 
 # The clock is read when a pacer is made, to see whether to wait, and to note when the request was sent.
 SEEN_TO_BE_FREE = 3
@@ -104,4 +105,4 @@ def test_of_two_threads_that_find_the_same_moment_free_one_waits_for_the_next():
     second = Side(send)
     lock.wait_until_wanted(second)
     stop.go_on()
-    assert second.result() - first.result() >= pacer.spacing - CATCH_UP_SECONDS - 1e-9
+    assert second.result(SECONDS) - first.result(SECONDS) >= pacer.spacing - CATCH_UP_SECONDS - 1e-9

@@ -30,7 +30,7 @@ from aperture_dagster_tests.holders import kill_server
 from aperture_dagster_tests.interleaving import Side, wait_until_blocked
 from aperture_dagster_tests.killing import Killed, killed_at
 from aperture_dagster_tests.processes import all_gone
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_of_processes_that_start_at_once_on_a_new_database_one_creates_dagsters_
             late = Side(start)
             wait_until_blocked(url, late)
             assert tables() == set(), "the other one is creating them"
-        late.result()
+        late.result(SECONDS)
         assert tables() >= {"runs", "instance_info", "event_logs", "jobs"}
     finally:
         run_statements(postgres, f"DROP DATABASE {own.database} WITH (FORCE)")

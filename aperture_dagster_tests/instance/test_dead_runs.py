@@ -28,7 +28,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster_tests.programs import Program
 from aperture_dagster_tests.relay import relay
 from aperture_dagster_tests.users import contained, needs_namespaces
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 from aperture_dagster_tests.watchman import Watchman
 
 STOP_SECONDS = 3.0
@@ -277,7 +277,7 @@ def test_a_run_whose_connections_break_goes_on_and_is_not_ended(
             network.reset()
             looking = threading.Thread(target=lambda: ended.extend(end_dead_runs(instance)))
             looking.start()
-            looking.join()
+            looking.join(SECONDS)
             wait_for(lambda: not lost(instance), "the lock was not taken again")
         assert ended == []
         worker.complete()

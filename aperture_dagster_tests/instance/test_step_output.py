@@ -13,7 +13,7 @@ import pytest
 from aperture_dagster.instance import step_output
 from aperture_dagster.instance.step_output import mirrored
 from aperture_dagster.instance.storage import ApertureComputeLogManager
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 
 
 def test_what_a_step_prints_is_in_its_file_and_on_the_terminal_while_it_runs_without_a_process(tmp_path: Path):
@@ -23,7 +23,7 @@ def test_what_a_step_prints_is_in_its_file_and_on_the_terminal_while_it_runs_wit
         with mirrored(stream, str(file)):
             stream.write("from Python\n")
             os.write(stream.fileno(), b"from C\n")
-            subprocess.run([sys.executable, "-c", "print('from a child')"], stdout=stream, check=True)
+            subprocess.run([sys.executable, "-c", "print('from a child')"], stdout=stream, check=True, timeout=SECONDS)
             stream.flush()
             everything = "from C\nfrom a child\nfrom Python\n"
             wait_for(lambda: terminal.read_text() == everything, terminal.read_text, pause=0.05)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 
+from aperture_dagster_tests.waiting import SECONDS
+
 
 @dataclass
 class Letter:
@@ -79,4 +81,4 @@ def mail_server() -> Iterator[MailServer]:
             yield server
         finally:
             listening.shutdown()
-            thread.join()
+            thread.join(SECONDS)

@@ -17,6 +17,7 @@ from aperture_dagster_tests.databases import as_superuser
 from aperture_dagster_tests.holders import HOLD, Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
 from aperture_dagster_tests.programs import run_program
+from aperture_dagster_tests.waiting import SECONDS
 
 
 def starts_of(folder: Path) -> int:
@@ -109,7 +110,7 @@ def test_stale_files_do_not_prevent_a_start(folder: Path, hold: Callable[..., Ho
     assert run(url, "SELECT 1") == [(1,)]
     assert starts_of(folder) == 2, "at the first try"
     other.kill()
-    other.wait()
+    other.wait(SECONDS)
     release_embedded_server(folder)
     assert all_gone(folder.parent)
     # And a socket to which nobody listens.

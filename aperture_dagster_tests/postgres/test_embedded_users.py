@@ -24,6 +24,7 @@ from aperture_dagster_tests.holders import Holder, run
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.programs import run_program
 from aperture_dagster_tests.users import ALICE, NOBODY, acting_as, contained, needs_namespaces, needs_root, snapshot
+from aperture_dagster_tests.waiting import SECONDS
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def told(user: pwd.struct_passwd, data: Path, **environment: str) -> str:
     """Return the error that a user gets when starting a server."""
     done = subprocess.run(
         acting_as(user, [sys.executable, "-c", TRY, data]),
-        capture_output=True, text=True, env=os.environ | environment, cwd=PROJECT, timeout=300,
+        capture_output=True, text=True, env=os.environ | environment, cwd=PROJECT, timeout=SECONDS,
     )  # fmt: skip
     assert done.stderr == ""
     return done.stdout
@@ -69,7 +70,7 @@ def refused_as(user: pwd.struct_passwd, url: str) -> str:
     """Return the error that a user gets when connecting."""
     done = subprocess.run(
         [embedded_tool("psql"), url, "-c", "SELECT 1"],
-        capture_output=True, text=True, user=user.pw_uid, group=user.pw_gid, extra_groups=[],
+        capture_output=True, text=True, user=user.pw_uid, group=user.pw_gid, extra_groups=[], timeout=SECONDS
     )  # fmt: skip
     assert done.returncode == 2, done.stdout
     return done.stderr

@@ -41,6 +41,7 @@ from aperture_dagster_tests.cli.next_release import next_release
 from aperture_dagster_tests.conftest import load_script
 from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.shelf import NOW
+from aperture_dagster_tests.waiting import SECONDS
 
 PLACEHOLDERS: dict[type, Any] = {
     ARRAY: [], JSONB: {}, Boolean: False, BigInteger: 1, Integer: 1, SmallInteger: 1, Float: 1.0, Date: NOW.date(),
@@ -55,7 +56,11 @@ def with_driver(url: str) -> str:
 def dump_schema(url: str) -> list[str]:
     """Return the sorted lines of the schema from pg_dump; sorted, since columns added later come last."""
     run = subprocess.run(
-        [embedded_tool("pg_dump"), "-s", "-O", "-T", "alembic_version", url], check=True, capture_output=True, text=True
+        [embedded_tool("pg_dump"), "-s", "-O", "-T", "alembic_version", url],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
     )
     # Lines with a backslash hold a random key.
     return sorted(line.rstrip(",") for line in run.stdout.splitlines() if line and not line.startswith(("--", "\\")))

@@ -34,6 +34,7 @@ from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.databases import database_copy, run_statements
 from aperture_dagster_tests.marks import at_night
 from aperture_dagster_tests.programs import run_program
+from aperture_dagster_tests.waiting import SECONDS
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 HOUSEHOLD = (
@@ -173,7 +174,7 @@ def test_sessions_that_come_back_at_once_do_not_keep_the_old_database_in_place(s
         others = [pool.submit(again) for _ in range(3)]
         restored(settings, file)
         for other in others:
-            other.result(timeout=240)
+            other.result(timeout=SECONDS)
     assert ended, "nobody was connected at the moment of the switch"
 
 

@@ -37,6 +37,7 @@ from aperture_dagster_tests.media_server.writers import film_ids, user_id, writi
 from aperture_dagster_tests.shelf import Shelf
 from aperture_dagster_tests.trakt.rated_home import RatedHome
 from aperture_dagster_tests.trakt.trakt_home import LIFE, TraktHome, trakt_home
+from aperture_dagster_tests.waiting import SECONDS
 
 TRY_LOCK = "pg_try_advisory_lock"
 
@@ -73,7 +74,7 @@ def test_tokens_that_two_processes_find_due_are_renewed_once(trakt: TraktHome, m
         second = Side(lambda: trakt.look("ada"))
         wait(second)
         stop.go_on()
-        assert (first.result(), second.result()) == ("ada", "ada")
+        assert (first.result(SECONDS), second.result(SECONDS)) == ("ada", "ada")
     assert trakt.count("POST /oauth/token") == 1 and trakt.states() == {"ada": "connected"}
 
 
@@ -88,8 +89,8 @@ def test_what_two_syncs_find_waiting_is_pushed_to_trakt_once(trakt: TraktHome, m
         second = Side(rated.sync)
         wait(second)
         stop.go_on()
-        first.result()
-        second.result()
+        first.result(SECONDS)
+        second.result(SECONDS)
     assert [one["key"] for one in rated.pushed()] == ["movie:1"]
 
 
@@ -104,7 +105,7 @@ def test_a_rating_given_during_a_sync_with_trakt_is_not_lost(trakt: TraktHome, d
         rate_here(connection, "ada", rated.works["movie:1"], 9, now=trakt.clock.now())
         sync = Side(rated.sync)
         wait_until_blocked(database_url, sync)
-    sync.result()
+    sync.result(SECONDS)
     rated.sync()
     assert rated.values() == rated.values_there() == {"movie:1": 9}
 
@@ -164,8 +165,8 @@ def test_of_two_processes_at_the_first_start_one_creates_the_embedded_database(f
         second = Side(lambda: start_embedded_server(folder))
         wait_until_blocked_by_file(Cluster(folder).admin, second)
         stop.go_on()
-        assert first.result() == second.result()
-    assert run(first.result(), "SELECT 1") == [(1,)]
+        assert first.result(SECONDS) == second.result(SECONDS)
+    assert run(first.result(SECONDS), "SELECT 1") == [(1,)]
 
 
 @pytest.mark.usefixtures("separate")
@@ -182,6 +183,6 @@ def test_a_thread_that_releases_the_server_waits_for_one_that_looks_after_it(
         releasing = Side(lambda: release_embedded_server(folder))
         lock.wait_until_wanted(releasing)
         stop.go_on()
-        looking.result()
-        releasing.result()
+        looking.result(SECONDS)
+        releasing.result(SECONDS)
     assert not locks.is_held(Cluster(folder).life)

@@ -30,6 +30,7 @@ from aperture_dagster.worklist.quota import spend
 from aperture_dagster_tests.catalogue.viewers import furnish
 from aperture_dagster_tests.interleaving import Side, race, stop_before_statement, wait_until_blocked
 from aperture_dagster_tests.shelf import NOW, Shelf, film, list_rows, played, user_row
+from aperture_dagster_tests.waiting import SECONDS
 
 Work = Callable[[Connection], Any]
 
@@ -47,7 +48,7 @@ def at_once(shelf: Shelf, database_url: str) -> Callable[[Work, Work], tuple[Any
             one = first(connection)
             other = Side(work)
             wait_until_blocked(database_url, other)
-        return one, other.result()
+        return one, other.result(SECONDS)
 
     return both
 
@@ -269,6 +270,6 @@ def test_writers_of_the_same_items_do_not_wait_for_each_other_in_a_circle(shelf:
         wait_until_blocked(database_url, writer)
         other = transaction(lambda connection: ask_again(connection, works))
         wait_until_blocked(database_url, writer, other)
-    writer.result()
-    other.result()
+    writer.result(SECONDS)
+    other.result(SECONDS)
     assert shelf.value("SELECT count(*) FROM fetches WHERE due_at <= now()") == 3

@@ -30,6 +30,7 @@ from aperture_dagster.taste.lists import (
 )
 from aperture_dagster_tests.interleaving import Side, stop_before_statement
 from aperture_dagster_tests.shelf import FILMS, NOW, Shelf, film, list_rows, played
+from aperture_dagster_tests.waiting import SECONDS
 
 TODAY = date(2026, 5, 17)
 
@@ -199,7 +200,7 @@ def test_a_concurrent_reader_never_sees_a_partial_list_or_taste(shelf: Shelf, id
         stop.wait_for(writer)
         assert read() == {work for work, _ in old}
         stop.go_on()
-        writer.result()
+        writer.result(SECONDS)
     assert read() == {work for work, _ in new}
 
 

@@ -19,6 +19,7 @@ from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.interleaving import Side, stop_at
 from aperture_dagster_tests.trakt.rated_home import RatedHome
 from aperture_dagster_tests.trakt.trakt_home import LIFE, TraktHome
+from aperture_dagster_tests.waiting import SECONDS
 
 # The key, and copies
 
@@ -130,8 +131,8 @@ def test_another_account_waits_for_a_sync_and_inherits_nothing_from_it(home: Tra
             home.accounts.disconnect("ada", patience_seconds=0)
         changing = Side(change)
         stop.go_on()
-        syncing.result()
-        changing.result()
+        syncing.result(SECONDS)
+        changing.result(SECONDS)
     assert in_step(home) == {"ada": 0}
     report = rated.sync()
     assert report.removed_here == 0 and rated.here().keys() == before.keys() | {"movie:9"}

@@ -58,7 +58,12 @@ def ui(home: Path, stand_ins_port: int) -> Iterator[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("APERTURE_")}
     aperture = [sys.executable, "-m", "aperture_dagster.cli.main"]
     subprocess.run(
-        [*aperture, "demo", "--home", str(home)], check=True, env=environment, cwd=PROJECT, stdout=subprocess.DEVNULL
+        [*aperture, "demo", "--home", str(home)],
+        check=True,
+        env=environment,
+        cwd=PROJECT,
+        stdout=subprocess.DEVNULL,
+        timeout=600,
     )
     port = free_port()
     with (home / "up.log").open("wb") as log:

@@ -28,6 +28,7 @@ from aperture_dagster.up.processes import LONGEST_LINE, RUNNER, Output, PartProc
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.holders import Holder, run
 from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.waiting import SECONDS
 from aperture_dagster_tests.webserver import free_port
 
 PART = """
@@ -117,7 +118,7 @@ def orphans() -> Iterator[None]:
     collector.start()
     yield
     over.set()
-    collector.join()
+    collector.join(SECONDS)
     libc.prctl(SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
@@ -341,7 +342,7 @@ def test_a_part_that_dies_is_started_again_while_its_runs_and_others_go_on_and_a
     assert "Stopping" not in up.said
     # Also when the supervisor is killed; until then, the home stays locked.
     up.process.kill()
-    up.process.wait()
+    up.process.wait(SECONDS)
     assert locks.is_held(up.lock_file), "the daemon is still stopping"
     (tmp_path / "go").touch()
     assert all_gone(tmp_path, seconds=LIMIT)
@@ -516,7 +517,9 @@ def test_a_part_that_prints_without_end_keeps_the_supervisor_from_nothing(start:
 
 def test_the_supervisor_imports_nothing_but_the_standard_library():
     code = "import sys, aperture_dagster.up.supervisor; print(*sys.modules)"
-    names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    names = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=SECONDS
+    ).stdout.split()
     ours = {name.rpartition(".")[2] for name in names if name.startswith("aperture_dagster.up.")}
     assert ours == {"supervisor", "plan", "processes", "restart", "signals"}
     assert not {"click", "dagster", "pydantic", "sqlalchemy", "asyncio", "tempfile", "http.client"}.intersection(names)

@@ -28,6 +28,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster_tests.databases import database_copy, role_with_password, run_statements
 from aperture_dagster_tests.household import SetClock
 from aperture_dagster_tests.programs import run_program
+from aperture_dagster_tests.waiting import SECONDS
 
 BackUp = Callable[..., BackupReport]
 RIGHTS = 0o077
@@ -104,7 +105,7 @@ def test_a_failure_of_any_kind_leaves_the_last_backup_and_nothing_else(
         killer = threading.Thread(target=kill)
         killer.start()
         refused(r"pg_dump was killed \(SIGKILL\)")
-        killer.join()
+        killer.join(SECONDS)
         monkeypatch.setattr(create, "LOCK_WAIT_SECONDS", 0.05)
         refused("pg_dump failed: .*timeout")
     # Another backup or a restore.
@@ -151,7 +152,7 @@ def test_a_secret_is_neither_shown_nor_in_the_list_of_processes(
         right = url.set(username=role, password="right").update_query_dict({"sslpassword": "right-key"})
         psql = functools.partial(programs.running_tool, embedded_tool("psql"), url=right.render_as_string(False))
         with psql("-XAtc", "SELECT current_user") as process:
-            assert process.communicate()[0] == f"{role}\n".encode()
+            assert process.communicate(timeout=SECONDS)[0] == f"{role}\n".encode()
         with psql("-Xq") as process:
             # Just after its start, a process shows no arguments yet.
             while not (words := psutil.Process(process.pid).cmdline()):
