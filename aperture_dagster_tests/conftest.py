@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
+from aperture_dagster_tests.marks import MISSING
 
 if TYPE_CHECKING:
     from aperture_dagster_tests.databases import SpareDatabases
@@ -114,6 +116,15 @@ def pytest_collection() -> Iterator[None]:
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
         gc.enable()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say at the very end how many tests were skipped for want of a program, and how to get it."""
+    yield
+    reasons = [str(report.longrepr[-1]).removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped")]
+    for reason, count in Counter(reason for reason in reasons if MISSING in reason).items():
+        terminalreporter.write_line(f"{count} skipped: {reason}", yellow=True)
 
 
 @pytest.hookimpl(trylast=True)

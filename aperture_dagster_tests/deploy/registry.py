@@ -12,6 +12,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from aperture_dagster_tests.marks import why_missing
 from aperture_dagster_tests.waiting import wait_for
 from aperture_dagster_tests.webserver import free_port
 
@@ -50,7 +51,7 @@ class Registry:
 def registry(folder: Path) -> Iterator[Registry]:
     """Yield an empty registry. Raises Unavailable if ``docker-registry`` isn't installed."""
     if (program := shutil.which("docker-registry")) is None:
-        raise Unavailable("docker-registry is not installed.")
+        raise Unavailable(why_missing("docker-registry", "docker-registry"))
     made = Registry(free_port())
     configuration = {
         "version": "0.1",

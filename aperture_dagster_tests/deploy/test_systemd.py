@@ -16,6 +16,7 @@ from aperture_dagster.cli.main import main as aperture
 from aperture_dagster.settings import known_variables
 from aperture_dagster.up.plan import Limits
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.marks import why_missing
 from aperture_dagster_tests.waiting import SECONDS
 
 FOLDER = PROJECT / "deploy" / "systemd"
@@ -34,7 +35,7 @@ def values(name: str) -> list[str]:
 def unit(tmp_path: Path) -> Path:
     """A copy of the unit whose program exists here."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not here")
+        pytest.skip(why_missing("systemd-analyze", "systemd"))
     path = tmp_path / UNIT.name
     path.write_text(UNIT.read_text(encoding="utf-8").replace(PROGRAM, "/bin/true"), encoding="utf-8")
     return path

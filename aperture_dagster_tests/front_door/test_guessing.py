@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.front_door.door import PASSWORD, Door, sign_in
 from aperture_dagster_tests.front_door.served import Got, Served, served
 from aperture_dagster_tests.inbox import Inbox
-from aperture_dagster_tests.marks import at_night
+from aperture_dagster_tests.marks import at_night, needs_program
 from aperture_dagster_tests.waiting import SECONDS, wait_for
 
 HOUR = 3600.0
@@ -253,7 +252,7 @@ def test_each_refused_sign_in_is_one_line_in_the_log(open_door: Callable[..., An
 FILTER = re.compile(r"```ini\n# (/etc/fail2ban/filter\.d/aperture\.conf)\n(.*?)```", re.S)
 
 
-@pytest.mark.skipif(shutil.which("fail2ban-regex") is None, reason="fail2ban is not installed")
+@needs_program("fail2ban-regex", "fail2ban")
 def test_the_filter_of_the_docs_finds_the_addresses_in_the_log_and_no_others(tmp_path: Path):
     found = FILTER.search((PROJECT / "docs" / "remote-access.md").read_text(encoding="utf-8"))
     assert found is not None

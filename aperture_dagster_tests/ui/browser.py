@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster_tests.marks import why_missing
+
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
@@ -21,7 +23,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=why_missing("Chromium", "chromium"))
 
 
 @contextmanager
