@@ -12,6 +12,7 @@ WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 # Twice as long as one of these tests may take.
 PATIENT := -o faulthandler_timeout=7200
+CONTAINERS := $(BIN)/pytest $(PATIENT) -n 0 -q --durations 5
 HASHES := $(BIN)/python -m uv pip compile --quiet --no-header --no-annotate --generate-hashes \
   --python-platform linux --python-version 3.11 --constraint constraints.txt
 # Tests that make nightly runs with other parameters.
@@ -33,7 +34,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up up-demo test lint format settings nas site screenshots bench bench-full nightly quarter \
-  test-wheel test-containers arm64 hashes bases next-dagster release release-image install-size size clean
+  test-wheel test-containers nightly-containers arm64 hashes bases next-dagster release release-image install-size size clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
@@ -83,7 +84,7 @@ bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, first list
 	@$(call run-benchmarks,$(filter-out performance,$(BENCHMARKS)) $(LONG) "performance --full")
 
 nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories
-	@$(PYTEST) $(PATIENT) --hypothesis-profile=night -m 'nightly or hypothesis' $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
+	@$(PYTEST) $(PATIENT) --hypothesis-profile=night -m '(nightly or hypothesis) and not containers' $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
 	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest $(PATIENT) --hypothesis-profile=night -n $(WORKERS) -q -m '' \
 	  $(addprefix aperture_dagster_tests/, $(REPEATED))
 
@@ -93,8 +94,11 @@ quarter: $(DEVELOPMENT)  ## live through 90 days with kills, faults and wrong cl
 test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
 	@$(BIN)/python -m aperture_dagster_tests.wheels
 
-test-containers: $(DEVELOPMENT)  ## build the image, and run households and services as containers; needs Docker
-	@$(BIN)/pytest $(PATIENT) -n 0 -m "$(or $(MARKS),containers)" --durations 5 aperture_dagster_tests/deploy
+test-containers: $(DEVELOPMENT)  ## build the image, and run a household as a container; needs Docker
+	@$(CONTAINERS) -m 'containers and not nightly' aperture_dagster_tests/deploy
+
+nightly-containers: $(DEVELOPMENT)  ## also kill and upgrade containers, and run services, a release and a first evening
+	@$(CONTAINERS) -m containers aperture_dagster_tests/deploy
 
 arm64: $(DEVELOPMENT)  ## look whether every package of the image has a wheel for ARM, from a package index
 	@$(BIN)/python tools/arm64.py

@@ -23,5 +23,5 @@ def test_the_last_lines_count_what_is_skipped_and_say_what_to_install(pytester: 
     pytester.makeconftest("from aperture_dagster_tests.conftest import pytest_terminal_summary")
     pytester.makepyfile(TESTS)
     lines = pytester.runpytest_inprocess("-p", "no:xdist", "-p", "no:cacheprovider").outlines
-    assert "2 skipped: no-such-program is missing: apt-get install no-such-package" == lines[-2], lines
+    assert lines[-2] == "2 skipped: no-such-program is missing: apt-get install no-such-package", lines
     assert "1 passed, 2 skipped" in lines[-1]

@@ -57,6 +57,8 @@ with swept(name):
 """
 
 
+# The household gets its lists while these tests are at work.
+@pytest.mark.usefixtures("household")
 def test_nothing_is_left_of_tests_that_are_killed(image: str, prefix: str):
     name = f"{prefix}-killed"
     done = subprocess.run([sys.executable, "-c", STARTS, name, image], cwd=PROJECT, timeout=1200)
@@ -188,6 +190,10 @@ PHASES: dict[str, Callable[[Deployment], bool]] = {
 
 
 # The household, with which this one is compared, gets its lists meanwhile.
+@pytest.mark.nightly(
+    reason="A container that is killed in each phase: minutes.",
+    instead="deploy/test_engine.py::test_it_stops_in_time_with_postgresql_closed_and_is_the_same_when_it_comes_back",
+)
 @pytest.mark.usefixtures("household")
 def test_a_container_that_is_killed_in_each_phase_of_its_start_ends_like_one_that_was_not(
     deploy: Deploy, request: pytest.FixtureRequest, say: Say
@@ -216,8 +222,6 @@ def test_a_container_that_is_killed_in_each_phase_of_its_start_ends_like_one_tha
         wait_for(lambda: embedded(box, UNFINISHED, "aperture_dagster") == "0", "runs without an end", pause=1)
 
 
-# The others start, and get their lists, meanwhile.
-@pytest.mark.usefixtures("services")
 def test_four_lines_of_settings_give_a_household(household: Deployment, undisturbed: Lists, say: Say):
     assert len(undisturbed) == 3
     port = re.search(r"UI_PORT=(\d+)", (household.folder / ".env").read_text())
@@ -283,6 +287,10 @@ def next_image(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield name
 
 
+@pytest.mark.nightly(
+    reason="An upgrade and the way back: minutes.",
+    instead="postgres/test_migration_backup.py::test_a_household_is_backed_up_and_proven_once_before_its_schema_is_migrated",
+)
 def test_a_new_image_makes_a_backup_before_it_migrates_and_the_old_one_can_go_back_to_it(
     household: Deployment, undisturbed: Lists, next_image: str, image: str, say: Say
 ):
@@ -315,6 +323,10 @@ def test_a_new_image_makes_a_backup_before_it_migrates_and_the_old_one_can_go_ba
 # Services
 
 
+@pytest.mark.nightly(
+    reason="Four more containers.",
+    instead="deploy/test_containers.py",
+)
 def test_services_of_their_own_give_the_same_lists_and_end_in_time(
     services: Deployment, undisturbed: Lists, stand_ins: str, say: Say
 ):

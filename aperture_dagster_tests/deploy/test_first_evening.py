@@ -53,6 +53,10 @@ def box(image: str, network: str, stand_ins: str, tmp_path: Path, monkeypatch: p
         yield made, port
 
 
+@pytest.mark.nightly(
+    reason="Chromium and a household of its own.",
+    instead="deploy/test_engine.py; front_door/test_set_up_in_browser.py",
+)
 @pytest.mark.parametrize(("size", "language"), [(PHONE, "de"), (DESKTOP, "en")], ids=["phone", "desktop"])
 def test_from_an_empty_folder_to_the_first_list_with_seven_mistakes(
     box: tuple[Deployment, int], size: tuple[int, int], language: str, say: Callable[[str], None]

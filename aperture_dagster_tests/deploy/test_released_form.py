@@ -53,6 +53,10 @@ def remove_images(made: Registry) -> None:
         docker("rmi", name)
 
 
+@pytest.mark.nightly(
+    reason="An image is packed, published and pulled: minutes.",
+    instead="deploy/test_push_image.py",
+)
 def test_two_files_of_a_release_are_enough_to_pull_and_start_it(
     published: tuple[Registry, dict[str, str]], prefix: str, tmp_path: Path
 ):
