@@ -20,8 +20,6 @@ from sqlalchemy import Engine, event
 
 from aperture_dagster_tests.waiting import SECONDS, wait_for
 
-# Never waited for unless a test fails.
-DEADLINE_SECONDS = 120.0
 POLL_SECONDS = 0.005
 
 T = TypeVar("T")
@@ -57,9 +55,9 @@ class Side(Generic[T]):
         """Whether the work is done or has failed."""
         return not self._thread.is_alive()
 
-    def result(self) -> T:
-        """Wait for the end, and return the result; raises what the work raised."""
-        self._thread.join(DEADLINE_SECONDS)
+    def result(self, seconds: float = SECONDS) -> T:
+        """Wait so long for the end, and return the result; raises what the work raised."""
+        self._thread.join(seconds)
         assert self.is_over, "one side of the race hangs"
         if self._error is not None:
             raise self._error
@@ -68,7 +66,7 @@ class Side(Generic[T]):
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
     """Wait until a condition holds."""
-    wait_for(condition, f"never happened: {what}", seconds=DEADLINE_SECONDS, pause=POLL_SECONDS)
+    wait_for(condition, f"never happened: {what}", pause=POLL_SECONDS)
 
 
 def wait_until_blocked(url: str, *sides: Side[Any]) -> None:
@@ -107,7 +105,7 @@ class WatchedLock:
     def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):
             self._wanted.set()
-            assert self._lock.acquire(timeout=DEADLINE_SECONDS), "nobody released the lock"
+            assert self._lock.acquire(timeout=SECONDS), "nobody released the lock"
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
@@ -130,7 +128,7 @@ class Stop:
             first, self._taken = not self._taken, True
         if first:
             self._reached.set()
-            assert self._released.wait(DEADLINE_SECONDS), "nobody let the stopped side go on"
+            assert self._released.wait(SECONDS), "nobody let the stopped side go on"
 
     def wait_for(self, side: Side[Any]) -> None:
         """Wait until a side has stopped here."""
