@@ -95,7 +95,7 @@ class Program:
         return os.pread(self._errors.fileno(), 10_000_000, 0).decode()
 
     def tell(self, given: str) -> None:
-        """Send text, and nothing more."""
+        """Send text of at most 64 kB, which the pipe takes at once, and nothing more."""
         with contextlib.suppress(BrokenPipeError):
             if not self.stdin.closed:
                 self.stdin.write(given)
@@ -142,6 +142,7 @@ class Program:
 
     def _give_up(self, what: str, seconds: float) -> Any:
         self.kill()
+        self._process.wait(SECONDS)
         said = f"it said {''.join(self._said)!r}, and of errors: {self.logged()}"
         raise AssertionError(f"the program {what} for {seconds:.0f} s; {said}")
 

@@ -420,6 +420,9 @@ def test_what_waits_for_a_process_or_thread_has_a_time_out():
     endless = []
     for path in sorted(TESTS.rglob("*.py")):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.withitem) and "subprocess.Popen(" in ast.unparse(call):
+                # Leaving the block waits for the end.
+                endless.append(f"{path.relative_to(TESTS)}: with {ast.unparse(call)[:80]}")
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
                 continue
             runs = ast.unparse(call.func) in ("subprocess.run", "subprocess.check_output", "subprocess.check_call")

@@ -37,9 +37,14 @@ def swept(prefix: str) -> Iterator[None]:
     """After the block, or once this process is killed, remove containers, networks and volumes whose names begin so."""
     # In a session of its own: Ctrl-C in the terminal is not for it.
     program = [str(SWEEP), prefix]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, start_new_session=True):
-        # Leaving closes its input, and waits for its end.
+    sweeper = subprocess.Popen(program, stdin=subprocess.PIPE, start_new_session=True)
+    assert sweeper.stdin is not None
+    try:
         yield
+    finally:
+        # It begins when its input ends.
+        sweeper.stdin.close()
+        sweeper.wait(600)
 
 
 def docker(*words: str, seconds: float = 600, **options: Any) -> str:

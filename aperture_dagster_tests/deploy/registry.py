@@ -13,7 +13,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from aperture_dagster_tests.marks import why_missing
-from aperture_dagster_tests.waiting import wait_for
+from aperture_dagster_tests.waiting import SECONDS, wait_for
 from aperture_dagster_tests.webserver import free_port
 
 INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -62,12 +62,11 @@ def registry(folder: Path) -> Iterator[Registry]:
     # JSON is YAML.
     (folder / "registry.yml").write_text(json.dumps(configuration), encoding="utf-8")
     # It logs each question for what isn't there as an error.
-    with (
-        (folder / "registry.log").open("w") as log,
-        subprocess.Popen([program, "serve", str(folder / "registry.yml")], stdout=log, stderr=log) as process,
-    ):
+    with (folder / "registry.log").open("w") as log:
+        process = subprocess.Popen([program, "serve", str(folder / "registry.yml")], stdout=log, stderr=log)
         try:
             wait_for(made.answers, lambda: (folder / "registry.log").read_text(), seconds=30)
             yield made
         finally:
             process.terminate()
+            process.wait(SECONDS)

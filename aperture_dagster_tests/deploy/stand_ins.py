@@ -30,5 +30,6 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    with subprocess.Popen([sys.executable, "-m", "aperture_dagster.simulator", "--port", str(INSIDE), *sys.argv[1:]]):
-        asyncio.run(_serve())
+    subprocess.Popen([sys.executable, "-m", "aperture_dagster.simulator", "--port", str(INSIDE), *sys.argv[1:]])
+    # The container, and with it both, ends by a signal.
+    asyncio.run(_serve())

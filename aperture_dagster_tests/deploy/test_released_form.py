@@ -29,12 +29,12 @@ def published(image: str, tmp_path: Path) -> Iterator[tuple[Registry, dict[str, 
     tags = load_script("tools/release.py").image_tags("1.0.0", [])
     (folder / "image-tags").write_text("\n".join(tags) + "\n")
     architecture = docker("image", "inspect", "--format", "{{.Architecture}}", image)
-    with (
-        subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved,
-        gzip.open(folder / f"aperture-dagster-1.0.0-image-{architecture}.tar.gz", "wb", compresslevel=1) as file,
-    ):
-        assert saved.stdout is not None
-        shutil.copyfileobj(saved.stdout, file, 1 << 20)
+    plain = tmp_path / "image.tar"
+    docker("save", "--output", str(plain), image)
+    packed = folder / f"aperture-dagster-1.0.0-image-{architecture}.tar.gz"
+    with plain.open("rb") as image_file, gzip.open(packed, "wb", compresslevel=1) as file:
+        shutil.copyfileobj(image_file, file, 1 << 20)
+    plain.unlink()
     try:
         with registry(tmp_path) as made:
             command = [str(PROJECT / "tools" / "push_image.sh"), f"{made.host}/{NAME}", str(folder)]

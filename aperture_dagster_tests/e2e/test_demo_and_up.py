@@ -38,7 +38,6 @@ pytestmark = pytest.mark.e2e
 
 APERTURE = [sys.executable, "-m", "aperture_dagster.cli.main"]
 WORLD = ["--world", "generated:movies=16,series=3,episodes=12,users=2,plays=40", "--server", "emby"]
-PATIENCE = 600
 Lists = dict[str, list[tuple[str, list[int], list[str]]]]
 """Key, works and titles of each list of recommendations, by user."""
 PROXY = "aperture.example.org"
@@ -191,7 +190,7 @@ def up(account: Account, demo: str) -> Iterator[Up]:
         yield running
     finally:
         running.process.send_signal(signal.SIGINT)
-        ended = running.process.wait(PATIENCE)
+        ended = running.process.wait(SECONDS)
     assert ended == 0, running.log.read_text()
 
 
@@ -258,7 +257,7 @@ def test_commands_about_the_media_server_act_on_the_demo_that_runs(account: Acco
     assert done.returncode == 0 and ", which runs.\n" in done.stderr
     assert done.stdout.endswith(" changes on the media server.\n")
     answer = httpx.get(
-        f"{served['address']}/emby/Library/VirtualFolders", headers={"X-Emby-Token": "demo-emby-key"}, timeout=PATIENCE
+        f"{served['address']}/emby/Library/VirtualFolders", headers={"X-Emby-Token": "demo-emby-key"}, timeout=SECONDS
     )
     assert {"ada0's AI Picks - Movies", "Top Picks - Movies"} <= {one["Name"] for one in answer.json()}
     removed = aperture(account, clusters, "unpublish", "--dry-run")
@@ -322,7 +321,7 @@ def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(account:
         (f"POST /operate/graphql?query={mutation}", f"{own}Content-Length: 0\r\n", 415),
         ("POST /operate/report_asset_materialization/movies", f"{own}{evil}Content-Length: 0\r\n", 403),
     ]:
-        with socket.create_connection(("127.0.0.1", up.port), timeout=PATIENCE) as connection:
+        with socket.create_connection(("127.0.0.1", up.port), timeout=SECONDS) as connection:
             connection.sendall(f"{request} HTTP/1.1\r\n{head}\r\n".encode())
             answer = connection.recv(100).decode("latin-1")
             assert answer.startswith(f"HTTP/1.1 {status} "), (request, head, answer)
@@ -332,7 +331,7 @@ def test_the_ui_answers_its_own_pages_and_programs_and_no_other_website(account:
 
 def test_every_page_says_that_it_is_of_a_demo(up: Up):
     for path in ("/", "/taste", "/sign-in", "/nowhere", "/operate/", "/operate/assets/movies"):
-        answer = httpx.get(f"http://127.0.0.1:{up.port}{path}", timeout=PATIENCE)
+        answer = httpx.get(f"http://127.0.0.1:{up.port}{path}", timeout=SECONDS)
         assert answer.text.count("This is a demo: an invented household") == 1, path
         assert answer.text.rstrip().endswith("</html>"), path
 
@@ -342,7 +341,7 @@ def test_every_icon_that_the_ui_asks_for_is_there(up: Up):
     icons = {icon for script in scripts for icon in re.findall(r'"(/favicon[^"]*)"', script.read_text())}
     assert {"/favicon.svg", "/favicon-run-failed.svg", "/favicon-run-success.svg"} <= icons
     for icon in icons:
-        answer = httpx.get(f"http://127.0.0.1:{up.port}{icon}", follow_redirects=True, timeout=PATIENCE)
+        answer = httpx.get(f"http://127.0.0.1:{up.port}{icon}", follow_redirects=True, timeout=SECONDS)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml"), icon
 
 
@@ -354,7 +353,7 @@ def test_every_icon_that_the_ui_asks_for_is_there(up: Up):
 def test_a_second_start_on_the_same_home_is_refused_and_after_a_kill_it_takes_over(account: Account, up: Up):
     runs, before, parts = ask(up.port, RUNS % "sync_users"), up.log.read_text(), up.parts()
     second = up.start()
-    assert second.wait(PATIENCE) == 1
+    assert second.wait(SECONDS) == 1
     said = " ".join(up.log.read_text().removeprefix(before).split())
     assert f"already running on {account.home} (its UI is at http://127.0.0.1:{up.port}, process" in said
     assert "stop it where it was started" in said and "set APERTURE_HOME to another folder" in said

@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +39,7 @@ from aperture_dagster_tests.front_door.door import PASSWORD
 from aperture_dagster_tests.front_door.test_jobs_page import Jobs, jobs
 from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.postgres.test_restore import HOUSEHOLD, which
+from aperture_dagster_tests.programs import Program
 from aperture_dagster_tests.shelf import NOW
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
 from aperture_dagster_tests.waiting import SECONDS
@@ -273,13 +272,11 @@ def test_a_restore_that_is_killed_is_tried_again_and_loses_no_database(
     damaged: Settings, database_url: str, step: str, number: signal.Signals
 ):
     ordered(damaged)
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(free_port())], stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as killed:
-        assert killed.stdout is not None
-        next(line for line in killed.stdout if line.startswith(step))
-        # A container that is killed takes everything with it; a signal that ends it may reach this process alone.
-        os.killpg(killed.pid, number) if number == signal.SIGKILL else killed.send_signal(number)
+    killed = Program(PROGRAM, str(free_port()), inside=lambda command: ["setsid", *map(str, command)])
+    next(line for line in killed.lines() if line.startswith(step))
+    # A container that is killed takes everything with it; a signal that ends it may reach this process alone.
+    os.killpg(killed.pid, number) if number == signal.SIGKILL else killed.send_signal(number)
+    killed.communicate()
     order = read_order(damaged)
     assert order is not None and order.attempts == 1
     # The last step is so short that it may have ended before the signal came.

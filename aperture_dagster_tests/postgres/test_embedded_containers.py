@@ -21,6 +21,7 @@ from aperture_dagster_tests.holders import Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
 from aperture_dagster_tests.programs import Program, run_program
 from aperture_dagster_tests.users import contained, needs_namespaces
+from aperture_dagster_tests.waiting import wait_for
 
 WRITE = """
 import sys
@@ -65,10 +66,7 @@ class Writer:
         return [int(line) for line in self._said.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def wait_for(self, commits: int) -> None:
-        deadline = time.monotonic() + 240
-        while not self._said.exists() or len(self.acknowledged()) < commits:
-            assert self._process.poll() is None and time.monotonic() < deadline, self.errors()
-            time.sleep(0.01)
+        wait_for(lambda: len(self.acknowledged()) >= commits, self.errors, pause=0.01, process=self._process)
 
     def errors(self) -> str:
         return self._errors.read_text() if self._errors.exists() else ""
