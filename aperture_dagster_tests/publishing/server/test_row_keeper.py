@@ -43,5 +43,8 @@ def test_it_waits_a_minute_after_each_look_and_after_each_failure(monkeypatch: p
     monkeypatch.setattr(row_keeper, "time", SimpleNamespace(sleep=sleep))
     RowKeeper(lambda: 0, open_server, lambda: "http://here/{row}", asking).start()
     assert over.wait(20), looks
+    for thread in threading.enumerate():
+        if thread.name == "home rows":
+            thread.join(20)
     assert looks == ["opened", "opened", "looked", "looked", "looked"]
     assert waits == [LOOK_SECONDS] * 4 and LOOK_SECONDS >= 30
