@@ -33,7 +33,7 @@ export DAGSTER_HOME := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up up-demo test lint format settings nas site screenshots bench bench-full nightly quarter \
+.PHONY: help install demo up up-demo test lint format settings nas site screenshots bench bench-full nightly dates quarter \
   test-wheel test-containers nightly-containers arm64 hashes bases next-dagster release release-image install-size size clean
 
 help:  ## list these targets
@@ -87,6 +87,9 @@ nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones a
 	@$(PYTEST) $(PATIENT) --hypothesis-profile=night -m '(nightly or hypothesis) and not containers' $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
 	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest $(PATIENT) --hypothesis-profile=night -n $(WORKERS) -q -m '' \
 	  $(addprefix aperture_dagster_tests/, $(REPEATED))
+
+dates: $(DEVELOPMENT)  ## run the tests on four other dates, in other zones than UTC; needs faketime
+	@$(BIN)/python tools/dates.py $(DATES) -- $(PYTEST) -m 'not nightly and not containers and not this_day'
 
 quarter: $(DEVELOPMENT)  ## live through 90 days with kills, faults and wrong clocks, compare them with quiet ones, and show what grew
 	@$(BIN)/python benchmarks/quarter.py

@@ -134,30 +134,34 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__") and name not in ("_replace", "_asdict", "_fields")
 
 
-def own_names(tree: ast.Module) -> set[str]:
+@functools.cache
+def own_names(path: Path) -> set[str]:
     """Return the names with an underscore that a module itself defines: functions, variables, members of classes."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and _is_self(node.value):
             names.add(node.attr)
     return names
+
+
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"
 
 
 def test_no_other_module_uses_a_member_with_an_underscore_that_is_not_its_own():
     wrong = [
         f"{path.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}"
         for path in modules()
-        for tree in [parsed(path)]
-        for node in ast.walk(tree)
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Attribute)
         and is_private(node.attr)
         # Documented by SQLAlchemy and Python.
         and node.attr not in ("_mapping", "_exit")
-        if node.attr not in own_names(tree) and not _inherits(path, node.attr)
+        if node.attr not in own_names(path) and not _inherits(path, node.attr)
     ]
     assert not wrong, "\n".join(wrong)
 
