@@ -146,7 +146,9 @@ def lost(instance: dg.DagsterInstance) -> set[str]:
 
 def end_session_of(instance: dg.DagsterInstance, run_id: str) -> None:
     """End the session that holds the lock of a run, as the server does when the client does not answer."""
-    statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name"
+    # Until it has ended: the server only tells it to.
+    statement = f"""
+        SELECT pg_terminate_backend(pid, {SECONDS * 1000:.0f}) FROM pg_stat_activity WHERE application_name = :name"""
     with instance.run_storage.connect() as connection:  # pyright: ignore[reportAttributeAccessIssue]
         ended = connection.execute(text(statement), {"name": f"aperture run {run_id[:8]}"}).all()
     assert ended == [(True,)]
