@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.front_door.server import HEAD_SECONDS, LARGEST_HEAD, MOST_OF_CLIENT, FairShare, network_of
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster_tests.databases import SpareDatabases
 from aperture_dagster_tests.front_door.served import Served, is_open, served
 from aperture_dagster_tests.marks import at_night
 from aperture_dagster_tests.waiting import SECONDS, wait_for
@@ -24,22 +25,29 @@ SILENT = 1_300
 OWN = "127.0.0.9"
 
 
-@pytest.fixture
-def door(settings: Settings, database_url: str) -> Iterator[Served]:
-    """The front door, with systemd's soft limit of descriptors, which cannot be raised."""
-    with served(settings) as opened:
+@pytest.fixture(scope="module")
+def of_all(spare_databases: SpareDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings with a database that all tests read and none writes."""
+    with spare_databases.one() as url:
+        yield load_settings(home=tmp_path_factory.mktemp("home"), timezone="UTC", database_url=url)
+
+
+@pytest.fixture(scope="module")
+def door(of_all: Settings) -> Iterator[Served]:
+    """The front door, with systemd's soft limit of descriptors, which cannot be raised; one for all tests."""
+    with served(of_all) as opened:
         yield opened
 
 
-@pytest.fixture
-def hasty(settings: Settings, database_url: str) -> Iterator[Served]:
-    """The front door with less patience."""
-    with served(settings, server__HEAD_SECONDS=1.5, house__BODY_SECONDS=1.5) as opened:
+@pytest.fixture(scope="module")
+def hasty(of_all: Settings) -> Iterator[Served]:
+    """The front door with less patience; one for all tests."""
+    with served(of_all, server__HEAD_SECONDS=1.5, house__BODY_SECONDS=1.5) as opened:
         yield opened
 
 
-def test_a_server_that_is_told_to_end_has_not_failed(door: Served):
-    with door.connect() as silent:
+def test_a_server_that_is_told_to_end_has_not_failed(of_all: Settings):
+    with served(of_all) as door, door.connect() as silent:
         door.process.send_signal(signal.SIGTERM)
         assert door.process.wait(60) == 0 and not is_open(silent)
 
@@ -156,8 +164,8 @@ def test_a_client_has_so_many_requests_at_once_and_others_are_not_affected(door:
             assert time.monotonic() < deadline
 
 
-def test_the_soft_limit_of_descriptors_is_raised(settings: Settings, database_url: str):
-    with served(settings, (1024, 4096)) as door:
+def test_the_soft_limit_of_descriptors_is_raised(of_all: Settings):
+    with served(of_all, (1024, 4096)) as door:
         held = [door.connect(f"127.0.1.{1 + number % 40}") for number in range(950)]
         time.sleep(0.5)
         assert all(map(is_open, held)), "there is room for all"
