@@ -2,21 +2,27 @@
 
 `libfaketime <https://github.com/wolfcw/libfaketime>`_ shifts the clock of the command and of all that it starts.
 The monotonic clock, by which time-outs go, is left alone. No zone is UTC, so that what confuses both fails, too.
+
+While it runs, every Python of this environment begins with ``tools/shifted.py``, which a file ``.pth`` beside its
+packages names.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import sysconfig
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
 LIBRARIES = [Path(folder) / "faketime/libfaketime.so.1" for folder in FOLDERS]
-SLEEP = Path(__file__).resolve().parent / "faketime"
+SHIFTED = Path(__file__).resolve().parent / "shifted.py"
 # When the command begins, as a clock on the wall shows it there, or how many days from now; and the zone.
 DAYS: dict[str, tuple[str | timedelta, str]] = {
     "in-97-days": (timedelta(days=97), "Asia/Kolkata"),
@@ -39,14 +45,25 @@ def beginning(day: str, now: datetime) -> datetime:
 def environment(day: str, library: Path) -> dict[str, str]:
     """Return the variables of a command that begins now, on one of these days."""
     shift = round(beginning(day, datetime.now().astimezone()).timestamp() - time.time())
-    searched = [str(SLEEP), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {
         "LD_PRELOAD": str(library),
         "FAKETIME": f"{shift:+d}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "PYTHONPATH": os.pathsep.join(searched),
+        # Memory of its own that other accounts, such as that of PostgreSQL's server, could not open.
+        "FAKETIME_DISABLE_SHM": "1",
         "TZ": DAYS[day][1],
     }
+
+
+@contextlib.contextmanager
+def python_shifted() -> Iterator[None]:
+    """Let every Python of this environment run ``tools/shifted.py`` first."""
+    link = Path(sysconfig.get_path("purelib"), "shifted_clock.pth")
+    link.write_text(f"import os, runpy; os.path.exists({str(SHIFTED)!r}) and runpy.run_path({str(SHIFTED)!r})\n")
+    try:
+        yield
+    finally:
+        link.unlink(missing_ok=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -66,8 +83,9 @@ def main(arguments: list[str]) -> int:
     for day in chosen or DAYS:
         first = beginning(day, datetime.now().astimezone())
         print(f"== {day}: {first:%A, %d %B %Y, %H:%M} in {DAYS[day][1]}", flush=True)
-        if subprocess.run(command, env=environment(day, library), check=False).returncode:
-            failed.append(day)
+        with python_shifted():
+            if subprocess.run(command, env=environment(day, library), check=False).returncode:
+                failed.append(day)
     print(f"FAILED: {', '.join(failed)}" if failed else "passed on each of these days", flush=True)
     return bool(failed)
 
