@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +32,10 @@ def open_page(address: str, *flags: str) -> Iterator[Any]:
     """Open a page of the size of a laptop's screen, for paths below an address."""
     from playwright.sync_api import sync_playwright
 
+    # Its processes would wait for ever with a shifted clock, on which pages do not depend.
+    own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags], env=own)
         try:
             screen = {"width": 1440, "height": 900}
             yield browser.new_context(viewport=screen, base_url=address, timezone_id="UTC").new_page()
