@@ -49,8 +49,6 @@ def environment(day: str, library: Path) -> dict[str, str]:
         "LD_PRELOAD": str(library),
         "FAKETIME": f"{shift:+d}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        # Memory of its own that other accounts, such as that of PostgreSQL's server, could not open.
-        "FAKETIME_DISABLE_SHM": "1",
         "TZ": DAYS[day][1],
     }
 

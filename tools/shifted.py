@@ -11,7 +11,7 @@ import subprocess
 import time
 from typing import Any
 
-VARIABLES = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "FAKETIME_DISABLE_SHM", "TZ")
+VARIABLES = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "TZ")
 
 
 def sleep(seconds: float, /) -> None:

@@ -1,5 +1,6 @@
 """The job that deletes what is old: on Dagster's own database, the product's, and the home."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,8 @@ def test_a_night_of_housekeeping(external: Settings):
         old = external.home_path / "dagster" / "logs" / first.run_id
         old.mkdir(parents=True, exist_ok=True)
         (old / "step.err").write_text("It went well.")
+        for path in (old / "step.err", old):
+            os.utime(path, times=(NIGHT.timestamp(), NIGHT.timestamp()))
         with house.database.transaction() as connection:
             spend(connection, "omdb", day=NIGHT.date(), limit=5, reported=False)
             for name, age in (("over", 31), ("current", 29)):

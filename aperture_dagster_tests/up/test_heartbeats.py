@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,7 +113,9 @@ def test_heartbeats_from_before_the_end_of_aperture_up_are_of_its_own_daemon(
     state = UpFiles.of_home(tmp_path).state
     state.parent.mkdir()
     state.write_text("{}")
-    beat = DaemonHeartbeat(state.stat().st_mtime + seconds, "SENSOR", "1", [])
+    ended = time.time()
+    os.utime(state, times=(ended, ended))
+    beat = DaemonHeartbeat(ended + seconds, "SENSOR", "1", [])
     instance: Any = SimpleNamespace(
         get_daemon_heartbeats=lambda: {"SENSOR": beat}, get_required_daemon_types=lambda: {"SENSOR"}
     )

@@ -268,6 +268,7 @@ def test_a_signal_ends_every_part_and_what_the_parts_have_started_and_the_one_th
     assert server_was_told >= daemon_ended
 
 
+@pytest.mark.this_day(reason="libfaketime keeps a descriptor open in every program.")
 def test_a_part_that_may_has_everything_started_anew_in_order_and_in_the_environment_of_the_operator(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ):
@@ -288,6 +289,7 @@ def test_a_part_that_may_has_everything_started_anew_in_order_and_in_the_environ
     assert server_was_told >= web_ended
 
 
+@pytest.mark.this_day(reason="libfaketime keeps a descriptor open in every program.")
 def test_the_address_stays_open_while_everything_is_started_anew(start: Start):
     port = free_port()
     up = start(port=port, web="asks may listens", daemon="patient")
