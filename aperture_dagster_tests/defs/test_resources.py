@@ -112,7 +112,9 @@ def held(part: Any) -> dict[str, Any]:
     return {name: getattr(given, name) for name in Settings.model_fields if given is not None} | own
 
 
-def test_a_run_can_change_numbers_for_itself_and_nothing_else(make_settings: Callable[..., Settings]):
+def test_a_run_can_change_numbers_for_itself_and_nothing_else(
+    make_settings: Callable[..., Settings], instance: dg.DagsterInstance
+):
     """Another address would be sent this machine's keys."""
     settings = make_settings(**OPEN, prices_url="http://10.0.0.6/prices.json")
     made, before = build_resources(settings), shown(settings)
@@ -128,7 +130,7 @@ def test_a_run_can_change_numbers_for_itself_and_nothing_else(make_settings: Cal
             elif isinstance(configured[field], bool):
                 other = not configured[field]
             run_config = {name: {"config": configured | {field: other}}}
-            with dg.build_resources(made, resource_config=run_config) as given:
+            with dg.build_resources(made, instance=instance, resource_config=run_config) as given:
                 now = held(getattr(given, name))
                 others = {one: held(getattr(given, one)) for one in RESOURCES if one != name}
             expected = dict(usual[name])
