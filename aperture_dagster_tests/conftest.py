@@ -59,7 +59,7 @@ def load_script(path: str) -> ModuleType:
 # The same examples in every run, however slow the machine is; `make nightly` chooses more.
 PATIENT = hypothesis.settings(database=None, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("night", PATIENT, max_examples=1000)
-hypothesis.settings.register_profile("every day", PATIENT, derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("every day", PATIENT, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("every day")
 
 MEMORY = Path("/dev/shm")
@@ -86,6 +86,23 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let workers and programs keep what Python compiles: for each, compiling takes ten times as long as the rest."""
     if config.getoption("numprocesses", None):
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+OF_THEIR_OWN = ("test_demo_and_up.py", "test_secrets.py", "test_operator_mistakes.py")
+"""Files of ``e2e`` that run programs, and copy no household."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file to one worker, and the files that copy households to the same one, which then makes them once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "households" if "/e2e/" in file and not file.endswith(OF_THEIR_OWN) else file
+
+    return Scheduling(config, log)
 
 
 SLOWER = {"nightly": 3600, "containers": 1800}

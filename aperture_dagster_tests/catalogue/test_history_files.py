@@ -318,7 +318,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-QUICK = ("zip bomb of spaces", "nested zip", "a line without end", "deep JSON", "half a zip")
+QUICK = ("nested zip", "a line without end", "deep JSON", "half a zip")
 
 
 @pytest.mark.parametrize("kind", [*QUICK, *at_night(*(kind for kind in HOSTILE if kind not in QUICK))])

@@ -8,6 +8,7 @@ from typing import Any
 from aperture_dagster.catalogue.history.marks import marked_items
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.taste.histories import read_histories
+from aperture_dagster_tests.databases import fill
 from aperture_dagster_tests.shelf import Shelf, film, played
 
 DAY = timedelta(days=1)
@@ -15,6 +16,10 @@ DAY = timedelta(days=1)
 
 def furnish(shelf: Shelf) -> None:
     """Create two users, five films, a second copy of the first, and two copies of a series with two seasons."""
+    fill(shelf.database, ("viewers",), lambda: _furnish(shelf))
+
+
+def _furnish(shelf: Shelf) -> None:
     shelf.users("ann", "bob")
     shelf.films(*(film(number) for number in range(5)), film(100, tmdb_id=0 + 1, title="Film 1, again"))
     shelf.series(ServerTitle("show", "Show", tmdb_id=1), ServerTitle("show-copy", "Show", tmdb_id=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +25,6 @@ from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.world import World
 from aperture_dagster.up.files import UpFiles
 from aperture_dagster.up.plan import Ui
-from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.programs import run_program
 
 CHECKED = ["home", "media server"]
 
@@ -163,12 +162,12 @@ def test_a_home_that_is_in_use_is_named_rather_than_its_port(tmp_path: Path, mon
 
 @pytest.mark.parametrize("command", ["demo", "up --demo --port 0"])
 def test_a_world_that_does_not_exist_leaves_no_home_behind(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
-    program = "import sys; from aperture_dagster.cli.main import main; main(sys.argv[1:])"
-    done = run_program(program, *command.split(), "--world", "nowhere", folder=PROJECT)
-    assert done.returncode == 1 and "unknown world 'nowhere'" in done.stderr
+    monkeypatch.setattr(os, "environ", os.environ | {"APERTURE_HOME": str(tmp_path / "home")})
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--world", "nowhere"])
+    assert ended.value.code == 1 and "unknown world 'nowhere'" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -227,6 +227,10 @@ def states(done: Finished) -> dict[str, str]:
     return {one["what"]: one["state"] for one in json.loads(done.stdout)["findings"]}
 
 
+@pytest.mark.nightly(
+    reason="Commands as processes of their own.",
+    instead="cli/test_demo.py::test_no_command_takes_a_home_for_that_of_a_demo",
+)
 def test_commands_about_the_media_server_start_the_stand_ins_of_a_demo_that_does_not_run(
     account: Account, clusters: Path, demo: str
 ):
@@ -242,7 +246,7 @@ def test_commands_about_the_media_server_start_the_stand_ins_of_a_demo_that_does
 
 @pytest.mark.nightly(
     reason="Commands as processes of their own.",
-    instead="e2e/test_demo_and_up.py::test_commands_about_the_media_server_start_the_stand_ins_of_a_demo_that_does_not_run",
+    instead="cli/test_demo.py::test_no_command_takes_a_home_for_that_of_a_demo",
 )
 def test_commands_about_the_media_server_act_on_the_demo_that_runs(account: Account, clusters: Path, up: Up):
     served = json.loads((account.home / SERVED).read_text())

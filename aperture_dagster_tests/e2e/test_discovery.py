@@ -278,6 +278,11 @@ def test_what_a_member_has_seen_elsewhere_counts_for_their_taste_and_is_suggeste
         assert listed("ann") == before
 
 
+@pytest.mark.nightly(
+    reason="A second cycle of discovery.",
+    instead="e2e/test_discovery.py"
+    "::test_what_a_member_has_seen_elsewhere_counts_for_their_taste_and_is_suggested_to_nobody",
+)
 def test_another_member_is_suggested_what_one_has_seen_elsewhere_once_lists_lead_to_it(
     discovered: Any, tmp_path: Path
 ) -> None:

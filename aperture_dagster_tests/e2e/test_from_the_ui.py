@@ -63,6 +63,10 @@ def assert_recorded(home: Household, events: list[dg.AssetMaterialization], user
         )
 
 
+@pytest.mark.nightly(
+    reason="It makes every list.",
+    instead="e2e/test_from_the_ui.py::test_a_backfill_of_some_users_serves_these_with_the_documented_configuration",
+)
 def test_a_backfill_of_everything_that_has_users_records_each_asset_and_user_once(console: Console):
     home, assets = console.home, assets_of_users()
     everyone, before = home.everyone(), {asset: versions(home, asset) for asset in assets}

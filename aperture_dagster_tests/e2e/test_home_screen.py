@@ -243,6 +243,11 @@ def _full() -> dict[str, Any]:
     return {"watch_history": {"full": True}}
 
 
+@pytest.mark.nightly(
+    reason="A household with published lists of its own.",
+    instead="e2e/test_one_watch_state.py"
+    "::test_what_is_watched_on_a_copy_is_on_the_original_alone_and_nothing_is_lost_when_copies_leave",
+)
 @both_versions
 def test_a_play_on_a_copy_is_on_the_original_after_one_look_of_the_sensor_and_its_run(
     household: Any, tmp_path: Path, server: str

@@ -149,6 +149,11 @@ def test_a_like_and_a_favourite_count_after_one_look_and_its_run_on_originals_an
         assert "Film 8" in anna.favorites()
 
 
+@pytest.mark.nightly(
+    reason="The same on the other kind of server.",
+    instead="e2e/test_likes_and_favourites.py"
+    "::test_a_like_and_a_favourite_count_after_one_look_and_its_run_on_originals_and_on_copies",
+)
 def test_on_emby_a_favourite_counts_after_one_look_and_is_the_originals_too(household: Any, tmp_path: Path):
     with shelf(household, tmp_path, server="emby") as place:
         place.publish_now()
@@ -173,6 +178,10 @@ def test_on_emby_a_favourite_counts_after_one_look_and_is_the_originals_too(hous
         assert anna.favorites() == ["Film 3"]
 
 
+@pytest.mark.nightly(
+    reason="Another write that a kill interrupts.",
+    instead="e2e/test_one_watch_state.py::test_a_run_that_is_killed_around_a_write_is_repeated_and_ends_the_same",
+)
 @pytest.mark.parametrize(
     ("step", "occurrence"), [pytest.param("set_user_data", 1, marks=ANOTHER_CASE), ("set_rating", 1)]
 )

@@ -295,6 +295,10 @@ def test_plays_on_copies_with_unknown_ids_count_for_the_originals(household: Any
         assert place.home.rows(LOG) == [{"title": "Film 1", "completion": 1.0}, *again]
 
 
+@pytest.mark.nightly(
+    reason="A household with published lists of its own.",
+    instead="e2e/test_one_watch_state.py::test_plays_on_copies_with_unknown_ids_count_for_the_originals",
+)
 @two_servers
 def test_plays_on_copies_with_unknown_ids_are_kept_when_the_copies_disappear(
     household: Any, tmp_path: Path, server: str

@@ -294,7 +294,8 @@ def test_no_secret_is_left_behind(
             house.do(connect=simulator.state.trakt_connect("somebody"))
             for job in SUCCEEDING_JOBS:
                 assert house.do(job)["success"], job
-            said += doctor(environment)
+            if len(answers) > 1:
+                said += doctor(environment)
             said.append(("the arguments of all processes", "\n".join(arguments())))
         finally:
             house.close()

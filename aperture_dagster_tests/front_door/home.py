@@ -9,6 +9,7 @@ from typing import Any
 
 from aperture_dagster.catalogue.stored_users import write_users
 from aperture_dagster.media_server.records import ServerEpisode, ServerTitle
+from aperture_dagster_tests.databases import fill
 from aperture_dagster_tests.shelf import NOW, Shelf, film, user_row
 
 RECOMMENDATION = """
@@ -36,6 +37,10 @@ class Home:
 
     def __init__(self, shelf: Shelf, ids: Mapping[str, str] | None = None) -> None:
         self.shelf, self._ids = shelf, ids or {}
+        fill(shelf.database, ("home", *self._ids.values()), self._furnish)
+
+    def _furnish(self) -> None:
+        shelf = self.shelf
         rows = [user_row(name) | {"user_id": self._ids.get(name, name)} for name in ("Anna", "Ben")]
         with shelf.open() as connection:
             write_users(connection, rows, still_there=None, key_for=lambda name, *_: name)

@@ -259,6 +259,11 @@ restore_as_asked(load_settings(), "127.0.0.1", int(sys.argv[1]), None, lambda li
 """
 
 
+@pytest.mark.nightly(
+    reason="It restores twice, in processes of their own.",
+    instead="postgres/test_restore.py"
+    "::test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one_and_can_be_repeated",
+)
 @pytest.mark.parametrize(
     ("step", "number"),
     [

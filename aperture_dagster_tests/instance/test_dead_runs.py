@@ -266,6 +266,10 @@ def test_a_run_that_is_cut_off_stops_also_while_the_server_holds_its_lock(
         wait_for(lambda: bool(end_dead_runs(instance)), "a dead run is not found")
 
 
+@pytest.mark.nightly(
+    reason="A run in a process of its own.",
+    instead="instance/test_dead_runs.py::test_a_run_that_is_cut_off_stops_before_it_counts_as_dead",
+)
 def test_a_run_whose_connections_break_goes_on_and_is_not_ended(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
@@ -286,6 +290,10 @@ def test_a_run_whose_connections_break_goes_on_and_is_not_ended(
     assert [(run.run_id, run.status) for run in instance.get_runs()] == [(run.run_id, dg.DagsterRunStatus.SUCCESS)]
 
 
+@pytest.mark.nightly(
+    reason="A run in a process of its own.",
+    instead="instance/test_dead_runs.py::test_a_run_that_is_cut_off_stops_before_it_counts_as_dead",
+)
 def test_a_run_that_was_ended_while_it_was_paused_stops_when_it_goes_on(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
 ):

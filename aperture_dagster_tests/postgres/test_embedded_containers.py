@@ -123,6 +123,10 @@ def committed(folder: Path) -> list[tuple[Any, ...]]:
             release_embedded_server(data)
 
 
+@pytest.mark.nightly(
+    reason="Six processes write until they are killed.",
+    instead="postgres/test_embedded.py::test_a_killed_server_restarts_with_all_committed_data",
+)
 @needs_namespaces
 def test_containers_on_one_home_lose_no_commit_whichever_process_is_killed(folder: Path, write: Callable[..., Writer]):
     """Two process namespaces started two servers on one data directory; and a server dies with its container."""

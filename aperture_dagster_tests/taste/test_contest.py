@@ -73,6 +73,10 @@ def test_item_knn_keeps_the_nearest_films_only(contest, preferences):
     assert not nearest[:, -1].any(), "of a film that nobody knows there is nothing to learn"
 
 
+@pytest.mark.nightly(
+    reason="It trains every recommender of the benchmark.",
+    instead="taste/test_contest.py::test_ease_is_the_formula_of_its_paper",
+)
 def test_every_recommender_that_learns_prefers_what_like_minded_people_watched(contest):
     # Two groups of twelve films; the first person of each misses one of them.
     preferences = np.zeros((40, 24), dtype=np.float32)
