@@ -237,14 +237,37 @@ def no_locked_runs() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def prepared_http() -> Iterator[None]:
-    """Read the certificates of authorities once, instead of for every client, and each path of the stand-ins."""
+def prepared_libraries() -> Iterator[None]:
+    """Do once what these libraries do once in a program, and would do anew in each test.
+
+    That is to read the certificates of authorities, each path of the stand-ins, each template, and each migration.
+    """
+    from alembic.script import base
     from httpx._transports import default
+    from jinja2 import Environment
     from starlette import routing
+
+    compile_template, load_file = Environment.compile, base.util.load_python_file
+    templates: dict[Any, Any] = {}
+    load_migration = functools.cache(load_file)
+
+    def compiled(environment: Environment, source: Any, *named: Any, **how: Any) -> Any:
+        key = (source, named, environment.autoescape, environment.trim_blocks, environment.lstrip_blocks)
+        if not isinstance(source, str) or how:
+            return compile_template(environment, source, *named, **how)
+        if key not in templates:
+            templates[key] = compile_template(environment, source, *named)
+        return templates[key]
+
+    def loaded(folder: Any, name: Any) -> Any:
+        # The others, such as env.py, are programs.
+        return (load_migration if str(folder).endswith("versions") else load_file)(folder, name)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(default, "create_ssl_context", functools.cache(default.create_ssl_context))
         patch.setattr(routing, "compile_path", functools.cache(routing.compile_path))
+        patch.setattr(Environment, "compile", compiled)
+        patch.setattr(base.util, "load_python_file", loaded)
         yield
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -120,13 +120,18 @@ class Request:
 class Answer:
     """The answer of a service. ``headers`` ignores case; ``body`` is decoded and complete.
 
-    ``source`` names the service and the request, for messages, without any secret.
+    ``where`` returns ``source``, which takes longer to make than most answers to read.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    source: str
+    where: Callable[[], str]
+
+    @property
+    def source(self) -> str:
+        """The service and the request, for messages, without any secret."""
+        return self.where()
 
     @property
     def content_type(self) -> str:

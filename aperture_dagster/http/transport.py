@@ -260,7 +260,7 @@ class Transport:
                 raise errors.BadAnswer(
                     f"{self.service}: {request.path} is larger than {limit / 1e6:g} MB; it was not read"
                 )
-        return Answer(response.status_code, response.headers, bytes(body[:limit]), self._where(request))
+        return Answer(response.status_code, response.headers, bytes(body[:limit]), lambda: self._where(request))
 
     def _translate(self, error: Exception) -> Exception:
         """Return what a failure of the network, or of the address, means for the request."""
