@@ -9,6 +9,7 @@ import getpass
 import importlib.util
 import ipaddress
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -88,19 +89,23 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-OF_THEIR_OWN = ("test_demo_and_up.py", "test_secrets.py", "test_operator_mistakes.py")
-"""Files of ``e2e`` that run programs, and copy no household."""
+SHARING = (
+    ("of programs", re.compile(r"/e2e/test_(demo_and_up|secrets|operator_mistakes)\.py")),
+    ("copies of households", re.compile(r"/e2e/|/cli/test_publish\.py")),
+    ("the source", re.compile(r"/test_(structure|ownership|packaging|private)\.py")),
+)
+"""Files that use the same, which takes long to make; the first pattern that fits counts."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each file to one worker, and the files that copy households to the same one, which then makes them once."""
+    """Give each file to one worker, and files that share something to the same one, which then makes it once."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "households" if "/e2e/" in file and not file.endswith(OF_THEIR_OWN) else file
+            return next((shared for shared, pattern in SHARING if pattern.search(file)), file)
 
     return Scheduling(config, log)
 
@@ -146,7 +151,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
-    """Remove the folder around pytest's temporary folders, which pytest itself leaves behind."""
+    """Remove the folder around pytest's temporary folders, which pytest itself leaves behind.
+
+    Garbage is looked for once. Pytest would do so five times, which takes seconds.
+    """
+    gc.collect()
+    gc.freeze()
     with contextlib.suppress(OSError):
         Path(tempfile.gettempdir(), f"pytest-of-{getpass.getuser()}").rmdir()
 

@@ -75,17 +75,20 @@ def _with_driver(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg://")
 
 
-# What any statement that defines something changes; but not temporary tables, VACUUM or ANALYZE.
+# What any statement that defines something changes; but not temporary tables, VACUUM or ANALYZE. PostgreSQL's own
+# objects have smaller ids, and are most of what there is.
 _SCHEMA = """
     WITH kept AS (
         SELECT oid, xmin::text::bigint AS changed FROM pg_class
-        WHERE relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_(toast_)?temp_')
+        WHERE oid >= 16384
+        AND relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_(toast_)?temp_')
     ), counted AS (
         SELECT 'relations', count(*), max(changed) FROM kept UNION ALL
-        SELECT 'columns', count(*), max(xmin::text::bigint) FROM pg_attribute WHERE attrelid IN (SELECT oid FROM kept)
-        UNION ALL SELECT 'constraints', count(*), max(xmin::text::bigint) FROM pg_constraint
-        UNION ALL SELECT 'triggers', count(*), max(xmin::text::bigint) FROM pg_trigger
-        UNION ALL SELECT 'functions', count(*), max(xmin::text::bigint) FROM pg_proc
+        SELECT 'columns', count(*), max(xmin::text::bigint) FROM pg_attribute
+        WHERE attrelid >= 16384 AND attrelid IN (SELECT oid FROM kept)
+        UNION ALL SELECT 'constraints', count(*), max(xmin::text::bigint) FROM pg_constraint WHERE oid >= 16384
+        UNION ALL SELECT 'triggers', count(*), max(xmin::text::bigint) FROM pg_trigger WHERE oid >= 16384
+        UNION ALL SELECT 'functions', count(*), max(xmin::text::bigint) FROM pg_proc WHERE oid >= 16384
         UNION ALL SELECT 'extensions', count(*), max(xmin::text::bigint) FROM pg_extension
         UNION ALL SELECT 'event triggers', count(*), max(xmin::text::bigint) FROM pg_event_trigger
         UNION ALL SELECT 'schemas', count(*), NULL FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'

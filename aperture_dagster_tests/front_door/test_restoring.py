@@ -241,6 +241,10 @@ def test_the_restore_says_at_every_address_what_it_does_and_keeps_the_replaced_d
     assert which(database_url) == "new"
 
 
+@pytest.mark.nightly(
+    reason="It restores in a process of its own.",
+    instead="postgres/backup/test_dump.py::test_only_a_whole_and_harmless_dump_is_restored",
+)
 def test_a_damaged_backup_leaves_the_database_and_the_page_says_why(damaged: Settings, database_url: str):
     (path,) = (damaged.home_path / "backups").glob("*.sql.gz")
     path.write_bytes(path.read_bytes()[:-40])

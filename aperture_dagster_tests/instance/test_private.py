@@ -18,6 +18,7 @@ from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, Postgr
 import aperture_dagster
 from aperture_dagster.instance import private
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.test_structure import tree
 
 PACKAGE = Path(aperture_dagster.__file__).parent
 PRIVATE = PACKAGE / "instance" / "private.py"
@@ -52,16 +53,10 @@ def modules() -> list[Path]:
     return [path for path in PACKAGE.rglob("*.py") if path != PRIVATE and "simulator" not in path.parts]
 
 
-@functools.cache
-def parsed(path: Path) -> ast.Module:
-    """Parse a module."""
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
 def private_imports(path: Path) -> list[tuple[str, str | None]]:
     """Return the modules of Dagster and its libraries that a file imports, and the names it takes from them."""
     imported: list[tuple[str, str | None]] = []
-    for node in ast.walk(parsed(path)):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             imported += [(alias.name, None) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -115,7 +110,7 @@ def test_dagster_is_pinned_to_a_minor_version():
 def test_each_private_part_says_what_is_missing_and_what_it_costs_to_do_without():
     used_by_others = {
         node.name: " ".join((ast.get_docstring(node) or "").split())
-        for node in parsed(PRIVATE).body
+        for node in tree(PRIVATE).body
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
     }
     # They belong to the function beside them.
@@ -138,7 +133,7 @@ def is_private(name: str) -> bool:
 def own_names(path: Path) -> set[str]:
     """Return the names with an underscore that a module itself defines: functions, variables, members of classes."""
     names: set[str] = set()
-    for node in ast.walk(parsed(path)):
+    for node in ast.walk(tree(path)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -156,7 +151,7 @@ def test_no_other_module_uses_a_member_with_an_underscore_that_is_not_its_own():
     wrong = [
         f"{path.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}"
         for path in modules()
-        for node in ast.walk(parsed(path))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute)
         and is_private(node.attr)
         # Documented by SQLAlchemy and Python.
@@ -232,11 +227,11 @@ def members(owner: type) -> frozenset[str]:
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the texts of a module with their lines, without its docstrings."""
-    tree = parsed(path)
+    module = tree(path)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    docstrings = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, documented) and node.body
+    docstrings = {id(node.body[0].value) for node in ast.walk(module) if isinstance(node, documented) and node.body
                   and isinstance(node.body[0], ast.Expr)}  # fmt: skip
-    for node in ast.walk(tree):
+    for node in ast.walk(module):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             yield node.lineno, node.value
 

@@ -46,6 +46,10 @@ def test_held_out_films_are_not_in_the_training_data_and_can_be_found(world):
         assert not world.unreleased[user][list(hits)].any()
 
 
+@pytest.mark.nightly(
+    reason="All lists of the benchmark.",
+    instead="taste/test_quality.py::test_the_cut_hides_what_others_did_later",
+)
 def test_no_list_has_a_film_from_after_its_users_last_year(benchmark, world, everybody):
     by_votes = benchmark.by_votes(world)
     for user in world.users:
