@@ -122,6 +122,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(max(patience)))
     marks = {"ui", "e2e", "namespaces", "root"}
     long = {item.path for item in items if marks & {mark.name for mark in item.iter_markers()}}
+    long |= {item.path for item in items if item.path.name == "test_supervisor.py"}
     items.sort(key=lambda item: item.path not in long)
 
 
@@ -307,8 +308,8 @@ def postgres() -> Iterator[str]:
         (data / "pg_hba.conf").write_text("local all postgres peer map=aperture\nlocal all all trust\n")
         admin = create_engine(url, isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
-            # Test data need not survive a power failure.
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            # Test data need not survive a power failure, and is deleted soon.
+            for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
                 connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
             connection.execute(text(f"CREATE DATABASE template_aperture OWNER {ROLE}"))

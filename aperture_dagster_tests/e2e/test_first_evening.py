@@ -136,7 +136,7 @@ def _first_evening(folder: Path, clusters: Path, simulator: RunningSimulator) ->
 
 @pytest.mark.nightly(
     reason="Everything that `aperture up` starts, in Chromium.",
-    instead="front_door/test_set_up_in_browser.py::test_everything_is_set_up_and_each_mistake_corrected_on_its_page",
+    instead="front_door/test_set_up.py::test_from_an_address_to_a_file_with_all_settings",
 )
 @needs_chromium
 @pytest.mark.parametrize(

@@ -131,6 +131,11 @@ def test_each_member_has_what_they_put_aside_as_a_playlist_that_follows_their_pa
         assert place.changes() == 0
 
 
+@pytest.mark.nightly(
+    reason="A household with published lists of its own.",
+    instead="e2e/test_for_later_playlists.py"
+    "::test_each_member_has_what_they_put_aside_as_a_playlist_that_follows_their_page",
+)
 def test_what_a_member_adds_on_the_server_stays_and_what_they_remove_there_returns_with_the_next_change(
     household: Any, tmp_path: Path
 ):

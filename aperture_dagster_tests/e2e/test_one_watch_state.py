@@ -364,6 +364,10 @@ def episodes(place: Publishing) -> dict[str, list[tuple[int | None, int | None]]
     return {name: sorted(found[name]) for name in found}
 
 
+@pytest.mark.nightly(
+    reason="Several nights, each with a list that is published.",
+    instead="e2e/test_publishing.py::test_the_next_season_follows_when_one_was_watched_wherever_that_was",
+)
 @pytest.mark.parametrize("server", [*at_night("jellyfin@10.10.7", "jellyfin@12.0.0"), "emby"])
 def test_a_series_begins_with_the_next_unwatched_episode_and_every_night_is_recorded(
     household: Any, tmp_path: Path, server: str

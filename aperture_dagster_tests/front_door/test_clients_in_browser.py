@@ -35,6 +35,10 @@ def recorded() -> list[dict[str, Any]]:
     return [json.loads(line)["request"] for line in lines]
 
 
+@pytest.mark.nightly(
+    reason="Another page in Chromium.",
+    instead="front_door/test_clients.py::test_a_client_draws_a_row_from_the_full_format",
+)
 def test_the_page_of_a_client_draws_the_row_of_its_member_and_asks_as_the_recorded_one_did(
     open_door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):

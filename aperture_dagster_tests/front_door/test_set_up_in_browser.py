@@ -11,7 +11,6 @@ from aperture_dagster_tests.front_door.door import PASSWORD
 from aperture_dagster_tests.front_door.setting_up import Begin, begin, household
 from aperture_dagster_tests.front_door.test_members_in_browser import DESKTOP, PHONE, Visit
 from aperture_dagster_tests.interleaving import wait_until
-from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.ui.browser import needs_chromium, open_page
 from aperture_dagster_tests.webserver import free_port, serving
 
@@ -37,9 +36,11 @@ class Walk(Visit):
         return " ".join(self.page.get_by_role("alert").all_inner_texts())
 
 
-@pytest.mark.parametrize(
-    "screen", [pytest.param(PHONE, id="phone"), pytest.param(DESKTOP, id="keyboard", marks=ANOTHER_CASE)]
+@pytest.mark.nightly(
+    reason="Chromium, from step to step.",
+    instead="front_door/test_set_up.py::test_from_an_address_to_a_file_with_all_settings",
 )
+@pytest.mark.parametrize("screen", [pytest.param(PHONE, id="phone"), pytest.param(DESKTOP, id="keyboard")])
 def test_everything_is_set_up_and_each_mistake_corrected_on_its_page(begin: Begin, screen: dict[str, Any]):
     port = free_port()
     address = f"http://127.0.0.1:{port}"
